@@ -1,0 +1,57 @@
+//! Why a session ended: one table for all fronts, so that every client is told the same thing in the same words.
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// The client went away or stopped reading for good.
+    ClientGone,
+    /// The node is draining; another one will take over.
+    Draining,
+    /// The client read slower than a channel without history can wait.
+    TooSlow,
+    /// The session reached its longest allowed stay, or its one answer was given (long-poll).
+    Finished,
+    /// The broker stopped at once (second signal, or the end of the drain's grace).
+    Stopped,
+}
+
+impl CloseReason {
+    /// Every reason, in the order of [`CloseReason::index`].
+    pub const ALL: [Self; 5] = [Self::ClientGone, Self::Draining, Self::TooSlow, Self::Finished, Self::Stopped];
+
+    /// The name in messages to clients, in metrics and in logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientGone => "client_gone",
+            Self::Draining => "draining",
+            Self::TooSlow => "too_slow",
+            Self::Finished => "finished",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// One sentence for the client.
+    #[must_use]
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::ClientGone => "the client went away",
+            Self::Draining => "this node is leaving; reconnect",
+            Self::TooSlow => "the client reads too slowly for a channel without history; reconnect",
+            Self::Finished => "the answer is complete",
+            Self::Stopped => "the broker stopped; reconnect",
+        }
+    }
+
+    /// Whether the client should come back.
+    #[must_use]
+    pub fn may_retry(self) -> bool {
+        !matches!(self, Self::ClientGone | Self::Finished)
+    }
+
+    /// A dense number for tables.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}

@@ -1,0 +1,110 @@
+//! One table of errors for every surface: a code, its HTTP status, its gRPC status, and whether to come back.
+
+use std::borrow::Cow;
+
+/// What went wrong, as a closed list. The text form is part of the wire contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    /// The request cannot be understood or breaks a rule that the message names.
+    InvalidRequest,
+    /// A cursor that this broker did not make, or that is damaged.
+    InvalidCursor,
+    /// No key was given, or it is unknown.
+    Unauthenticated,
+    /// The caller is known but may not do this.
+    PermissionDenied,
+    /// There is no such route or thing.
+    NotFound,
+    /// The route exists, the method does not.
+    MethodNotAllowed,
+    /// The body, payload or name is larger than its limit.
+    TooLarge,
+    /// A limit of the broker is reached; the same request may pass later.
+    Overloaded,
+    /// The node is leaving; another one will answer.
+    Draining,
+    /// The broker failed in a way that is not the caller's doing.
+    Internal,
+}
+
+impl ErrorCode {
+    /// The name clients see.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidCursor => "invalid_cursor",
+            Self::Unauthenticated => "unauthenticated",
+            Self::PermissionDenied => "permission_denied",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::TooLarge => "too_large",
+            Self::Overloaded => "overloaded",
+            Self::Draining => "draining",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The HTTP status (RFC 9110, section 15).
+    #[must_use]
+    pub fn http_status(self) -> http::StatusCode {
+        use http::StatusCode as S;
+        match self {
+            Self::InvalidRequest | Self::InvalidCursor => S::BAD_REQUEST,
+            Self::Unauthenticated => S::UNAUTHORIZED,
+            Self::PermissionDenied => S::FORBIDDEN,
+            Self::NotFound => S::NOT_FOUND,
+            Self::MethodNotAllowed => S::METHOD_NOT_ALLOWED,
+            Self::TooLarge => S::PAYLOAD_TOO_LARGE,
+            Self::Overloaded | Self::Draining => S::SERVICE_UNAVAILABLE,
+            Self::Internal => S::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The gRPC status code (grpc.io, "Status codes and their use in gRPC").
+    #[must_use]
+    pub fn grpc_code(self) -> tonic::Code {
+        use tonic::Code as C;
+        match self {
+            Self::InvalidRequest | Self::InvalidCursor => C::InvalidArgument,
+            Self::Unauthenticated => C::Unauthenticated,
+            Self::PermissionDenied => C::PermissionDenied,
+            Self::NotFound => C::NotFound,
+            Self::MethodNotAllowed => C::Unimplemented,
+            Self::TooLarge | Self::Overloaded => C::ResourceExhausted,
+            Self::Draining => C::Unavailable,
+            Self::Internal => C::Internal,
+        }
+    }
+
+    /// Whether the same request may pass later, here or on another node.
+    #[must_use]
+    pub fn may_retry(self) -> bool {
+        matches!(self, Self::Overloaded | Self::Draining | Self::Internal)
+    }
+}
+
+/// An error for the one who asked: a code for programs, a sentence for people. Holds no secrets.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {message}", code.as_str())]
+pub struct Error {
+    /// Which row of the table.
+    pub code: ErrorCode,
+    /// What exactly, with the limit or the rule that was broken.
+    pub message: Cow<'static, str>,
+}
+
+impl Error {
+    /// An error of this code with a sentence for people.
+    pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// Shorthand for the most frequent one.
+    pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorCode::InvalidRequest, message)
+    }
+}
+
+/// What fallible calls of the broker return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,6 @@
+//! Tidings: a real-time push broker.
+
+pub mod clock;
+pub mod close;
+pub mod error;
+pub mod message;

@@ -1,0 +1,305 @@
+//! The values a publish is made of. Each is valid by its type: what parses here needs no second look further in.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::error::{Error, ErrorCode, Result};
+
+/// Longest channel name, in bytes.
+pub const CHANNEL_NAME_BYTES_MAX: usize = 255;
+/// Longest event name, in bytes.
+pub const EVENT_NAME_BYTES_MAX: usize = 255;
+/// Longest publish id, in bytes.
+pub const PUBLISH_ID_BYTES_MAX: usize = 128;
+/// Longest content type, in bytes.
+pub const CONTENT_TYPE_BYTES_MAX: usize = 255;
+/// Most headers on one message.
+pub const HEADERS_MAX: usize = 32;
+/// Most bytes of all header names and values of one message together.
+pub const HEADERS_BYTES_MAX: usize = 4096;
+/// Event names with this prefix are the broker's own.
+pub const RESERVED_EVENT_PREFIX: &str = "tidings:";
+
+/// A channel's name: UTF-8, 1–255 bytes, no control characters. Cheap to clone.
+///
+/// The part before the first `:` is its namespace; the first `{tag}` with something in it, if any, decides the slot
+/// instead of the whole name, so that channels which belong together can share one.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChannelName(Arc<str>);
+
+impl ChannelName {
+    /// Parses a name.
+    ///
+    /// # Errors
+    /// `invalid_request` when it is empty, longer than 255 bytes, or holds a control character.
+    pub fn parse(name: &str) -> Result<Self> {
+        if name.is_empty() {
+            return Err(Error::invalid("a channel name must not be empty"));
+        }
+        if name.len() > CHANNEL_NAME_BYTES_MAX {
+            return Err(Error::invalid(format!("a channel name has at most {CHANNEL_NAME_BYTES_MAX} bytes, this one has {}", name.len())));
+        }
+        if name.chars().any(char::is_control) {
+            return Err(Error::invalid("a channel name must not hold control characters"));
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What stands before the first `:`; `None` when there is no `:`.
+    #[must_use]
+    pub fn namespace(&self) -> Option<&str> {
+        self.0.split_once(':').map(|(namespace, _)| namespace)
+    }
+
+    /// The part that decides the slot: the first non-empty `{tag}`, else the whole name.
+    #[must_use]
+    pub fn slot_key(&self) -> &str {
+        let name = &*self.0;
+        if let Some(open) = name.find('{')
+            && let Some(len) = name[open + 1..].find('}')
+            && len > 0
+        {
+            return &name[open + 1..open + 1 + len];
+        }
+        name
+    }
+
+    /// Whether both are the very same allocation: true only for clones of one value.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for ChannelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+impl fmt::Display for ChannelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::borrow::Borrow<str> for ChannelName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An event name that a browser can listen for: 1–255 bytes, no CR, LF or other control character, not `tidings:…`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventName(Arc<str>);
+
+impl EventName {
+    /// Parses a name.
+    ///
+    /// # Errors
+    /// `invalid_request` when it is empty, too long, holds a control character (it could forge a line of the event
+    /// stream) or starts with the reserved prefix.
+    pub fn parse(name: &str) -> Result<Self> {
+        if name.is_empty() || name.len() > EVENT_NAME_BYTES_MAX {
+            return Err(Error::invalid(format!("an event name has 1 to {EVENT_NAME_BYTES_MAX} bytes")));
+        }
+        if name.chars().any(char::is_control) {
+            return Err(Error::invalid("an event name must not hold control characters"));
+        }
+        if name.starts_with(RESERVED_EVENT_PREFIX) {
+            return Err(Error::invalid("event names that start with `tidings:` are reserved"));
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A publisher's own name for a message, by which a repeated publish is recognised.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PublishId {
+    /// Made by an SDK for its own retries; remembered 30 s.
+    Retry(u128),
+    /// Chosen by the publisher; remembered 120 s. 1–128 bytes, no control characters.
+    Keyed(Arc<str>),
+}
+
+impl PublishId {
+    /// Parses a publisher's key.
+    ///
+    /// # Errors
+    /// `invalid_request` when it is empty, longer than 128 bytes, or holds a control character.
+    pub fn keyed(id: &str) -> Result<Self> {
+        if id.is_empty() || id.len() > PUBLISH_ID_BYTES_MAX {
+            return Err(Error::invalid(format!("a publish id has 1 to {PUBLISH_ID_BYTES_MAX} bytes")));
+        }
+        if id.chars().any(char::is_control) {
+            return Err(Error::invalid("a publish id must not hold control characters"));
+        }
+        Ok(Self::Keyed(id.into()))
+    }
+}
+
+/// The id that subscribers see: the publisher's own, or one the broker made.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum MessageId {
+    /// 128 bits, shown as 32 hexadecimal digits.
+    Auto(u128),
+    /// The publisher's key, as it was given.
+    Keyed(Arc<str>),
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto(id) => write!(f, "{id:032x}"),
+            Self::Keyed(id) => f.write_str(id),
+        }
+    }
+}
+
+/// How a payload appears inside JSON. Decided once, when it is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PayloadKind {
+    /// Valid JSON of a JSON content type: embedded as it is.
+    Json,
+    /// Valid UTF-8: a string.
+    Text,
+    /// Anything else: base64.
+    Binary,
+}
+
+/// A message's bytes with what is known of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    bytes: Bytes,
+    kind: PayloadKind,
+    content_type: Option<Arc<str>>,
+}
+
+impl Payload {
+    /// Takes an exact copy of `bytes` (a slice of a receive buffer would keep the whole buffer alive in the history).
+    ///
+    /// # Errors
+    /// `invalid_request` when the content type is JSON and the bytes are not, or when the content type is too long or
+    /// holds characters that a header may not.
+    pub fn new(bytes: &[u8], content_type: Option<&str>) -> Result<Self> {
+        if let Some(content_type) = content_type
+            && (content_type.is_empty()
+                || content_type.len() > CONTENT_TYPE_BYTES_MAX
+                || !content_type.bytes().all(|b| (0x20..0x7f).contains(&b)))
+        {
+            return Err(Error::invalid(format!("a content type has 1 to {CONTENT_TYPE_BYTES_MAX} printable ASCII characters")));
+        }
+        let kind = if content_type.is_some_and(is_json) {
+            serde_json::from_slice::<&serde_json::value::RawValue>(bytes)
+                .map_err(|why| Error::invalid(format!("the content type is JSON but the payload is not: {why}")))?;
+            PayloadKind::Json
+        } else if std::str::from_utf8(bytes).is_ok() {
+            PayloadKind::Text
+        } else {
+            PayloadKind::Binary
+        };
+        Ok(Self { bytes: Bytes::copy_from_slice(bytes), kind, content_type: content_type.map(Into::into) })
+    }
+
+    /// The bytes as they were published.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// How they appear inside JSON.
+    #[must_use]
+    pub fn kind(&self) -> PayloadKind {
+        self.kind
+    }
+
+    /// The content type the publisher gave, if any.
+    #[must_use]
+    pub fn content_type(&self) -> Option<&str> {
+        self.content_type.as_deref()
+    }
+}
+
+/// Whether a content type (RFC 9110, section 8.3.1) is JSON: `application/json` or a `+json` suffix (RFC 6839).
+#[must_use]
+pub fn is_json(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json") || essence.to_ascii_lowercase().ends_with("+json")
+}
+
+/// Headers of a message: names and values, in the publisher's order. Bounded by [`HEADERS_MAX`] and
+/// [`HEADERS_BYTES_MAX`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(Option<Arc<[(Box<str>, Box<str>)]>>);
+
+impl Headers {
+    /// Parses name–value pairs.
+    ///
+    /// # Errors
+    /// `invalid_request` for an empty or repeated name or a control character, `too_large` past the bounds.
+    pub fn parse<N: AsRef<str>, V: AsRef<str>>(pairs: impl IntoIterator<Item = (N, V)>) -> Result<Self> {
+        let mut kept: Vec<(Box<str>, Box<str>)> = Vec::new();
+        let mut bytes = 0;
+        for (name, value) in pairs {
+            let (name, value) = (name.as_ref(), value.as_ref());
+            if name.is_empty() || name.chars().any(char::is_control) || value.chars().any(char::is_control) {
+                return Err(Error::invalid("a message header needs a name, and neither name nor value may hold control characters"));
+            }
+            if kept.iter().any(|(known, _)| **known == *name) {
+                return Err(Error::invalid(format!("the message header `{name}` is given twice")));
+            }
+            bytes += name.len() + value.len();
+            if kept.len() == HEADERS_MAX || bytes > HEADERS_BYTES_MAX {
+                return Err(Error::new(
+                    ErrorCode::TooLarge,
+                    format!("a message has at most {HEADERS_MAX} headers of {HEADERS_BYTES_MAX} bytes together"),
+                ));
+            }
+            kept.push((name.into(), value.into()));
+        }
+        Ok(Self((!kept.is_empty()).then(|| kept.into())))
+    }
+
+    /// Name–value pairs in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().flat_map(|pairs| pairs.iter()).map(|(name, value)| (&**name, &**value))
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+/// What a publisher asks to be kept and delivered: a message without its place in the log.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Where to.
+    pub channel: ChannelName,
+    /// By which a repeat is recognised; without one nothing is compared.
+    pub id: Option<PublishId>,
+    /// The event name that browsers listen for.
+    pub event: Option<EventName>,
+    /// The bytes.
+    pub payload: Payload,
+    /// Extra name–value pairs, handed on as they are.
+    pub headers: Headers,
+    /// Kept at most this long, when shorter than the namespace keeps it.
+    pub ttl: Option<Duration>,
+}
