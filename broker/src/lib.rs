@@ -3,4 +3,5 @@
 pub mod clock;
 pub mod close;
 pub mod error;
+pub mod log;
 pub mod message;
