@@ -1,0 +1,3 @@
+//! Who may publish and query: static API keys, known only by their hashes.
+
+pub mod config;
