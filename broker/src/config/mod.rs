@@ -1,13 +1,22 @@
 //! The tree of config.yaml, made of each room's own `Config`. Reads file, then environment, then flags; refuses what does
 //! not fit together. Knows nothing of what the rooms do with their parts.
 
+mod check;
+mod file;
+mod hint;
 mod logging;
+mod overlay;
+#[cfg(test)]
+mod tests;
 pub mod units;
+
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use logging::{LogConfig, LogFormat};
+pub use overlay::Override;
 
 use crate::hub::namespace::Namespaces;
 use crate::{admin, api, auth, drain, front, limits, net, shard};
@@ -73,10 +82,107 @@ pub struct Config {
     pub drain: drain::Config,
 }
 
+/// A configuration file as it was read.
+#[derive(Clone, Copy, Debug)]
+pub struct File<'a> {
+    /// What errors call it.
+    pub name: &'a str,
+    /// The whole of it.
+    pub text: &'a str,
+}
+
+/// One thing that is wrong, and where it was said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// File, line and column; or the variable or flag; or the key, when nobody set it.
+    pub place: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to do instead.
+    pub hint: Option<String>,
+}
+
+/// Everything that is wrong with a configuration; never empty.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.what)?;
+        self.hint.iter().try_for_each(|hint| write!(f, "\n  hint: {hint}"))
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, problem) in self.0.iter().enumerate() {
+            write!(f, "{}{problem}", if i == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
 impl Config {
+    /// The file's keys, or the defaults without one; the overrides over them, later ones winning; then a check that all of
+    /// it fits together.
+    ///
+    /// # Errors
+    /// The first thing in the file that cannot be read; else every override that cannot; else everything that does not fit.
+    pub fn load(file: Option<File<'_>>, overrides: &[Override]) -> Result<Self, Problems> {
+        let (mut config, places) = match file {
+            Some(file) => file::read(file.text, file.name).map_err(|problem| Problems(vec![problem]))?,
+            None => Default::default(),
+        };
+        let mut problems = Vec::new();
+        for over in overrides {
+            match over.apply(&config) {
+                Ok(changed) => config = changed,
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if problems.is_empty() {
+            problems = config
+                .check()
+                .into_iter()
+                .map(|finding| Problem {
+                    place: place_of(&finding.path, file, &places, overrides),
+                    what: format!("{}: {}", finding.path, finding.what),
+                    hint: Some(finding.hint),
+                })
+                .collect();
+        }
+        if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
+    }
+
+    /// Every key with its value in effect, as YAML that can be loaded again.
+    ///
+    /// # Errors
+    /// What the YAML writer says; none is known.
+    pub fn to_yaml(&self) -> Result<String, String> {
+        file::write(self)
+    }
+
+    /// The JSON Schema of config.yaml (draft 2020-12), for editors.
+    #[must_use]
+    pub fn schema() -> String {
+        format!("{:#}\n", schemars::schema_for!(Self).to_value())
+    }
+
     /// The keyring's part of the tree.
     #[must_use]
     pub fn auth(&self) -> auth::config::Config {
         auth::config::Config { keys: self.keys.clone(), open: self.dev || self.insecure }
+    }
+}
+
+/// Who said what stands at this key: the last override, else the file, else nobody.
+fn place_of(path: &str, file: Option<File<'_>>, places: &file::Places, overrides: &[Override]) -> String {
+    let covers = |over: &&Override| path.strip_prefix(&over.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    if let Some(over) = overrides.iter().rev().find(covers) {
+        return over.to_string();
+    }
+    match (file, places.find(path)) {
+        (Some(file), Some((line, column))) => format!("{}:{line}:{column}", file.name),
+        _ => "default".to_owned(),
     }
 }
