@@ -13,4 +13,5 @@ pub mod hub;
 pub mod limits;
 pub mod message;
 pub mod net;
+pub mod node;
 pub mod shard;
