@@ -10,6 +10,7 @@ use crate::config::units::{self, HumanDuration};
 /// How a node leaves after SIGTERM.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Drain")]
 pub struct Config {
     /// Whole time from the signal to the exit; what is still open then is cut.
     #[serde(with = "units::duration")]

@@ -10,6 +10,7 @@ use crate::config::units::{self, HumanDuration, Size};
 /// Bounds of the whole node and of one request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Limits")]
 pub struct Config {
     /// Most connections at once on all listeners; 0: as many as open files allow. Each costs about 1 KiB, and its kernel buffers.
     pub connections: u32,
@@ -35,6 +36,18 @@ pub struct Config {
     pub batch_messages: usize,
 }
 
+/// Descriptors kept back from connections: listeners, logs, the runtimes' own, and some to answer health checks with.
+pub const OPEN_FILES_RESERVED: u64 = 128;
+
+impl Config {
+    /// How many connections the node takes when the process may have so many open files.
+    #[must_use]
+    pub fn connections_max(&self, open_files: u64) -> u64 {
+        let possible = open_files.saturating_sub(OPEN_FILES_RESERVED).max(1);
+        if self.connections == 0 { possible } else { possible.min(self.connections.into()) }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -48,5 +61,19 @@ impl Default for Config {
             subscribe_slots: 16,
             batch_messages: 1000,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_bounded_by_the_key_and_by_open_files_whichever_is_less() {
+        let limits = |connections| Config { connections, ..Config::default() };
+        assert_eq!(limits(0).connections_max(1024), 896);
+        assert_eq!(limits(100).connections_max(1024), 100);
+        assert_eq!(limits(2000).connections_max(1024), 896);
+        assert_eq!(limits(0).connections_max(10), 1);
     }
 }

@@ -11,6 +11,7 @@ use crate::config::units::{self, HumanDuration};
 /// The admin listener: /metrics, /livez, /readyz.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Admin")]
 pub struct Config {
     /// Where Prometheus and health checks connect. Needs no key, so keep it inside.
     #[serde(deserialize_with = "units::address")]

@@ -11,6 +11,7 @@ use crate::config::units::{self, Size};
 /// The gRPC listener: publish, subscribe, query; health and reflection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Grpc")]
 pub struct GrpcConfig {
     /// Where backends connect; null for none.
     #[serde(deserialize_with = "units::address_or_null")]

@@ -22,6 +22,8 @@ const PROBE_WINDOW: Duration = Duration::from_secs(10);
 /// A Unix socket's path must fit into sockaddr_un, with its final zero.
 const UNIX_PATH_BYTES_MAX: usize = 107;
 
+const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -70,6 +72,7 @@ impl Config {
     /// Everything that does not fit.
     pub(super) fn check(&self) -> Vec<Finding> {
         let mut findings = Findings::default();
+        self.check_log(&mut findings);
         self.check_listeners(&mut findings);
         self.check_http(&mut findings);
         self.check_cors(&mut findings);
@@ -80,6 +83,18 @@ impl Config {
         self.check_shards(&mut findings);
         self.check_drain(&mut findings);
         findings.0
+    }
+
+    fn check_log(&self, findings: &mut Findings) {
+        // A bare word that is no level would be read as a module's name, and silence everything else.
+        for part in self.log.level.split(',') {
+            let (module, level) = part.split_once('=').map_or((None, part), |(module, level)| (Some(module), level));
+            if !LOG_LEVELS.contains(&level.trim()) || module.is_some_and(|module| module.trim().is_empty()) {
+                let hint = super::hint::closest(level.trim(), &LOG_LEVELS);
+                let hint = hint.unwrap_or_else(|| format!("one of {}, or `module=level`, joined by commas", LOG_LEVELS.join(", ")));
+                findings.add("log.level", format!("`{}` is no level", part.trim()), hint);
+            }
+        }
     }
 
     fn check_listeners(&self, findings: &mut Findings) {

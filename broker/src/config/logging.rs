@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// The daemon's log, on standard error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Log")]
 pub struct LogConfig {
     /// What is written: error, warn, info, debug, trace, or per module as in `info,tidings::net=debug`.
     pub level: String,

@@ -226,6 +226,17 @@ drain: {{notice: 30s, waves: 0, retry_min: 11s}}
 }
 
 #[test]
+fn a_log_level_that_would_silence_everything_is_refused() {
+    for right in ["off", "debug", "info,tidings::net=trace", "warn, tidings=debug"] {
+        assert!(load(&format!("log: {{level: '{right}'}}"), &[]).is_ok(), "{right}");
+    }
+    assert_says(&problem("log: {level: inof}", &[]), &["log.level: `inof` is no level", "did you mean `info`?"]);
+    for wrong in ["''", "tidings", "'info,'", "'=info'", "'tidings=loud'"] {
+        assert_says(&problem(&format!("log: {{level: {wrong}}}"), &[]), &["test.yaml:1:14: log.level", "is no level"]);
+    }
+}
+
+#[test]
 fn an_origin_is_one_as_browsers_send_it() {
     for right in ["*", "https://app.example", "http://localhost:3000", "http://[::1]:3000", "capacitor://localhost"] {
         assert!(load(&format!("cors: {{origins: ['{right}']}}"), &[]).is_ok(), "{right}");

@@ -10,6 +10,7 @@ use crate::config::units::{self, HumanDuration, Size};
 /// Which pages of other origins may use the public listener from a browser.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Cors")]
 pub struct CorsConfig {
     /// Exact origins such as https://app.example, or "*" for any; empty: only pages of this listener's own origin.
     pub origins: Vec<String>,
@@ -30,6 +31,7 @@ impl Default for CorsConfig {
 /// Server-Sent Events (GET /sse).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Sse")]
 pub struct SseConfig {
     /// How long a browser waits before it reconnects (the stream's `retry:`).
     #[serde(with = "units::duration")]
@@ -46,6 +48,7 @@ impl Default for SseConfig {
 /// Long-poll (GET /poll).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Poll")]
 pub struct PollConfig {
     /// How long a poll is held when nothing is there and the request has no `wait=`.
     #[serde(with = "units::duration")]

@@ -14,6 +14,7 @@ pub const DEFAULT: &str = "default";
 /// What the channels of one namespace keep and accept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Namespace")]
 pub struct Config {
     /// What each channel keeps for those who resume or ask for history.
     #[serde(deserialize_with = "units::null_is_default")]

@@ -11,6 +11,7 @@ use crate::config::units::{self, HumanDuration, Size};
 /// The public HTTP listener: browser fronts, HTTP API, demo.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Http")]
 pub struct Config {
     /// Where browsers and HTTP publishers connect. Port 0 takes a free one; the chosen one is printed.
     #[serde(deserialize_with = "units::address")]

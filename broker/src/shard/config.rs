@@ -10,6 +10,7 @@ use crate::config::units::{self, HumanDuration, Size};
 /// The threads that own connections. How many there are is the top-level key `shards`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Shard")]
 pub struct Config {
     /// Messages waiting for one shard; when full, the shard reads the log instead and nobody loses anything.
     pub inbox: usize,
