@@ -4,3 +4,4 @@ pub mod clock;
 pub mod close;
 pub mod error;
 pub mod message;
+pub mod metrics;
