@@ -5,3 +5,4 @@ pub mod close;
 pub mod error;
 pub mod message;
 pub mod metrics;
+pub mod wire;
