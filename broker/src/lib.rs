@@ -1,5 +1,6 @@
 //! Tidings: a real-time push broker.
 
+pub mod admin;
 pub mod api;
 pub mod clock;
 pub mod close;
