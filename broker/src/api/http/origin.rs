@@ -54,7 +54,7 @@ fn without_default_port<'a>(scheme: &str, authority: &'a str) -> &'a str {
 fn refused(origin: &str) -> Error {
     Error::new(
         ErrorCode::PermissionDenied,
-        format!("pages of the origin `{origin}` may not change anything here; list it under `http.cors.origins` if they should"),
+        format!("pages of the origin `{origin}` may not change anything here; list it under `cors.origins` if they should"),
     )
 }
 
