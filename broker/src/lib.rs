@@ -5,6 +5,7 @@ pub mod api;
 pub mod clock;
 pub mod close;
 pub mod error;
+pub mod log;
 pub mod message;
 pub mod metrics;
 pub mod wire;

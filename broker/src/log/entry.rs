@@ -1,0 +1,95 @@
+//! A message with its place in the log. Made once, shared by everybody who delivers it, never changed.
+
+use std::time::Duration;
+
+use super::pos::{Epoch, Pos, Slot};
+use crate::clock::Moment;
+use crate::message::{ChannelName, EventName, Headers, MessageId, Payload, PublishId};
+
+/// What one kept message costs besides its own bytes: the entry, its reference counts, its place in the history.
+pub const ENTRY_FIXED_BYTES: u64 = 272;
+
+/// A message as it was appended.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its channel's slot.
+    pub slot: Slot,
+    /// Its position there: what clients resume by.
+    pub pos: Pos,
+    /// Its channel; all entries of a channel share one allocation.
+    pub channel: ChannelName,
+    /// The channel's own count, 1, 2, 3 … within one life of the channel. For people; nothing resumes by it.
+    pub offset: u64,
+    /// What subscribers see as its id.
+    pub id: MessageId,
+    /// The event name that browsers listen for.
+    pub event: Option<EventName>,
+    /// The bytes.
+    pub payload: Payload,
+    /// Name–value pairs of the publisher.
+    pub headers: Headers,
+    /// When it was appended. Never before that of an earlier entry of the slot, so it may be a hair later than the
+    /// moment the publisher came with.
+    pub accepted: Moment,
+    /// Monotonic time from which on nobody is given it from the history any more.
+    pub expires: Duration,
+    /// Where it comes from, if a split was healed since; `None` for all others.
+    pub adopted: Option<Box<Adopted>>,
+}
+
+impl Entry {
+    /// Bytes of payload, names and headers. The channel's name is not counted, since it is shared.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        let id = if let MessageId::Keyed(id) = &self.id { id.len() } else { 0 };
+        let event = self.event.as_ref().map_or(0, |event| event.as_str().len());
+        let content_type = self.payload.content_type().map_or(0, str::len);
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        (self.payload.bytes().len() + id + event + content_type + headers) as u64
+    }
+
+    /// Memory it takes while it is kept: [`Entry::size`] and [`ENTRY_FIXED_BYTES`].
+    #[must_use]
+    pub fn cost(&self) -> u64 {
+        self.size() + ENTRY_FIXED_BYTES
+    }
+
+    /// Whether it may no longer be read from the history.
+    #[must_use]
+    pub fn is_expired(&self, now: Moment) -> bool {
+        self.expires <= now.mono
+    }
+}
+
+/// Where an entry stood before the line that carries it took it over from a divergent one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Adopted {
+    /// The position it was first given.
+    pub birth: Option<Pos>,
+    /// The position on the branch it was taken from, when that is not its birth.
+    pub via: Option<Pos>,
+    /// Whether subscribers get it later than its order among others suggests.
+    pub late: bool,
+}
+
+/// The id that subscribers see: the publisher's, or one made of the position, which is unique without a counter.
+pub(super) fn message_id(given: Option<&PublishId>, slot: Slot, epoch: Epoch, idx: u64) -> MessageId {
+    match given {
+        Some(PublishId::Keyed(id)) => MessageId::Keyed(id.clone()),
+        Some(PublishId::Retry(id)) => MessageId::Auto(*id),
+        None => MessageId::Auto(u128::from(epoch.tag().get()) << 80 | u128::from(slot.number()) << 64 | u128::from(idx)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fixed_cost_covers_what_an_entry_takes() {
+        // Two reference counts of its Arc, the deque's pointer at half fill, the payload's own count and the headers'.
+        let real = size_of::<Entry>() + 16 + 16 + 24;
+        assert!(real as u64 <= ENTRY_FIXED_BYTES, "an entry takes {real} bytes");
+        assert_eq!(size_of::<Option<Box<Adopted>>>(), 8);
+    }
+}

@@ -1,0 +1,48 @@
+//! What a client is told when messages it has not seen are gone.
+
+use super::pos::Pos;
+
+/// Why messages are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GapReason {
+    /// They left the channel's history by count, size or age.
+    Window,
+    /// The broker cannot tell: the channel's state is younger than the cursor, or the cursor points past the log's end.
+    Unknown,
+    /// The channel was cleared.
+    Cleared,
+    /// The node that gave the cursor restarted; its memory is lost.
+    Restart,
+}
+
+impl GapReason {
+    /// Every reason, in the order of [`GapReason::index`].
+    pub const ALL: [Self; 4] = [Self::Window, Self::Unknown, Self::Cleared, Self::Restart];
+
+    /// The name in messages to clients, in metrics and in logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Window => "window",
+            Self::Unknown => "unknown",
+            Self::Cleared => "cleared",
+            Self::Restart => "restart",
+        }
+    }
+
+    /// A dense number for tables.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Messages of one channel are missing. A gap is told before what follows it, and moves no cursor: in a slot with
+/// several channels, messages before `oldest` may still be due from another channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Why.
+    pub reason: GapReason,
+    /// Reading the channel after this position yields the oldest message still kept.
+    pub oldest: Pos,
+}

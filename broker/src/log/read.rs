@@ -1,0 +1,193 @@
+//! Reading a slot's log: where a listener starts, and pages of what follows. Nothing here changes anything.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::channel::View;
+use super::cursor::SlotCursor;
+use super::entry::Entry;
+use super::gap::{Gap, GapReason};
+use super::pos::Pos;
+use super::slot::{ChannelKey, SlotLog};
+use crate::clock::Moment;
+
+/// From where a listener wants to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// From now on.
+    Live,
+    /// From the oldest message kept.
+    Earliest,
+    /// The newest messages of each channel, at most this many, and from there on.
+    Last(u32),
+    /// After what this cursor of the same slot has seen.
+    After(SlotCursor),
+}
+
+/// How much one page holds. At least one message is always given, however large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageLimit {
+    /// Most messages.
+    pub entries: usize,
+    /// Most bytes, as [`Entry::size`] counts them.
+    pub bytes: usize,
+}
+
+/// Where a listener starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The listener's position before its first message: everything it will not get lies at or before it, or before what
+    /// `from` says of the channel.
+    pub after: Pos,
+    /// Per channel, in the order they were given: the index to read on from, not below `after`.
+    pub from: SmallVec<[u64; 1]>,
+    /// Branches the listener has seen besides; part of its cursor from now on.
+    pub extras: Vec<Pos>,
+    /// What it has missed, at most one gap per channel, to be told before anything else.
+    pub gaps: SmallVec<[(ChannelKey, Gap); 1]>,
+    /// Whether it gave a cursor and has missed nothing.
+    pub recovered: bool,
+}
+
+/// A stretch of some channels' messages.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Messages in the order of their positions.
+    pub entries: Vec<Arc<Entry>>,
+    /// What was lost up to `upto`, to be told before the entries. At most one per channel, and only once if reading goes
+    /// on from `upto`.
+    pub gaps: SmallVec<[(ChannelKey, Gap); 1]>,
+    /// Everything of these channels up to here is in this page or lay before it. Read on from the larger of this index
+    /// and the one that was given for the channel.
+    pub upto: Pos,
+    /// Whether the page ends at the commit: nothing committed is left to read.
+    pub at_head: bool,
+}
+
+impl SlotLog {
+    /// Where a listener of these channels starts. From there on [`SlotLog::read`] gives it everything that is committed.
+    ///
+    /// With a cursor, what was missed is told by gaps: all channels when the cursor's epoch is not of this log (replay
+    /// begins with the oldest message kept) or it points past the end (nothing is replayed), else each channel that lost
+    /// something after it or was cleared since.
+    ///
+    /// # Panics
+    /// When one of the channels is not open.
+    #[must_use]
+    pub fn join(&self, channels: &[ChannelKey], start: &Start, now: Moment) -> Joined {
+        match start {
+            Start::Live => self.join_at(channels.iter().map(|_| self.commit().idx).collect()),
+            Start::Earliest => self.join_at(channels.iter().map(|key| self.before_oldest(*key, now)).collect()),
+            Start::Last(count) => self.join_at(channels.iter().map(|key| self.before_newest(*key, *count, now)).collect()),
+            Start::After(cursor) => self.join_after(channels, cursor, now),
+        }
+    }
+
+    fn join_after(&self, channels: &[ChannelKey], cursor: &SlotCursor, now: Moment) -> Joined {
+        debug_assert_eq!(cursor.slot, self.slot(), "a cursor is resolved by its own slot's log");
+        if cursor.positions().any(|pos| pos.epoch == self.epoch() && pos.idx > self.commit().idx) {
+            // Nobody was ever given such a position, so it tells nothing.
+            let joined = self.join_at(channels.iter().map(|_| self.commit().idx).collect());
+            return Joined { gaps: self.gaps(channels, GapReason::Unknown, now), ..joined };
+        }
+        let Some(SlotCursor { main, extras, .. }) = self.line().resolve(cursor) else {
+            let joined = self.join_at(channels.iter().map(|key| self.before_oldest(*key, now)).collect());
+            return Joined { gaps: self.gaps(channels, GapReason::Restart, now), ..joined };
+        };
+        let mut gaps = SmallVec::new();
+        let mut from = SmallVec::new();
+        for key in channels {
+            let channel = &self.channels[key.at()];
+            let floor = channel.view(now).floor;
+            if main.idx < floor || channel.is_cleared_since(main.idx) {
+                gaps.push((*key, self.gap(channel.gap_reason(main.idx, floor), floor)));
+            }
+            from.push(main.idx.max(floor));
+        }
+        let recovered = gaps.is_empty();
+        Joined { after: main, from, extras, gaps, recovered }
+    }
+
+    /// A join without a cursor.
+    fn join_at(&self, from: SmallVec<[u64; 1]>) -> Joined {
+        let after = from.iter().copied().min().unwrap_or(self.commit().idx);
+        Joined { after: self.line().pos(after), from, extras: Vec::new(), gaps: SmallVec::new(), recovered: false }
+    }
+
+    /// The messages of these channels after the index given with each, committed and not expired, merged by position.
+    ///
+    /// # Panics
+    /// When one of the channels is not open.
+    #[must_use]
+    pub fn read(&self, from: &[(ChannelKey, u64)], limit: PageLimit, now: Moment) -> Page {
+        let views: SmallVec<[View<'_>; 1]> = from.iter().map(|(key, _)| self.channels[key.at()].view(now)).collect();
+        let mut feeds: SmallVec<[_; 1]> = views.iter().zip(from).map(|(view, (_, after))| view.after(*after).peekable()).collect();
+        let mut next: BinaryHeap<_> =
+            feeds.iter_mut().enumerate().filter_map(|(nth, feed)| Some(Reverse((feed.peek()?.pos.idx, nth)))).collect();
+
+        let mut entries: Vec<Arc<Entry>> = Vec::new();
+        let mut bytes = 0;
+        let mut upto = self.commit();
+        while let Some(Reverse((_, nth))) = next.pop() {
+            let Some(entry) = feeds[nth].peek() else { continue };
+            let size = entry.size() as usize;
+            if let Some(last) = entries.last()
+                && (entries.len() >= limit.entries || bytes + size > limit.bytes)
+            {
+                upto = last.pos;
+                break;
+            }
+            bytes += size;
+            entries.extend(feeds[nth].next().cloned());
+            next.extend(feeds[nth].peek().map(|following| Reverse((following.pos.idx, nth))));
+        }
+
+        // A loss is told where it lies. Told earlier, it would be told again by every page up to there; and a reader who
+        // leaves between is told when it comes back.
+        let is_lost = |view: &View<'_>, after: u64| after < view.floor && view.floor <= upto.idx;
+        let lost = views.iter().zip(from).filter(|(view, (_, after))| is_lost(view, *after));
+        let gaps = lost.map(|(view, (key, after))| (*key, self.gap(self.channels[key.at()].gap_reason(*after, view.floor), view.floor)));
+        Page { entries, gaps: gaps.collect(), upto, at_head: upto == self.commit() }
+    }
+
+    /// A channel's messages before an index (all without one), newest first.
+    ///
+    /// # Panics
+    /// When the channel is not open.
+    #[must_use]
+    pub fn read_back(&self, key: ChannelKey, before: Option<u64>, limit: PageLimit, now: Moment) -> Vec<Arc<Entry>> {
+        let mut entries: Vec<Arc<Entry>> = Vec::new();
+        let mut bytes = 0;
+        for entry in self.channels[key.at()].view(now).before(before.unwrap_or(u64::MAX)) {
+            bytes += entry.size() as usize;
+            if !entries.is_empty() && (entries.len() >= limit.entries || bytes > limit.bytes) {
+                break;
+            }
+            entries.push(Arc::clone(entry));
+        }
+        entries
+    }
+
+    /// The latest index after which all kept messages of a channel follow.
+    fn before_oldest(&self, key: ChannelKey, now: Moment) -> u64 {
+        let view = self.channels[key.at()].view(now);
+        view.after(0).next().map_or(self.commit().idx, |oldest| oldest.pos.idx - 1)
+    }
+
+    /// The latest index after which the newest `count` kept messages of a channel follow.
+    fn before_newest(&self, key: ChannelKey, count: u32, now: Moment) -> u64 {
+        let newest = self.channels[key.at()].view(now).before(u64::MAX).take(count as usize);
+        newest.last().map_or(self.commit().idx, |oldest| oldest.pos.idx - 1)
+    }
+
+    fn gaps(&self, channels: &[ChannelKey], reason: GapReason, now: Moment) -> SmallVec<[(ChannelKey, Gap); 1]> {
+        channels.iter().map(|key| (*key, self.gap(reason, self.channels[key.at()].view(now).floor))).collect()
+    }
+
+    fn gap(&self, reason: GapReason, floor: u64) -> Gap {
+        Gap { reason, oldest: self.line().pos(floor) }
+    }
+}
