@@ -28,6 +28,20 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// Every code, in the order of [`ErrorCode::index`].
+    pub const ALL: [Self; 10] = [
+        Self::InvalidRequest,
+        Self::InvalidCursor,
+        Self::Unauthenticated,
+        Self::PermissionDenied,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::TooLarge,
+        Self::Overloaded,
+        Self::Draining,
+        Self::Internal,
+    ];
+
     /// The name clients see.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -81,6 +95,12 @@ impl ErrorCode {
     #[must_use]
     pub fn may_retry(self) -> bool {
         matches!(self, Self::Overloaded | Self::Draining | Self::Internal)
+    }
+
+    /// A dense number for tables.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
     }
 }
 

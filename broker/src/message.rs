@@ -22,6 +22,8 @@ pub const HEADERS_MAX: usize = 32;
 pub const HEADERS_BYTES_MAX: usize = 4096;
 /// Event names with this prefix are the broker's own.
 pub const RESERVED_EVENT_PREFIX: &str = "tidings:";
+/// Channels with this prefix are the broker's own: users neither see nor use them.
+pub const INTERNAL_CHANNEL_PREFIX: &str = "tidings-probe:";
 
 /// A channel's name: UTF-8, 1–255 bytes, no control characters. Cheap to clone.
 ///
@@ -71,6 +73,12 @@ impl ChannelName {
             return &name[open + 1..open + 1 + len];
         }
         name
+    }
+
+    /// Whether this is a channel of the broker's own, hidden from users.
+    #[must_use]
+    pub fn is_internal(&self) -> bool {
+        self.0.starts_with(INTERNAL_CHANNEL_PREFIX)
     }
 
     /// Whether both are the very same allocation: true only for clones of one value.

@@ -1,3 +1,5 @@
-//! Two skins over the same broker calls: HTTP + JSON and gRPC.
+//! What backends talk to: two skins over the same broker calls, with one table of errors.
 
 pub mod config;
+pub mod draft;
+pub mod http;

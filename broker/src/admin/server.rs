@@ -1,0 +1,132 @@
+//! A small HTTP/1.1 server of its own: health checks must not queue behind the traffic they judge.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Admin;
+
+/// Connections at once: a few scrapers and health checks; whoever hangs on to more waits.
+const CONNECTIONS_MAX: usize = 64;
+/// How long a request's head may take; also how long a connection may idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection is kept, so that one which never reads cannot hold its place.
+const CONNECTION_AGE_MAX: Duration = Duration::from_secs(60);
+/// How long an answer in flight may still take after that, or after the stop.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
+/// How often the metrics exporter is tidied, scraped or not.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(2);
+/// Pause after a failed accept: without descriptors the next one fails at once, and again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until `stop`, which should come last of all: during a drain health checks must still get their 503.
+pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken) {
+    let connections = TaskTracker::new();
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut upkeep = interval(UPKEEP_INTERVAL);
+    upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            _ = upkeep.tick() => admin.metrics.upkeep(),
+            Some((socket, permit)) = accept(&listener, &permits) => {
+                connections.spawn(connection(socket, permit, admin.clone(), stop.clone()));
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+/// The next connection and its place. `None` only if the semaphore were closed, which nobody does.
+async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
+    loop {
+        match listener.accept().await {
+            Ok((socket, _)) => return Some((socket, permit)),
+            Err(error) => {
+                tracing::debug!(%error, "the admin listener could not accept");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(socket: TcpStream, permit: OwnedSemaphorePermit, admin: Admin, stop: CancellationToken) {
+    let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&admin, &request))));
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(16 * 1024);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
+    tokio::select! {
+        // A broken connection concerns nobody but its peer.
+        _ = connection.as_mut() => {}
+        () = stop_or_age(&stop) => {
+            connection.as_mut().graceful_shutdown();
+            let _ = timeout(CLOSE_GRACE, connection).await;
+        }
+    }
+    drop(permit);
+}
+
+async fn stop_or_age(stop: &CancellationToken) {
+    let _ = timeout(CONNECTION_AGE_MAX, stop.cancelled()).await;
+}
+
+fn answer<B>(admin: &Admin, request: &Request<B>) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
+    if !matches!(path, "/metrics" | "/livez" | "/readyz") {
+        return text(StatusCode::NOT_FOUND, "text/plain", "here are /metrics, /livez and /readyz\n");
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET or HEAD\n");
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match path {
+        "/metrics" => metrics(admin),
+        "/readyz" => ready(admin),
+        _ => text(StatusCode::OK, "text/plain", "ok\n"),
+    }
+}
+
+fn metrics(admin: &Admin) -> Response<Full<Bytes>> {
+    let mut gauges = (admin.gauges)();
+    gauges.ready = admin.readiness.check().is_ok();
+    gauges.draining = admin.readiness.is_draining();
+    text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", admin.metrics.render(&gauges))
+}
+
+fn ready(admin: &Admin) -> Response<Full<Bytes>> {
+    match admin.readiness.check() {
+        Ok(()) => text(StatusCode::OK, "application/json", "{\"ready\":true}\n"),
+        Err(reason) => {
+            let (code, sentence) = (reason.as_str(), reason.sentence());
+            let body = format!("{{\"ready\":false,\"reason\":\"{code}\",\"message\":\"{sentence}\"}}\n");
+            text(StatusCode::SERVICE_UNAVAILABLE, "application/json", body)
+        }
+    }
+}
+
+fn text(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,118 @@
+//! HTTP and JSON under `/v1/…`, so that `curl` suffices: publish, history, clear, list of channels.
+//!
+//! This room turns requests into calls of the broker and results into JSON. It knows no sockets: who owns the
+//! connection hands in a request and writes the response.
+
+mod answer;
+mod body;
+mod description;
+mod origin;
+mod publish;
+mod query;
+mod read;
+mod route;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Response};
+use http_body::Body;
+use http_body_util::Full;
+
+pub use self::origin::check_origin;
+use self::route::{Action, Routed};
+use crate::auth::Keyring;
+use crate::broker::Broker;
+use crate::error::{Error, ErrorCode, Result};
+use crate::metrics::{Metrics, Source};
+
+/// What the HTTP API needs. Cheap to clone; one per node is enough.
+#[derive(Clone)]
+pub struct HttpApi {
+    /// The one door.
+    pub broker: Broker,
+    /// Who may call.
+    pub keyring: Arc<Keyring>,
+    /// Where calls are counted.
+    pub metrics: Arc<Metrics>,
+    /// Origins whose pages may change things here besides our own: exact, or `*`.
+    pub origins: Arc<[String]>,
+    /// What a request may cost.
+    pub limits: Limits,
+}
+
+/// Bounds of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Largest payload that any namespace takes, in bytes.
+    pub payload_bytes_max: usize,
+    /// Most channels of one publish.
+    pub batch_channels_max: usize,
+    /// How long a body may take to arrive as a whole.
+    pub body_timeout: Duration,
+}
+
+impl Limits {
+    /// The largest JSON body: room for a payload that base64 or escapes make longer, and for the longest list of names.
+    #[must_use]
+    pub fn json_bytes_max(&self) -> usize {
+        self.payload_bytes_max.saturating_mul(2).saturating_add(512 * 1024)
+    }
+}
+
+/// Whether this path belongs to the HTTP API.
+#[must_use]
+pub fn is_api_path(path: &str) -> bool {
+    path == "/v1" || path.starts_with("/v1/")
+}
+
+/// Answers one request whose path [is the API's](is_api_path). Every outcome is an answer, none a panic.
+pub async fn handle<B>(api: &HttpApi, request: Request<B>) -> Response<Full<Bytes>>
+where
+    B: Body<Data = Bytes>,
+{
+    let is_head = request.method() == Method::HEAD;
+    let response = match route::route(request.method(), request.uri().path()) {
+        Ok(Routed::Action(action)) => act(api, action, request).await.unwrap_or_else(|error| answer::error(&error)),
+        Ok(Routed::Options(allow)) => answer::options(allow),
+        Ok(Routed::WrongMethod(allow)) => answer::wrong_method(allow),
+        Err(error) => answer::error(&error),
+    };
+    if is_head { answer::without_body(response) } else { response }
+}
+
+async fn act<B>(api: &HttpApi, action: Action, request: Request<B>) -> Result<Response<Full<Bytes>>>
+where
+    B: Body<Data = Bytes>,
+{
+    let (parts, body) = request.into_parts();
+    if action.changes_state() {
+        check_origin(&parts, &api.origins)?;
+    }
+    authenticate(api, &parts)?;
+    let query = parts.uri.query().unwrap_or_default();
+    match action {
+        Action::PublishJson => counted(api, publish::json(api, &parts, query, body).await),
+        Action::PublishRaw(channel) => counted(api, publish::raw(api, &parts, channel, query, body).await),
+        Action::History(channel) => read::history(api, &channel, query),
+        Action::Clear(channel) => read::clear(api, &channel, query),
+        Action::Channels => read::channels(api, query),
+    }
+}
+
+fn authenticate(api: &HttpApi, parts: &http::request::Parts) -> Result<()> {
+    let mut given = parts.headers.get_all(header::AUTHORIZATION).iter();
+    let first = given.next().map(HeaderValue::to_str).transpose();
+    let checked = match (first, given.next()) {
+        (Ok(first), None) => api.keyring.check(first),
+        _ => Err(Error::new(ErrorCode::Unauthenticated, "send one Authorization header, in ASCII")),
+    };
+    checked.inspect_err(|_| api.metrics.auth_failed())
+}
+
+/// Counts a publish that failed before or while a message was made of it.
+fn counted<T>(api: &HttpApi, outcome: Result<T>) -> Result<T> {
+    outcome.inspect_err(|error| api.metrics.published(Source::Http, Err(error.code), 0))
+}

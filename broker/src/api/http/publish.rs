@@ -1,0 +1,140 @@
+//! The two ways to publish: a JSON description, or a raw body.
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, Response};
+use http_body::Body;
+use http_body_util::Full;
+
+use super::description::{self, Target};
+use super::query::Query;
+use super::{HttpApi, answer, body};
+use crate::api::draft::{Content, parse_channel, parse_ttl};
+use crate::broker::{Published, Receipt};
+use crate::error::{Error, ErrorCode, Result};
+use crate::message::{ChannelName, EventName, Headers, Payload, PublishId};
+use crate::metrics::Source;
+use crate::wire;
+
+/// What `curl --data` says about every body, whatever it holds: no statement at all.
+const FORM: &str = "application/x-www-form-urlencoded";
+
+/// `POST /v1/channels/{channel}/messages`: the body is the payload.
+pub(super) async fn raw<B>(api: &HttpApi, parts: &Parts, channel: ChannelName, query: &str, body: B) -> Result<Response<Full<Bytes>>>
+where
+    B: Body<Data = Bytes>,
+{
+    let query = Query::parse(query, &["event", "id", "ttl"])?;
+    let content_type = content_type(&parts.headers)?;
+    refuse_content_encoding(&parts.headers)?;
+    let event = query.get("event").map(EventName::parse).transpose()?;
+    let id = query.get("id").map(PublishId::keyed).transpose()?;
+    let ttl = query.get("ttl").map(parse_ttl).transpose()?;
+    let bytes = body::read(body, api.limits.payload_bytes_max, api.limits.body_timeout, &api.metrics).await?;
+    let content = Content { payload: Payload::new(&bytes, content_type)?, event, id, headers: Headers::default(), ttl };
+    one(api, channel, content).await
+}
+
+/// `POST /v1/publish`: the body describes the message and where it goes.
+pub(super) async fn json<B>(api: &HttpApi, parts: &Parts, query: &str, body: B) -> Result<Response<Full<Bytes>>>
+where
+    B: Body<Data = Bytes>,
+{
+    Query::parse(query, &[])?;
+    refuse_content_encoding(&parts.headers)?;
+    let bytes = body::read(body, api.limits.json_bytes_max(), api.limits.body_timeout, &api.metrics).await?;
+    let (target, content) = description::parse(&bytes)?;
+    match target {
+        Target::One(channel) => one(api, parse_channel(&channel)?, content).await,
+        Target::Many(channels) if channels.len() > api.limits.batch_channels_max => Err(Error::new(
+            ErrorCode::TooLarge,
+            format!("one publish goes to at most {} channels, this one names {}", api.limits.batch_channels_max, channels.len()),
+        )),
+        Target::Many(channels) => Ok(many(api, channels, content).await),
+    }
+}
+
+async fn one(api: &HttpApi, channel: ChannelName, content: Content) -> Result<Response<Full<Bytes>>> {
+    let bytes = content.payload.bytes().len() as u64;
+    let published = api.broker.publish(content.for_channel(channel)).await?;
+    api.metrics.published(Source::Http, Ok(published.duplicate), bytes);
+    let mut out = Vec::with_capacity(192);
+    write_published(&mut out, &published);
+    Ok(answer::json(out))
+}
+
+/// Appends to all channels in the order given, then waits for all: one slow commit does not hold up the next append.
+async fn many(api: &HttpApi, channels: Vec<String>, content: Content) -> Response<Full<Bytes>> {
+    let bytes = content.payload.bytes().len() as u64;
+    let mut receipts = Vec::with_capacity(channels.len());
+    for channel in channels {
+        let receipt = append(api, &channel, content.clone()).await;
+        receipts.push((channel, receipt));
+    }
+    let mut out = b"{\"results\":[".to_vec();
+    for (n, (channel, receipt)) in receipts.into_iter().enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        let outcome = match receipt {
+            Ok(receipt) => receipt.committed().await,
+            Err(error) => Err(error),
+        };
+        let counted = outcome.as_ref().map(|published| published.duplicate).map_err(|error| error.code);
+        api.metrics.published(Source::Http, counted, bytes);
+        match outcome {
+            Ok(published) => write_published(&mut out, &published),
+            Err(error) => write_failed(&mut out, &channel, &error),
+        }
+    }
+    out.extend_from_slice(b"]}");
+    answer::json(out)
+}
+
+async fn append(api: &HttpApi, channel: &str, content: Content) -> Result<Receipt> {
+    api.broker.append(content.for_channel(parse_channel(channel)?)).await
+}
+
+/// `{"channel","offset","cursor","id","copies","duplicate"}`.
+fn write_published(out: &mut Vec<u8>, published: &Published) {
+    out.extend_from_slice(b"{\"channel\":");
+    wire::write_string(out, published.channel.as_str());
+    out.extend_from_slice(b",\"offset\":");
+    wire::write_number(out, published.offset);
+    out.extend_from_slice(b",\"cursor\":");
+    wire::write_string(out, &published.cursor());
+    out.extend_from_slice(b",\"id\":");
+    wire::write_id(out, &published.id);
+    out.extend_from_slice(b",\"copies\":");
+    wire::write_number(out, u64::from(published.copies));
+    out.extend_from_slice(if published.duplicate { b",\"duplicate\":true}" } else { b",\"duplicate\":false}" });
+}
+
+/// `{"channel","error":{…}}`.
+fn write_failed(out: &mut Vec<u8>, channel: &str, error: &Error) {
+    out.extend_from_slice(b"{\"channel\":");
+    wire::write_string(out, channel);
+    out.push(b',');
+    let mut object = Vec::new();
+    wire::write_error(&mut object, error);
+    // The error's own object without its opening brace: its members become members of this one.
+    out.extend_from_slice(&object[1..]);
+}
+
+/// The content type the publisher really chose.
+fn content_type(headers: &HeaderMap) -> Result<Option<&str>> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(None) };
+    let text = value.to_str().map_err(|_| Error::invalid("a content type is printable ASCII"))?.trim();
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    Ok((!text.is_empty() && !essence.eq_ignore_ascii_case(FORM)).then_some(text))
+}
+
+/// Compressed bytes would reach subscribers as they are, and nothing would tell them.
+fn refuse_content_encoding(headers: &HeaderMap) -> Result<()> {
+    match headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+        None | Some(b"") => Ok(()),
+        Some(encoding) if encoding.eq_ignore_ascii_case(b"identity") => Ok(()),
+        Some(_) => Err(Error::invalid("Content-Encoding is not supported; send the body as it is")),
+    }
+}

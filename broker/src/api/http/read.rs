@@ -1,0 +1,98 @@
+//! The calls that look or tidy up: history, clear, list of channels.
+
+use bytes::Bytes;
+use http::Response;
+use http_body_util::Full;
+
+use super::query::Query;
+use super::{HttpApi, answer};
+use crate::broker::{ChannelsQuery, HistoryQuery, Order};
+use crate::error::{Error, ErrorCode, Result};
+use crate::log::Cursor;
+use crate::message::ChannelName;
+use crate::wire;
+
+/// Messages or channels in an answer when the caller names no limit.
+const LIMIT_DEFAULT: usize = 100;
+/// Most messages or channels in one answer; more come page by page.
+const LIMIT_MAX: usize = 1_000;
+
+/// `GET /v1/channels/{channel}/messages` → `{"messages":[…],"cursor"[,"gap"]}`.
+pub(super) fn history(api: &HttpApi, channel: &ChannelName, query: &str) -> Result<Response<Full<Bytes>>> {
+    let query = Query::parse(query, &["since", "limit", "order"])?;
+    let page = api.broker.history(channel, &parse_history(&query)?)?;
+    let mut out = b"{\"messages\":[".to_vec();
+    for (n, entry) in page.entries.iter().enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        wire::write_message(&mut out, entry);
+    }
+    out.extend_from_slice(b"],\"cursor\":");
+    wire::write_string(&mut out, &page.cursor.to_string());
+    if let Some(gap) = &page.gap {
+        out.extend_from_slice(b",\"gap\":");
+        wire::write_gap(&mut out, channel, gap);
+    }
+    out.push(b'}');
+    Ok(answer::json(out))
+}
+
+/// `DELETE /v1/channels/{channel}/messages` → `{"cursor"}`, the position of the clear.
+pub(super) fn clear(api: &HttpApi, channel: &ChannelName, query: &str) -> Result<Response<Full<Bytes>>> {
+    Query::parse(query, &[])?;
+    let cursor = api.broker.clear(channel)?;
+    let mut out = b"{\"cursor\":".to_vec();
+    wire::write_string(&mut out, &cursor.to_string());
+    out.push(b'}');
+    Ok(answer::json(out))
+}
+
+/// `GET /v1/channels` → `{"channels":[{"channel","offset","messages","bytes","listeners","cursor"}…][,"next"]}`, by name;
+/// `next` is what to give as `after` for the next page.
+pub(super) fn channels(api: &HttpApi, query: &str) -> Result<Response<Full<Bytes>>> {
+    let query = Query::parse(query, &["prefix", "after", "limit"])?;
+    let page = api.broker.channels(&ChannelsQuery {
+        prefix: query.get("prefix").unwrap_or_default().to_owned(),
+        after: query.get("after").map(str::to_owned),
+        limit: query.count("limit", LIMIT_DEFAULT, LIMIT_MAX)?,
+    });
+    let mut out = b"{\"channels\":[".to_vec();
+    for (n, info) in page.channels.iter().enumerate() {
+        out.extend_from_slice(if n == 0 { b"{\"channel\":" } else { b",{\"channel\":" });
+        wire::write_string(&mut out, info.channel.as_str());
+        let counts = [("offset", info.offset), ("messages", info.messages), ("bytes", info.bytes), ("listeners", info.listeners)];
+        for (name, count) in counts {
+            out.push(b',');
+            wire::write_string(&mut out, name);
+            out.push(b':');
+            wire::write_number(&mut out, count);
+        }
+        out.extend_from_slice(b",\"cursor\":");
+        wire::write_string(&mut out, &info.cursor.to_string());
+        out.push(b'}');
+    }
+    out.push(b']');
+    if let Some(next) = &page.next {
+        out.extend_from_slice(b",\"next\":");
+        wire::write_string(&mut out, next);
+    }
+    out.push(b'}');
+    Ok(answer::json(out))
+}
+
+fn parse_history(query: &Query<'_>) -> Result<HistoryQuery> {
+    let since = match query.get("since") {
+        None | Some("earliest") => None,
+        Some(text) => {
+            let cursor = Cursor::parse(text).map_err(|why| Error::new(ErrorCode::InvalidCursor, format!("`since`: {why}")))?;
+            Some(cursor)
+        }
+    };
+    let order = match query.get("order") {
+        None | Some("asc") => Order::OldestFirst,
+        Some("desc") => Order::NewestFirst,
+        Some(_) => return Err(Error::invalid("`order` is `asc` (oldest first) or `desc` (newest first)")),
+    };
+    Ok(HistoryQuery { since, limit: query.count("limit", LIMIT_DEFAULT, LIMIT_MAX)?, order })
+}

@@ -1,0 +1,226 @@
+//! The names of all metrics, and how the counts become text.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use metrics::{Key, KeyName, Label, Level, Metadata, Recorder, Unit};
+use metrics_exporter_prometheus::PrometheusRecorder;
+
+use super::cell::{BOUNDS_MICROS, Cell, DurationsSum};
+use super::labels::{Front, ProtocolError, RefusedConnection, Source};
+use super::shard::{FrontCells, ShardMetrics};
+use super::{Gauges, Metrics, PublishCells};
+use crate::close::CloseReason;
+use crate::error::ErrorCode;
+use crate::log::GapReason;
+
+const DELIVERY_LATENCY: &str = "tidings_delivery_latency_seconds";
+const PUBLISH_WAIT: &str = "tidings_publish_wait_seconds";
+
+/// Each family with its one line of help. What moves it and what to do about it stands in `docs/OPERATING.md`.
+const HELP: [(&str, &str); 40] = [
+    ("tidings_build_info", "Always 1; the version is a label."),
+    ("tidings_connections_accepted_total", "Sockets accepted."),
+    ("tidings_connections_closed_total", "Accepted sockets that are gone."),
+    ("tidings_connections", "Sockets open now."),
+    ("tidings_connections_limit", "Most connections this process allows."),
+    ("tidings_connections_refused_total", "Connections turned away, by reason."),
+    ("tidings_open_files_limit", "Soft limit on open files."),
+    ("tidings_protocol_errors_seen_total", "Peers that broke their protocol, by kind."),
+    ("tidings_sessions_opened_total", "Clients that began to listen, by front."),
+    ("tidings_sessions_closed_total", "Clients whose stay ended, by front and reason."),
+    ("tidings_sessions", "Clients listening now, by front."),
+    ("tidings_sessions_resumed_total", "Clients that came back with a cursor, by front and whether all was still there."),
+    ("tidings_sessions_fell_behind_total", "Times a session lost touch with the head and went on from the log, by front."),
+    ("tidings_sessions_caught_up_total", "Times a session that was behind reached the head, by front."),
+    ("tidings_subscriptions_joined_total", "Session and channel pairs that began."),
+    ("tidings_subscriptions_left_total", "Session and channel pairs that ended."),
+    ("tidings_subscriptions", "Session and channel pairs now."),
+    ("tidings_publishes_answered_total", "Publishes by source and outcome."),
+    ("tidings_publishes_kept_bytes_total", "Payload bytes of publishes that were kept, by source."),
+    (PUBLISH_WAIT, "How long publishes waited for room."),
+    ("tidings_messages_delivered_total", "Messages handed to sockets, by front."),
+    ("tidings_messages_delivered_bytes_total", "Bytes of the wire form handed to sockets, by front."),
+    (DELIVERY_LATENCY, "From the accepted publish to the written socket, by front."),
+    ("tidings_socket_writes_made_total", "System calls that wrote to sockets."),
+    ("tidings_gaps_declared_total", "Clients told that messages are missing, by front and reason."),
+    ("tidings_log_pages_read_total", "Pages read from the log for sessions that are behind."),
+    ("tidings_log_messages_read_total", "Messages in those pages."),
+    ("tidings_shard_inbox_overflowed_total", "Times an inbox was full and its shard went on from the log, by shard."),
+    ("tidings_shard_inbox_depth", "Items that waited in the inbox when it was drained last, by shard."),
+    ("tidings_channels", "Channels with state on this node."),
+    ("tidings_history_messages", "Messages kept in all histories."),
+    ("tidings_history_bytes", "Bytes of all histories."),
+    ("tidings_history_messages_evicted_total", "Messages that left the histories."),
+    ("tidings_dedupe_ids", "Publish ids remembered."),
+    ("tidings_dedupe_windows_shortened_total", "Times publish ids were forgotten before their time."),
+    ("tidings_auth_calls_refused_total", "Calls without a valid key."),
+    ("tidings_probes_made_total", "Self-probes by result."),
+    ("tidings_probe_passed_age_seconds", "Time since a self-probe passed, or since the start."),
+    ("tidings_ready", "1 when this node should get traffic."),
+    ("tidings_draining", "1 when this node is leaving."),
+];
+
+static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, None);
+
+/// Gives the exporter its help lines.
+pub(super) fn describe(recorder: &PrometheusRecorder, process: &metrics_process::Collector) {
+    for (name, help) in HELP {
+        recorder.describe_gauge(KeyName::from_const_str(name), None::<Unit>, (*help).into());
+    }
+    metrics::with_local_recorder(recorder, || process.describe());
+}
+
+/// Hands all counts and gauges to the exporter.
+pub(super) fn collect(metrics: &Metrics, gauges: &Gauges) {
+    let out = Out(&metrics.recorder);
+    out.gauge("tidings_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    connections(&out, metrics);
+    for front in Front::ALL {
+        sessions(&out, metrics, front);
+    }
+    for source in Source::ALL {
+        publishes(&out, source.as_str(), &metrics.publishes[source.index()]);
+    }
+    shards(&out, metrics);
+    state(&out, metrics, gauges);
+    metrics::with_local_recorder(&metrics.recorder, || metrics.process.collect());
+}
+
+/// Appends the histograms, which are ours.
+pub(super) fn histograms(metrics: &Metrics, text: &mut String) {
+    head(text, DELIVERY_LATENCY);
+    for front in Front::ALL {
+        let sum = DurationsSum::of(metrics.groups().map(|group| &group.fronts[front.index()].latency));
+        histogram(text, DELIVERY_LATENCY, &format!("front=\"{}\"", front.as_str()), &sum);
+    }
+    head(text, PUBLISH_WAIT);
+    histogram(text, PUBLISH_WAIT, "", &DurationsSum::of([&metrics.publish_wait].into_iter()));
+}
+
+fn connections(out: &Out<'_>, metrics: &Metrics) {
+    // Closed before accepted: a socket that comes and goes in between must not make the difference negative.
+    let closed = total(metrics, |group| &group.connections_closed);
+    let accepted = total(metrics, |group| &group.connections_accepted);
+    out.counter("tidings_connections_accepted_total", &[], accepted);
+    out.counter("tidings_connections_closed_total", &[], closed);
+    out.gauge("tidings_connections", &[], accepted.saturating_sub(closed) as f64);
+    out.gauge("tidings_connections_limit", &[], metrics.connections_limit.get() as f64);
+    out.gauge("tidings_open_files_limit", &[], metrics.open_files_limit.get() as f64);
+    for reason in RefusedConnection::ALL {
+        let count = metrics.connections_refused[reason.index()].get();
+        out.counter("tidings_connections_refused_total", &[("reason", reason.as_str())], count);
+    }
+    for kind in ProtocolError::ALL {
+        out.counter("tidings_protocol_errors_seen_total", &[("kind", kind.as_str())], metrics.protocol_errors[kind.index()].get());
+    }
+}
+
+fn sessions(out: &Out<'_>, metrics: &Metrics, front: Front) {
+    let label = ("front", front.as_str());
+    let sum = |pick: fn(&FrontCells) -> &Cell| total(metrics, |group| pick(&group.fronts[front.index()]));
+    let mut closed_now = 0_u64;
+    for reason in CloseReason::ALL {
+        let closed = total(metrics, |group| &group.fronts[front.index()].sessions_closed[reason.index()]);
+        closed_now = closed_now.wrapping_add(closed);
+        out.counter("tidings_sessions_closed_total", &[label, ("reason", reason.as_str())], closed);
+    }
+    let opened = sum(|cells| &cells.sessions_opened);
+    out.counter("tidings_sessions_opened_total", &[label], opened);
+    out.gauge("tidings_sessions", &[label], opened.saturating_sub(closed_now) as f64);
+    out.counter("tidings_sessions_resumed_total", &[label, ("outcome", "recovered")], sum(|cells| &cells.resumed));
+    out.counter("tidings_sessions_resumed_total", &[label, ("outcome", "gap")], sum(|cells| &cells.resumed_with_gap));
+    out.counter("tidings_sessions_fell_behind_total", &[label], sum(|cells| &cells.fell_behind));
+    out.counter("tidings_sessions_caught_up_total", &[label], sum(|cells| &cells.caught_up));
+    out.counter("tidings_messages_delivered_total", &[label], sum(|cells| &cells.messages_delivered));
+    out.counter("tidings_messages_delivered_bytes_total", &[label], sum(|cells| &cells.bytes_delivered));
+    for reason in GapReason::ALL {
+        let gaps = total(metrics, |group| &group.fronts[front.index()].gaps[reason.index()]);
+        out.counter("tidings_gaps_declared_total", &[label, ("reason", reason.as_str())], gaps);
+    }
+}
+
+fn publishes(out: &Out<'_>, source: &'static str, cells: &PublishCells) {
+    let answered = |outcome, count| out.counter("tidings_publishes_answered_total", &[("source", source), ("outcome", outcome)], count);
+    answered("kept", cells.kept.get());
+    answered("duplicate", cells.duplicates.get());
+    for code in ErrorCode::ALL {
+        answered(code.as_str(), cells.errors[code.index()].get());
+    }
+    out.counter("tidings_publishes_kept_bytes_total", &[("source", source)], cells.bytes.get());
+}
+
+fn shards(out: &Out<'_>, metrics: &Metrics) {
+    let left = total(metrics, |group| &group.listeners_left);
+    let joined = total(metrics, |group| &group.listeners_joined);
+    out.counter("tidings_subscriptions_joined_total", &[], joined);
+    out.counter("tidings_subscriptions_left_total", &[], left);
+    out.gauge("tidings_subscriptions", &[], joined.saturating_sub(left) as f64);
+    out.counter("tidings_socket_writes_made_total", &[], total(metrics, |group| &group.writes));
+    out.counter("tidings_log_pages_read_total", &[], total(metrics, |group| &group.pages_read));
+    out.counter("tidings_log_messages_read_total", &[], total(metrics, |group| &group.page_messages_read));
+    // A shard's number is a label because one hot shard hides in a sum; there are at most as many as configured.
+    for (n, shard) in metrics.shards.iter().enumerate() {
+        let label = Label::new("shard", n.to_string());
+        out.count("tidings_shard_inbox_overflowed_total", vec![label.clone()], shard.inbox_overflows.get());
+        out.value("tidings_shard_inbox_depth", vec![label], shard.inbox_depth.get() as f64);
+    }
+}
+
+fn state(out: &Out<'_>, metrics: &Metrics, gauges: &Gauges) {
+    out.gauge("tidings_channels", &[], gauges.channels as f64);
+    out.gauge("tidings_history_messages", &[], gauges.history_messages as f64);
+    out.gauge("tidings_history_bytes", &[], gauges.history_bytes as f64);
+    out.counter("tidings_history_messages_evicted_total", &[], metrics.evicted.get());
+    out.gauge("tidings_dedupe_ids", &[], gauges.dedupe_ids as f64);
+    out.counter("tidings_dedupe_windows_shortened_total", &[], gauges.dedupe_shortened);
+    out.counter("tidings_auth_calls_refused_total", &[], metrics.auth_failures.get());
+    out.counter("tidings_probes_made_total", &[("result", "passed")], metrics.probes_passed.get());
+    out.counter("tidings_probes_made_total", &[("result", "failed")], metrics.probes_failed.get());
+    let age = metrics.clock.mono().saturating_sub(Duration::from_millis(metrics.probe_passed_at.get()));
+    out.gauge("tidings_probe_passed_age_seconds", &[], age.as_secs_f64());
+    out.gauge("tidings_ready", &[], f64::from(u8::from(gauges.ready)));
+    out.gauge("tidings_draining", &[], f64::from(u8::from(gauges.draining)));
+}
+
+fn total(metrics: &Metrics, pick: impl Fn(&ShardMetrics) -> &Cell) -> u64 {
+    metrics.groups().map(|group| pick(group).get()).fold(0, u64::wrapping_add)
+}
+
+/// Writes values into our own recorder without the macros, which would look for a global one.
+struct Out<'a>(&'a PrometheusRecorder);
+
+impl Out<'_> {
+    fn counter(&self, name: &'static str, labels: &[(&'static str, &'static str)], value: u64) {
+        self.count(name, labels.iter().map(Label::from).collect(), value);
+    }
+
+    fn gauge(&self, name: &'static str, labels: &[(&'static str, &'static str)], value: f64) {
+        self.value(name, labels.iter().map(Label::from).collect(), value);
+    }
+
+    fn count(&self, name: &'static str, labels: Vec<Label>, value: u64) {
+        self.0.register_counter(&Key::from_parts(name, labels), &METADATA).absolute(value);
+    }
+
+    fn value(&self, name: &'static str, labels: Vec<Label>, value: f64) {
+        self.0.register_gauge(&Key::from_parts(name, labels), &METADATA).set(value);
+    }
+}
+
+fn head(text: &mut String, name: &str) {
+    let help = HELP.iter().find(|(known, _)| *known == name).map_or("", |(_, help)| help);
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} histogram");
+}
+
+/// The lines of one histogram; `labels` is empty or `name="value"`. Writing to a string cannot fail.
+fn histogram(text: &mut String, name: &str, labels: &str, sum: &DurationsSum) {
+    let comma = if labels.is_empty() { "" } else { "," };
+    let braces = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+    for (bound, count) in BOUNDS_MICROS.iter().zip(&sum.cumulative) {
+        let _ = writeln!(text, "{name}_bucket{{{labels}{comma}le=\"{}\"}} {count}", *bound as f64 / 1e6);
+    }
+    let count = sum.cumulative.last().copied().unwrap_or_default();
+    let _ = writeln!(text, "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {count}");
+    let _ = writeln!(text, "{name}_sum{braces} {}\n{name}_count{braces} {count}", sum.sum.as_secs_f64());
+}

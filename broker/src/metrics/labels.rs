@@ -1,0 +1,161 @@
+//! The closed sets that labels are taken from. No label holds anything a client chose.
+
+/// A way by which a subscriber receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Front {
+    /// Server-Sent Events.
+    Sse,
+    /// Long-poll: one held request an answer.
+    LongPoll,
+    /// One JSON object a line over an endless response.
+    HttpStream,
+    /// RFC 6455 frames.
+    WebSocket,
+    /// A gRPC server stream, or the embedder's pull subscription.
+    Grpc,
+}
+
+impl Front {
+    /// Every front, in the order of [`Front::index`].
+    pub const ALL: [Self; 5] = [Self::Sse, Self::LongPoll, Self::HttpStream, Self::WebSocket, Self::Grpc];
+
+    /// The label's value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sse => "sse",
+            Self::LongPoll => "long_poll",
+            Self::HttpStream => "http_stream",
+            Self::WebSocket => "websocket",
+            Self::Grpc => "grpc",
+        }
+    }
+
+    /// A dense number for tables.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Where a publish came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// The gRPC services.
+    Grpc,
+    /// The HTTP and JSON API.
+    Http,
+    /// A call of the embedding program.
+    InProcess,
+}
+
+impl Source {
+    /// Every source, in the order of [`Source::index`].
+    pub const ALL: [Self; 3] = [Self::Grpc, Self::Http, Self::InProcess];
+
+    /// The label's value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Grpc => "grpc",
+            Self::Http => "http",
+            Self::InProcess => "in_process",
+        }
+    }
+
+    /// A dense number for tables.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Why a connection was turned away before anything was read from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RefusedConnection {
+    /// A configured limit of connections is reached.
+    Limit,
+    /// The process has no file descriptor left.
+    OpenFiles,
+    /// The node is leaving.
+    Draining,
+}
+
+impl RefusedConnection {
+    /// Every reason, in the order of [`RefusedConnection::index`].
+    pub const ALL: [Self; 3] = [Self::Limit, Self::OpenFiles, Self::Draining];
+
+    /// The label's value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::OpenFiles => "open_files",
+            Self::Draining => "draining",
+        }
+    }
+
+    /// A dense number for tables.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// What a peer did against the protocol it speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProtocolError {
+    /// Bytes that are no HTTP request.
+    Malformed,
+    /// A request head larger than its limit.
+    HeadTooLarge,
+    /// A request head that did not arrive in time.
+    HeadTimeout,
+    /// A body larger than its limit.
+    BodyTooLarge,
+    /// A body that did not arrive in time.
+    BodyTimeout,
+    /// An HTTP/2 connection that ended with an error.
+    Http2,
+    /// Any other error that ended a connection.
+    Other,
+}
+
+impl ProtocolError {
+    /// Every kind, in the order of [`ProtocolError::index`].
+    pub const ALL: [Self; 7] =
+        [Self::Malformed, Self::HeadTooLarge, Self::HeadTimeout, Self::BodyTooLarge, Self::BodyTimeout, Self::Http2, Self::Other];
+
+    /// The label's value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::HeadTooLarge => "head_too_large",
+            Self::HeadTimeout => "head_timeout",
+            Self::BodyTooLarge => "body_too_large",
+            Self::BodyTimeout => "body_timeout",
+            Self::Http2 => "http2",
+            Self::Other => "other",
+        }
+    }
+
+    /// A dense number for tables.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_list_is_in_the_order_of_its_index() {
+        assert!(Front::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
+        assert!(Source::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
+        assert!(RefusedConnection::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
+        assert!(ProtocolError::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
+    }
+}

@@ -1,0 +1,195 @@
+//! What the broker counts, as verbs. The only room with metric names (`export.rs`); nothing here is global, so several
+//! brokers in one process count for themselves.
+//!
+//! Hot figures live in one padded group per shard, written by that shard's thread alone and summed when someone asks.
+
+mod cell;
+mod export;
+mod labels;
+mod shard;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+use self::cell::{Cell, Durations, Writers};
+pub use self::labels::{Front, ProtocolError, RefusedConnection, Source};
+pub use self::shard::ShardMetrics;
+use crate::clock::Clock;
+use crate::error::ErrorCode;
+
+/// Everything one node counts.
+pub struct Metrics {
+    clock: Clock,
+    shards: Box<[CachePadded<ShardMetrics>]>,
+    off_shard: CachePadded<ShardMetrics>,
+    publishes: [PublishCells; Source::ALL.len()],
+    publish_wait: Durations,
+    connections_refused: [Cell; RefusedConnection::ALL.len()],
+    protocol_errors: [Cell; ProtocolError::ALL.len()],
+    evicted: Cell,
+    auth_failures: Cell,
+    probes_passed: Cell,
+    probes_failed: Cell,
+    /// Milliseconds of the clock when a probe passed last; 0 before the first, so that the age counts from the start.
+    probe_passed_at: Cell,
+    open_files_limit: Cell,
+    connections_limit: Cell,
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    process: metrics_process::Collector,
+}
+
+#[derive(Debug, Default)]
+struct PublishCells {
+    kept: Cell,
+    duplicates: Cell,
+    errors: [Cell; ErrorCode::ALL.len()],
+    bytes: Cell,
+}
+
+/// What others keep count of anyway, read at the moment of a scrape.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Gauges {
+    /// Channels with state on this node.
+    pub channels: u64,
+    /// Messages kept in all histories.
+    pub history_messages: u64,
+    /// Bytes of all histories, overhead included.
+    pub history_bytes: u64,
+    /// Publish ids remembered.
+    pub dedupe_ids: u64,
+    /// How often ids were forgotten before their time, since the start.
+    pub dedupe_shortened: u64,
+    /// Whether this node should get traffic.
+    pub ready: bool,
+    /// Whether this node is leaving.
+    pub draining: bool,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").field("shards", &self.shards.len()).finish_non_exhaustive()
+    }
+}
+
+impl Metrics {
+    /// Counters for this many shards, all at zero.
+    #[must_use]
+    pub fn new(shards: usize, clock: Clock) -> Arc<Self> {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        let process = metrics_process::Collector::default();
+        export::describe(&recorder, &process);
+        Arc::new(Self {
+            clock,
+            shards: (0..shards).map(|_| CachePadded::new(ShardMetrics::new(Writers::One))).collect(),
+            off_shard: CachePadded::new(ShardMetrics::new(Writers::Many)),
+            publishes: Default::default(),
+            publish_wait: Durations::default(),
+            connections_refused: Default::default(),
+            protocol_errors: Default::default(),
+            evicted: Cell::default(),
+            auth_failures: Cell::default(),
+            probes_passed: Cell::default(),
+            probes_failed: Cell::default(),
+            probe_passed_at: Cell::default(),
+            open_files_limit: Cell::default(),
+            connections_limit: Cell::default(),
+            recorder,
+            handle,
+            process,
+        })
+    }
+
+    /// The counters of shard `n`, for that shard's thread.
+    ///
+    /// # Panics
+    /// When there is no such shard.
+    #[must_use]
+    pub fn shard(&self, n: usize) -> &ShardMetrics {
+        &self.shards[n]
+    }
+
+    /// The counters of everything that runs off the shards (gRPC, embedders): any thread may write.
+    #[must_use]
+    pub fn off_shard(&self) -> &ShardMetrics {
+        &self.off_shard
+    }
+
+    /// A publish was answered: `Ok(true)` for a recognised repeat. `bytes` is the payload's size.
+    pub fn published(&self, source: Source, outcome: Result<bool, ErrorCode>, bytes: u64) {
+        let cells = &self.publishes[source.index()];
+        match outcome {
+            Ok(false) => {
+                cells.kept.add(Writers::Many, 1);
+                cells.bytes.add(Writers::Many, bytes);
+            }
+            Ok(true) => cells.duplicates.add(Writers::Many, 1),
+            Err(code) => cells.errors[code.index()].add(Writers::Many, 1),
+        }
+    }
+
+    /// A publish had to wait this long for room.
+    pub fn publish_waited(&self, took: Duration) {
+        self.publish_wait.observe(Writers::Many, took, 1);
+    }
+
+    /// A connection was turned away.
+    pub fn connection_refused(&self, reason: RefusedConnection) {
+        self.connections_refused[reason.index()].add(Writers::Many, 1);
+    }
+
+    /// A peer broke the protocol it speaks.
+    pub fn protocol_error(&self, kind: ProtocolError) {
+        self.protocol_errors[kind.index()].add(Writers::Many, 1);
+    }
+
+    /// Messages left the history: by count, age, bytes or a clear.
+    pub fn evicted(&self, messages: u64) {
+        self.evicted.add(Writers::Many, messages);
+    }
+
+    /// A caller had no key, or an unknown one.
+    pub fn auth_failed(&self) {
+        self.auth_failures.add(Writers::Many, 1);
+    }
+
+    /// The self-probe ended.
+    pub fn probed(&self, passed: bool) {
+        if passed {
+            self.probes_passed.add(Writers::Many, 1);
+            self.probe_passed_at.set(self.clock.mono().as_millis() as u64);
+        } else {
+            self.probes_failed.add(Writers::Many, 1);
+        }
+    }
+
+    /// The limits this process runs under: open files (soft) and the connections that are allowed because of it.
+    pub fn limits(&self, open_files: u64, connections: u64) {
+        self.open_files_limit.set(open_files);
+        self.connections_limit.set(connections);
+    }
+
+    /// Housekeeping of the exporter; to be called every few seconds, scraped or not.
+    pub fn upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+
+    /// Everything in the Prometheus text format, version 0.0.4.
+    #[must_use]
+    pub fn render(&self, gauges: &Gauges) -> String {
+        export::collect(self, gauges);
+        let mut text = self.handle.render();
+        export::histograms(self, &mut text);
+        text
+    }
+
+    fn groups(&self) -> impl Iterator<Item = &ShardMetrics> {
+        self.shards.iter().chain([&self.off_shard]).map(|padded| &**padded)
+    }
+}

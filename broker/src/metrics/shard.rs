@@ -1,0 +1,153 @@
+//! What a shard counts. One thread writes, so the hot path pays a load and a store per figure.
+
+use std::time::Duration;
+
+use super::cell::{Cell, Durations, Writers};
+use super::labels::Front;
+use crate::close::CloseReason;
+use crate::log::GapReason;
+
+/// The counters of one shard, or of everything that runs off the shards.
+///
+/// Those of a shard must be written by that shard's thread only: two writers would lose counts (nothing worse).
+#[derive(Debug)]
+pub struct ShardMetrics {
+    writers: Writers,
+    pub(super) connections_accepted: Cell,
+    pub(super) connections_closed: Cell,
+    pub(super) fronts: [FrontCells; Front::ALL.len()],
+    pub(super) writes: Cell,
+    pub(super) pages_read: Cell,
+    pub(super) page_messages_read: Cell,
+    pub(super) inbox_overflows: Cell,
+    pub(super) inbox_depth: Cell,
+    pub(super) listeners_joined: Cell,
+    pub(super) listeners_left: Cell,
+}
+
+/// The part that is kept per front.
+#[derive(Debug, Default)]
+pub(super) struct FrontCells {
+    pub(super) sessions_opened: Cell,
+    pub(super) sessions_closed: [Cell; CloseReason::ALL.len()],
+    pub(super) messages_delivered: Cell,
+    pub(super) bytes_delivered: Cell,
+    pub(super) fell_behind: Cell,
+    pub(super) caught_up: Cell,
+    pub(super) gaps: [Cell; GapReason::ALL.len()],
+    pub(super) resumed: Cell,
+    pub(super) resumed_with_gap: Cell,
+    pub(super) latency: Durations,
+}
+
+impl ShardMetrics {
+    pub(super) fn new(writers: Writers) -> Self {
+        Self {
+            writers,
+            connections_accepted: Cell::default(),
+            connections_closed: Cell::default(),
+            fronts: Default::default(),
+            writes: Cell::default(),
+            pages_read: Cell::default(),
+            page_messages_read: Cell::default(),
+            inbox_overflows: Cell::default(),
+            inbox_depth: Cell::default(),
+            listeners_joined: Cell::default(),
+            listeners_left: Cell::default(),
+        }
+    }
+
+    /// A socket was accepted and is owned here from now on.
+    pub fn connection_accepted(&self) {
+        self.connections_accepted.add(self.writers, 1);
+    }
+
+    /// A socket of ours is gone.
+    pub fn connection_closed(&self) {
+        self.connections_closed.add(self.writers, 1);
+    }
+
+    /// A client began to listen.
+    pub fn session_opened(&self, front: Front) {
+        self.front(front).sessions_opened.add(self.writers, 1);
+    }
+
+    /// A client's stay ended.
+    pub fn session_closed(&self, front: Front, reason: CloseReason) {
+        self.front(front).sessions_closed[reason.index()].add(self.writers, 1);
+    }
+
+    /// Messages were handed to sockets: how many, and how many bytes of the wire form.
+    #[inline]
+    pub fn delivered(&self, front: Front, messages: u64, bytes: u64) {
+        let cells = self.front(front);
+        cells.messages_delivered.add(self.writers, messages);
+        cells.bytes_delivered.add(self.writers, bytes);
+    }
+
+    /// `weight` deliveries took this long from the accepted publish to the written socket.
+    #[inline]
+    pub fn latency(&self, front: Front, took: Duration, weight: u64) {
+        self.front(front).latency.observe(self.writers, took, weight);
+    }
+
+    /// One system call wrote to a socket.
+    #[inline]
+    pub fn wrote(&self) {
+        self.writes.add(self.writers, 1);
+    }
+
+    /// A session's socket is full or it lost touch with the head: it reads the log from now on.
+    pub fn fell_behind(&self, front: Front) {
+        self.front(front).fell_behind.add(self.writers, 1);
+    }
+
+    /// A session that was behind reached the head.
+    pub fn caught_up(&self, front: Front) {
+        self.front(front).caught_up.add(self.writers, 1);
+    }
+
+    /// One page with this many messages was read from a log for someone who is behind.
+    pub fn page_read(&self, messages: u64) {
+        self.pages_read.add(self.writers, 1);
+        self.page_messages_read.add(self.writers, messages);
+    }
+
+    /// A client was told that messages are missing.
+    pub fn gap(&self, front: Front, reason: GapReason) {
+        self.front(front).gaps[reason.index()].add(self.writers, 1);
+    }
+
+    /// A client came back with a cursor; `recovered` when nothing was missing.
+    pub fn resumed(&self, front: Front, recovered: bool) {
+        let cells = self.front(front);
+        let cell = if recovered { &cells.resumed } else { &cells.resumed_with_gap };
+        cell.add(self.writers, 1);
+    }
+
+    /// The inbox was full: the shard is behind and reads the log instead.
+    ///
+    /// The publisher's thread sees this, so it is always counted atomically.
+    pub fn inbox_overflowed(&self) {
+        self.inbox_overflows.add(Writers::Many, 1);
+    }
+
+    /// How many items wait in the inbox, as seen when it is drained.
+    pub fn inbox_depth(&self, items: u64) {
+        self.inbox_depth.set(items);
+    }
+
+    /// Sessions began to listen to channels: one per session and channel.
+    pub fn listeners_joined(&self, channels: u64) {
+        self.listeners_joined.add(self.writers, channels);
+    }
+
+    /// Sessions left channels: one per session and channel.
+    pub fn listeners_left(&self, channels: u64) {
+        self.listeners_left.add(self.writers, channels);
+    }
+
+    fn front(&self, front: Front) -> &FrontCells {
+        &self.fronts[front.index()]
+    }
+}

@@ -1,0 +1,148 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::close::CloseReason;
+use crate::log::GapReason;
+
+fn metrics() -> Arc<Metrics> {
+    Metrics::new(2, Clock::start())
+}
+
+/// Family → the label names of its series, as rendered.
+fn families(text: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut found = BTreeMap::new();
+    let mut histograms = Vec::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            assert!(found.insert(name.to_owned(), BTreeSet::new()).is_none(), "{name} is typed twice");
+            if kind == "histogram" {
+                histograms.push(name.to_owned());
+            }
+        } else if !line.is_empty() && !line.starts_with('#') {
+            let series = line.rsplit_once(' ').unwrap().0;
+            let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+            let family = histograms.iter().find(|h| name.starts_with(h.as_str())).map_or(name, String::as_str).to_owned();
+            let names = labels.trim_end_matches('}').split(',').filter_map(|pair| pair.split_once('=')).map(|(name, _)| name.to_owned());
+            found.get_mut(&family).unwrap_or_else(|| panic!("{family} has no type")).extend(names.filter(|name| name != "le"));
+        }
+    }
+    found
+}
+
+/// The same from the first column of the catalogue's tables: `` `name{label,label}` ``.
+fn catalogue() -> BTreeMap<String, BTreeSet<String>> {
+    let page = include_str!("../../../docs/OPERATING.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`').map(|(metric, _)| metric));
+    rows.filter(|metric| metric.starts_with("tidings_") || metric.starts_with("process_"))
+        .map(|metric| {
+            let (name, labels) = metric.split_once('{').unwrap_or((metric, ""));
+            (name.to_owned(), labels.trim_end_matches('}').split(',').filter(|l| !l.is_empty()).map(str::to_owned).collect())
+        })
+        .collect()
+}
+
+#[test]
+fn the_catalogue_and_the_scrape_agree() {
+    let scraped = families(&metrics().render(&Gauges::default()));
+    let written = catalogue();
+    let scraped: Vec<_> = scraped.iter().collect();
+    let written: Vec<_> = written.iter().collect();
+    assert_eq!(scraped, written, "left: /metrics, right: docs/OPERATING.md");
+}
+
+#[test]
+fn every_family_has_help() {
+    let text = metrics().render(&Gauges::default());
+    for name in families(&text).keys() {
+        assert!(text.contains(&format!("# HELP {name} ")), "{name}");
+    }
+}
+
+#[test]
+fn every_series_is_there_before_anything_happens() {
+    let metrics = metrics();
+    let series = |text: &str| -> BTreeSet<String> {
+        text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' ')).map(|(s, _)| s.to_owned()).collect()
+    };
+    let before = series(&metrics.render(&Gauges::default()));
+    for group in [metrics.shard(0), metrics.shard(1), metrics.off_shard()] {
+        exercise(group);
+    }
+    for source in Source::ALL {
+        metrics.published(source, Ok(false), 10);
+        metrics.published(source, Ok(true), 10);
+        ErrorCode::ALL.iter().for_each(|&code| metrics.published(source, Err(code), 10));
+    }
+    RefusedConnection::ALL.iter().for_each(|&reason| metrics.connection_refused(reason));
+    ProtocolError::ALL.iter().for_each(|&kind| metrics.protocol_error(kind));
+    metrics.probed(true);
+    metrics.probed(false);
+    metrics.evicted(1);
+    metrics.auth_failed();
+    metrics.publish_waited(Duration::from_millis(3));
+    assert_eq!(series(&metrics.render(&Gauges::default())), before);
+}
+
+fn exercise(group: &ShardMetrics) {
+    group.connection_accepted();
+    group.connection_closed();
+    group.wrote();
+    group.page_read(3);
+    group.inbox_overflowed();
+    group.inbox_depth(9);
+    group.listeners_joined(2);
+    group.listeners_left(1);
+    for front in Front::ALL {
+        group.session_opened(front);
+        CloseReason::ALL.iter().for_each(|&reason| group.session_closed(front, reason));
+        GapReason::ALL.iter().for_each(|&reason| group.gap(front, reason));
+        group.resumed(front, true);
+        group.resumed(front, false);
+        group.fell_behind(front);
+        group.caught_up(front);
+        group.delivered(front, 5, 500);
+        group.latency(front, Duration::from_micros(120), 5);
+    }
+}
+
+#[test]
+fn shards_are_summed() {
+    let metrics = metrics();
+    metrics.shard(0).session_opened(Front::Sse);
+    metrics.shard(1).session_opened(Front::Sse);
+    metrics.off_shard().session_opened(Front::Sse);
+    metrics.shard(1).session_closed(Front::Sse, CloseReason::TooSlow);
+    metrics.shard(0).delivered(Front::Sse, 7, 70);
+    metrics.shard(1).latency(Front::Sse, Duration::from_micros(120), 7);
+    metrics.shard(1).inbox_depth(4);
+    let text = metrics.render(&Gauges { channels: 11, ready: true, ..Gauges::default() });
+    for line in [
+        "tidings_sessions_opened_total{front=\"sse\"} 3",
+        "tidings_sessions{front=\"sse\"} 2",
+        "tidings_sessions_closed_total{front=\"sse\",reason=\"too_slow\"} 1",
+        "tidings_messages_delivered_total{front=\"sse\"} 7",
+        "tidings_messages_delivered_bytes_total{front=\"sse\"} 70",
+        "tidings_delivery_latency_seconds_bucket{front=\"sse\",le=\"0.0001\"} 0",
+        "tidings_delivery_latency_seconds_bucket{front=\"sse\",le=\"0.00015\"} 7",
+        "tidings_delivery_latency_seconds_bucket{front=\"sse\",le=\"+Inf\"} 7",
+        "tidings_delivery_latency_seconds_sum{front=\"sse\"} 0.00084",
+        "tidings_delivery_latency_seconds_count{front=\"sse\"} 7",
+        "tidings_publish_wait_seconds_count 0",
+        "tidings_shard_inbox_depth{shard=\"1\"} 4",
+        "tidings_channels 11",
+        "tidings_ready 1",
+        "tidings_draining 0",
+    ] {
+        assert!(text.lines().any(|known| known == line), "{line} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn two_nodes_in_one_process_count_for_themselves() {
+    let (one, two) = (metrics(), metrics());
+    one.published(Source::Http, Ok(false), 5);
+    let line = "tidings_publishes_answered_total{source=\"http\",outcome=\"kept\"} 1";
+    assert!(one.render(&Gauges::default()).contains(line));
+    assert!(!two.render(&Gauges::default()).contains(line));
+}

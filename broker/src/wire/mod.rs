@@ -1,0 +1,151 @@
+//! The JSON that every front and skin shares: a message, a gap, an error, a close. Pure: bytes in, bytes out.
+//!
+//! Every form is **one line**: an event stream cuts at line ends and so does a stream of lines, and neither should have
+//! to look inside. Nothing is built as a tree first; text goes straight to the buffer.
+
+#[cfg(test)]
+mod tests;
+
+use std::io::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::close::CloseReason;
+use crate::error::Error;
+use crate::log::{CursorText, Entry, Gap, Slot};
+use crate::message::{ChannelName, Headers, MessageId, Payload, PayloadKind};
+
+/// Appends a message:
+/// `{"channel","offset","cursor","id","event"?,"data"|"base64","content_type"?,"headers"?,"time"}`.
+///
+/// `cursor` is the message's own position, so a client that gives it back goes on right after this message. `time` is
+/// when the broker accepted it, in milliseconds since 1970.
+pub fn write_message(out: &mut Vec<u8>, entry: &Entry) {
+    // The parts around the payload take about this much; one growth instead of several.
+    out.reserve(entry.payload.bytes().len() + entry.channel.as_str().len() + 192);
+    out.extend_from_slice(b"{\"channel\":");
+    write_string(out, entry.channel.as_str());
+    out.extend_from_slice(b",\"offset\":");
+    write_number(out, entry.offset);
+    out.extend_from_slice(b",\"cursor\":\"");
+    out.extend_from_slice(CursorText::of(entry.slot, entry.pos).as_bytes());
+    out.extend_from_slice(b"\",\"id\":");
+    write_id(out, &entry.id);
+    if let Some(event) = &entry.event {
+        out.extend_from_slice(b",\"event\":");
+        write_string(out, event.as_str());
+    }
+    write_payload(out, &entry.payload);
+    write_headers(out, &entry.headers);
+    out.extend_from_slice(b",\"time\":");
+    write_number(out, entry.accepted.unix_ms);
+    out.push(b'}');
+}
+
+/// Appends a declared gap: `{"channel","reason","oldest"}`. Reading after `oldest` gives the oldest message still kept.
+pub fn write_gap(out: &mut Vec<u8>, channel: &ChannelName, gap: &Gap) {
+    out.extend_from_slice(b"{\"channel\":");
+    write_string(out, channel.as_str());
+    out.extend_from_slice(b",\"reason\":\"");
+    out.extend_from_slice(gap.reason.as_str().as_bytes());
+    out.extend_from_slice(b"\",\"oldest\":\"");
+    out.extend_from_slice(CursorText::of(Slot::of(channel), gap.oldest).as_bytes());
+    out.extend_from_slice(b"\"}");
+}
+
+/// Appends an error: `{"error":{"code","message","retry"}}`; `retry` says whether the same request may pass later.
+pub fn write_error(out: &mut Vec<u8>, error: &Error) {
+    out.extend_from_slice(b"{\"error\":");
+    write_reason(out, error.code.as_str(), &error.message, error.code.may_retry());
+    out.push(b'}');
+}
+
+/// Appends why a stay ended: `{"code","message","retry"}`; `retry` says whether the client should come back.
+pub fn write_close(out: &mut Vec<u8>, reason: CloseReason) {
+    write_reason(out, reason.as_str(), reason.sentence(), reason.may_retry());
+}
+
+/// Appends a string with its quotes (RFC 8259, section 7). Line ends and other control characters become escapes.
+pub fn write_string(out: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(&mut *out, text).expect("a string is always JSON, and memory takes every write");
+}
+
+/// Appends a whole number.
+pub fn write_number(out: &mut Vec<u8>, number: u64) {
+    serde_json::to_writer(&mut *out, &number).expect("a number is always JSON, and memory takes every write");
+}
+
+/// Appends a message's id as a string.
+pub fn write_id(out: &mut Vec<u8>, id: &MessageId) {
+    match id {
+        MessageId::Auto(id) => write!(out, "\"{id:032x}\"").expect("memory takes every write"),
+        MessageId::Keyed(id) => write_string(out, id),
+    }
+}
+
+/// A refusal or a close in the words all fronts use.
+fn write_reason(out: &mut Vec<u8>, code: &str, message: &str, retry: bool) {
+    out.extend_from_slice(b"{\"code\":");
+    write_string(out, code);
+    out.extend_from_slice(b",\"message\":");
+    write_string(out, message);
+    out.extend_from_slice(if retry { b",\"retry\":true}" } else { b",\"retry\":false}" });
+}
+
+fn write_payload(out: &mut Vec<u8>, payload: &Payload) {
+    match payload.kind() {
+        PayloadKind::Json => {
+            out.extend_from_slice(b",\"data\":");
+            write_json_line(out, payload.bytes());
+        }
+        PayloadKind::Text => {
+            out.extend_from_slice(b",\"data\":");
+            match std::str::from_utf8(payload.bytes()) {
+                Ok(text) => write_string(out, text),
+                // Cannot be, since the kind was decided on these very bytes; an empty string is better than a torn line.
+                Err(_) => out.extend_from_slice(b"\"\""),
+            }
+        }
+        PayloadKind::Binary => {
+            out.extend_from_slice(b",\"base64\":\"");
+            write_base64(out, payload.bytes());
+            out.push(b'"');
+        }
+    }
+    if let Some(content_type) = payload.content_type() {
+        out.extend_from_slice(b",\"content_type\":");
+        write_string(out, content_type);
+    }
+}
+
+/// Appends valid JSON on one line: raw line ends can only be whitespace there, since strings must escape theirs.
+fn write_json_line(out: &mut Vec<u8>, json: &[u8]) {
+    let start = out.len();
+    out.extend_from_slice(json);
+    for byte in &mut out[start..] {
+        if matches!(byte, b'\r' | b'\n') {
+            *byte = b' ';
+        }
+    }
+}
+
+fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    let start = out.len();
+    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
+    STANDARD.encode_slice(bytes, &mut out[start..]).expect("four characters for every three bytes begun");
+}
+
+fn write_headers(out: &mut Vec<u8>, headers: &Headers) {
+    let mut before: &[u8] = b",\"headers\":{";
+    for (name, value) in headers.iter() {
+        out.extend_from_slice(before);
+        write_string(out, name);
+        out.push(b':');
+        write_string(out, value);
+        before = b",";
+    }
+    if !headers.is_empty() {
+        out.push(b'}');
+    }
+}
