@@ -76,6 +76,10 @@ pub struct Config {
     #[serde(deserialize_with = "units::null_is_default")]
     #[schemars(with = "Option<front::config::PollConfig>")]
     pub poll: front::config::PollConfig,
+    /// Commit each record up to this long after its append, as replication would, instead of with it. For tests: no file,
+    /// variable or flag sets it.
+    #[serde(skip)]
+    pub commit_delay: Option<std::time::Duration>,
     /// How the node leaves after SIGTERM.
     #[serde(deserialize_with = "units::null_is_default")]
     #[schemars(with = "Option<drain::Config>")]

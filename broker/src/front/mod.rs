@@ -1,3 +1,30 @@
-//! The ways in for subscribers.
+//! The ways in for subscribers. A front is a folder or file with three duties: it turns a request into a subscribe, it
+//! brings an encoder, and it says what its client sends back. Sockets, slow clients, heartbeats and the drain are not
+//! its business. Fronts never name one another.
 
 pub mod config;
+pub mod cors;
+pub mod long_poll;
+mod request;
+pub mod sse;
+
+pub use request::{Bounds, Request};
+
+use http::header::{self, HeaderValue};
+
+use crate::error::Error;
+use crate::net::Body;
+
+/// The plain answer to a request that a front refuses.
+pub(crate) fn error_response(error: &Error) -> http::Response<Body> {
+    let mut text = Vec::with_capacity(128);
+    crate::wire::write_error(&mut text, error);
+    text.push(b'\n');
+    let mut response = http::Response::new(Body::full(text));
+    *response.status_mut() = error.code.http_status();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if error.code.may_retry() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+    }
+    response
+}

@@ -1,3 +1,268 @@
-//! Who listens on this node.
+//! Who listens on this node, and the one place where log and listeners meet.
+//!
+//! Every channel belongs to one of 16,384 slots; a slot is one log and the listeners of its channels under one short
+//! lock. Appending, giving the position and handing on happen together under it, and so do joining and replaying:
+//! that is why history runs into live without a gap, a double or a second queue. This room knows no socket, no HTTP
+//! and no session. Order of locks: slot, then the map of names or an inbox; never two slots.
 
+mod append;
+mod channel;
+mod deliver;
+mod inbox;
+mod listen;
+mod listeners;
 pub mod namespace;
+mod rules;
+mod query;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use dashmap::DashMap;
+use foldhash::fast::RandomState;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+pub use append::{CommitRule, Receipt};
+pub use channel::Channel;
+pub use inbox::{Inbox, Item};
+pub use listen::{JoinedSlot, SlotRead};
+pub use listeners::Signal;
+pub use query::ChannelStats;
+pub use rules::{RuleBook, Rules};
+
+use crate::clock::Clock;
+use crate::error::{Error, ErrorCode, Result};
+use crate::log::{ChannelKey, Entry, Epoch, Pos, SLOTS, Slot, SlotLog, SlotStats};
+use crate::message::ChannelName;
+use crate::metrics::Metrics;
+use listeners::Listeners;
+
+
+/// The bounds of the hub.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Channels with state at one time.
+    pub channels: usize,
+    /// Bytes of all histories together.
+    pub history_bytes: u64,
+    /// Publish ids remembered at one time.
+    pub dedupe_ids: u64,
+}
+
+/// One slot: its log, and who listens to its channels.
+struct SlotState {
+    log: SlotLog,
+    /// By channel key; grows with the log's own slab.
+    listeners: Vec<Option<Box<Listeners>>>,
+    /// Publishers waiting for a commit, in index order.
+    waiting: Vec<(u64, oneshot::Sender<()>)>,
+}
+
+impl SlotState {
+    fn listeners(&self, key: ChannelKey) -> Option<&Listeners> {
+        self.listeners.get(key.number() as usize)?.as_deref()
+    }
+
+    fn listeners_mut(&mut self, key: ChannelKey) -> &mut Listeners {
+        let index = key.number() as usize;
+        if self.listeners.len() <= index {
+            self.listeners.resize_with(index + 1, || None);
+        }
+        self.listeners[index].get_or_insert_default()
+    }
+
+    fn drop_listeners_if_none(&mut self, key: ChannelKey) {
+        if let Some(place) = self.listeners.get_mut(key.number() as usize)
+            && place.as_ref().is_some_and(|listeners| listeners.is_empty())
+        {
+            *place = None;
+        }
+    }
+}
+
+/// All slots of this node and the way from a name to its channel.
+pub struct Hub {
+    slots: Box<[Mutex<Option<Box<SlotState>>>]>,
+    channels: DashMap<ChannelName, Arc<Channel>, RandomState>,
+    rules: RuleBook,
+    inboxes: Vec<Arc<Inbox>>,
+    bounds: Bounds,
+    epoch: Epoch,
+    commit_rule: CommitRule,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    totals: Totals,
+}
+
+/// Sums over all slots, kept beside them so that reading them takes no lock.
+#[derive(Default)]
+struct Totals {
+    channels: AtomicUsize,
+    history_bytes: AtomicU64,
+    history_messages: AtomicU64,
+    dedupe_ids: AtomicU64,
+    dedupe_shortened: AtomicU64,
+}
+
+impl Totals {
+    /// Books what a slot became from what it was. The sums wrap on the way when a slot shrank, and come out right.
+    fn book(&self, before: &SlotStats, after: &SlotStats) {
+        let add = |sum: &AtomicU64, before: u64, after: u64| {
+            if before != after {
+                sum.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+            }
+        };
+        add(&self.history_bytes, before.bytes, after.bytes);
+        add(&self.history_messages, before.entries, after.entries);
+        add(&self.dedupe_ids, before.dedupe_ids, after.dedupe_ids);
+        add(&self.dedupe_shortened, before.dedupe_shortened_total, after.dedupe_shortened_total);
+    }
+}
+
+/// The sums over all slots, for metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HubTotals {
+    /// Channels with state.
+    pub channels: usize,
+    /// Bytes of all histories.
+    pub history_bytes: u64,
+    /// Messages in all histories.
+    pub history_messages: u64,
+    /// Publish ids remembered.
+    pub dedupe_ids: u64,
+    /// How often ids were forgotten before their time.
+    pub dedupe_shortened: u64,
+}
+
+impl Hub {
+    /// A hub whose slots all belong to `epoch`, delivering to one inbox per shard.
+    #[must_use]
+    pub fn new(
+        rules: RuleBook,
+        inboxes: Vec<Arc<Inbox>>,
+        bounds: Bounds,
+        epoch: Epoch,
+        commit_rule: CommitRule,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            slots: (0..SLOTS).map(|_| Mutex::new(None)).collect(),
+            channels: DashMap::with_hasher(RandomState::default()),
+            rules,
+            inboxes,
+            bounds,
+            epoch,
+            commit_rule,
+            clock,
+            metrics,
+            totals: Totals::default(),
+        }
+    }
+
+    /// The clock all rooms of this node share.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// The rules of every namespace.
+    #[must_use]
+    pub fn rules(&self) -> &RuleBook {
+        &self.rules
+    }
+
+    /// The inbox of one shard.
+    #[must_use]
+    pub fn inbox(&self, shard: usize) -> &Arc<Inbox> {
+        &self.inboxes[shard]
+    }
+
+    /// The sums over all slots.
+    #[must_use]
+    pub fn totals(&self) -> HubTotals {
+        HubTotals {
+            channels: self.totals.channels.load(Ordering::Relaxed),
+            history_bytes: self.totals.history_bytes.load(Ordering::Relaxed),
+            history_messages: self.totals.history_messages.load(Ordering::Relaxed),
+            dedupe_ids: self.totals.dedupe_ids.load(Ordering::Relaxed),
+            dedupe_shortened: self.totals.dedupe_shortened.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The position of the newest committed record of a slot: where someone who joins live stands.
+    #[must_use]
+    pub fn commit(&self, slot: Slot) -> Pos {
+        self.with_slot(slot, |state| state.log.commit())
+    }
+
+    /// The channel of this name, made when there is none.
+    ///
+    /// # Errors
+    /// `overloaded` when there are as many channels as the bounds allow.
+    pub fn open(&self, name: &ChannelName) -> Result<Arc<Channel>> {
+        if let Some(channel) = self.find(name) {
+            return Ok(channel);
+        }
+        if self.totals.channels.load(Ordering::Relaxed) >= self.bounds.channels {
+            return Err(Error::new(
+                ErrorCode::Overloaded,
+                format!("there are as many channels as this broker keeps ({}, limits.channels)", self.bounds.channels),
+            ));
+        }
+        let slot = Slot::of(name);
+        let (namespace, rules) = self.rules.of(name);
+        let now = self.clock.now();
+        Ok(self.with_slot(slot, |state| {
+            // Looked up again under the slot's lock: only here are names added and removed.
+            let place = match self.channels.entry(name.clone()) {
+                dashmap::Entry::Occupied(known) => return known.get().clone(),
+                dashmap::Entry::Vacant(place) => place,
+            };
+            let key = state.log.open_channel(name.clone(), namespace, rules.retention, now);
+            let channel = Arc::new(Channel::new(name.clone(), slot, key, namespace, rules.retention.size > 0));
+            place.insert(channel.clone());
+            self.totals.channels.fetch_add(1, Ordering::Relaxed);
+            channel
+        }))
+    }
+
+    /// The channel of this name, if it has state.
+    #[must_use]
+    pub fn find(&self, name: &ChannelName) -> Option<Arc<Channel>> {
+        self.channels.get(name).map(|channel| channel.clone())
+    }
+
+    fn with_slot<T>(&self, slot: Slot, act: impl FnOnce(&mut SlotState) -> T) -> T {
+        let mut place = self.slots[usize::from(slot.number())].lock();
+        let state = place.get_or_insert_with(|| {
+            Box::new(SlotState { log: SlotLog::new(slot, self.epoch), listeners: Vec::new(), waiting: Vec::new() })
+        });
+        let before = state.log.stats();
+        let outcome = act(state);
+        self.totals.book(&before, &state.log.stats());
+        outcome
+    }
+
+    /// Acts on a channel under its slot's lock. `None` when the handle died: look the name up again.
+    fn with_channel<T>(&self, channel: &Channel, act: impl FnOnce(&mut SlotState) -> T) -> Option<T> {
+        self.with_slot(channel.slot, |state| (!channel.is_dead()).then(|| act(state)))
+    }
+
+    /// Counts what left the histories and frees it. Not under the lock: freeing is work.
+    fn free(&self, evicted: Vec<Arc<Entry>>) {
+        if !evicted.is_empty() {
+            self.metrics.evicted(evicted.len() as u64);
+        }
+    }
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hub").field("epoch", &self.epoch).field("totals", &self.totals()).finish_non_exhaustive()
+    }
+}

@@ -1,3 +1,308 @@
-//! Threads that own sockets.
+//! Threads that own sockets. A shard is one thread with a single-threaded runtime; nobody else touches the sockets and
+//! sessions it accepted, so delivering to them needs no lock, no reference count and no wake-up per subscriber.
+//!
+//! It takes committed entries from its inbox, lays them into one ring per channel, and walks round the listeners of each
+//! channel that has news ([`walk`]); who cannot take more reads the log ([`serve`]). It knows no HTTP: fronts bring an
+//! [`Encoder`] and the first bytes.
 
+mod attend;
+mod cache;
 pub mod config;
+mod encoder;
+mod ring;
+mod serve;
+mod session;
+mod state;
+mod tally;
+mod thread;
+mod walk;
+mod watch;
+mod wheel;
+mod write;
+
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+pub use encoder::Encoder;
+pub use thread::{Command, Handle, Load, OnConnection, Seat, spawn};
+pub use watch::{Watcher, Woken};
+
+use crate::clock::Clock;
+use crate::close::CloseReason;
+use crate::error::Result;
+use crate::hub::Hub;
+use crate::message::ChannelName;
+use crate::log::Entry;
+use crate::metrics::{Metrics, ProtocolError, ShardMetrics};
+use crate::session::{Since, Subscription};
+use session::{Listener, Session};
+use state::{Cell, State};
+use tally::Tally;
+
+/// The bounds of one shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Bytes in one write, and in one page of the log.
+    pub page_bytes: usize,
+    /// Bytes of messages in all rings together.
+    pub ring_bytes: usize,
+    /// A stream that was silent for a time drawn between these two gets a heartbeat.
+    pub heartbeat_min: Duration,
+    /// The other end.
+    pub heartbeat_max: Duration,
+    /// Clients released by a drain are told to wait for a time drawn between these two.
+    pub retry_min: Duration,
+    /// The other end.
+    pub retry_max: Duration,
+}
+
+/// What a front hands to a shard when it has taken a socket over.
+#[derive(Debug)]
+pub struct Opening {
+    /// The first bytes: response head, greeting.
+    pub head: Vec<u8>,
+    /// How news looks.
+    pub encoder: &'static dyn Encoder,
+    /// The channels, opened and not yet joined.
+    pub subscription: Subscription,
+    /// From where.
+    pub since: Since,
+}
+
+/// One shard, as seen from its own thread. A cheap handle.
+#[derive(Clone)]
+pub struct Shard {
+    cell: Rc<Cell>,
+    hub: Arc<Hub>,
+    metrics: Arc<Metrics>,
+    number: usize,
+    draining: CancellationToken,
+}
+
+impl Shard {
+    fn new(number: usize, hub: Arc<Hub>, metrics: Arc<Metrics>, bounds: Bounds, draining: CancellationToken) -> Self {
+        let cell = Rc::new(Cell::new(State::new(number, hub.clone(), metrics.clone(), bounds, draining.clone())));
+        Self { cell, hub, metrics, number, draining }
+    }
+
+    /// The hub behind it.
+    #[must_use]
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// This shard's own counters.
+    #[must_use]
+    pub fn metrics(&self) -> &ShardMetrics {
+        self.metrics.shard(self.number)
+    }
+
+    /// The node's clock.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.hub.clock()
+    }
+
+    /// Whether the node is leaving: nobody new is taken in.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.is_cancelled()
+    }
+
+    /// Begins a session on a socket; `seat` is given up when it ends. Must run on the shard's thread.
+    ///
+    /// # Errors
+    /// What joining the channels refuses; the socket is untouched then.
+    pub fn start(&self, stream: TcpStream, seat: Seat, opening: Opening) -> Result<(), (TcpStream, crate::error::Error)> {
+        let front = opening.encoder.front();
+        let key = match self.cell.with(|state| state.start(stream, opening)) {
+            Ok(key) => key,
+            Err((stream, error)) => return Err((stream, error)),
+        };
+        self.metrics().session_opened(front);
+        let shard = self.clone();
+        tokio::task::spawn_local(async move {
+            let mut tally = Tally::default();
+            let reason = std::future::poll_fn(|context| {
+                let outcome = shard.cell.with(|state| state.attend(key, context, &mut tally));
+                tally.book(shard.metrics(), shard.clock().mono());
+                outcome
+            })
+            .await;
+            shard.cell.with(|state| state.remove(key));
+            shard.metrics().session_closed(front, reason);
+            drop(seat);
+        });
+        Ok(())
+    }
+
+    /// Listens without a socket, for one answer: the watcher is woken when something was committed on one of the
+    /// channels, and at once when the node begins to leave.
+    ///
+    /// # Errors
+    /// `overloaded` at the bound of channels.
+    pub fn watch_poll(&self, channels: &[ChannelName]) -> Result<Watcher> {
+        Watcher::new(self.cell.clone(), channels, true)
+    }
+
+    /// As [`Shard::watch_poll`], for a stream: it is released in the waves of a drain.
+    ///
+    /// # Errors
+    /// `overloaded` at the bound of channels.
+    pub fn watch_stream(&self, channels: &[ChannelName]) -> Result<Watcher> {
+        Watcher::new(self.cell.clone(), channels, false)
+    }
+
+    /// A message in the encoder's form, shared with everyone else on the shard who reads the log.
+    #[must_use]
+    pub fn encoded(&self, encoder: &dyn Encoder, entry: &Entry) -> Bytes {
+        self.cell.with(|state| state.cache.message(encoder, entry))
+    }
+
+    /// How long a client should wait before it comes back: each draws its own.
+    #[must_use]
+    pub fn retry_hint(&self) -> Duration {
+        self.cell.with(|state| state.retry_hint())
+    }
+
+    /// How long a stream may be silent before its heartbeat: each draws its own.
+    #[must_use]
+    pub fn heartbeat_after(&self) -> Duration {
+        self.cell.with(|state| rand::random_range(state.bounds.heartbeat_min..=state.bounds.heartbeat_max))
+    }
+
+    /// Resolves when the node begins to leave.
+    pub fn drained(&self) -> impl Future<Output = ()> + use<> {
+        self.draining.clone().cancelled_owned()
+    }
+
+    /// Counts what a peer did wrong.
+    pub fn protocol_error(&self, kind: ProtocolError) {
+        self.metrics.protocol_error(kind);
+    }
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    fn start(&mut self, stream: TcpStream, opening: Opening) -> Result<u32, (TcpStream, crate::error::Error)> {
+        let Opening { head, encoder, mut subscription, since } = opening;
+        let key = self.listeners.insert(Listener::Watch(session::Watch::default())) as u32;
+        // Listen first, then join: what is committed in between comes by both ways and is told apart by its position.
+        let names: SmallVec<[ChannelName; 1]> = subscription.channels().map(|channel| channel.name.clone()).collect();
+        let joined = self.listen(key, &names).and_then(|()| {
+            // The handles the shard listens with cannot die; those of the opening may have, since.
+            subscription.renew(&self.hub)?;
+            subscription.join(&self.hub, &since)
+        });
+        let (gaps, recovered) = match joined {
+            Ok(joined) => joined,
+            Err(error) => {
+                self.remove(key);
+                return Err((stream, error));
+            }
+        };
+        let front = encoder.front();
+        let shard = self.metrics.shard(self.number);
+        if matches!(since, Since::Cursor(_)) {
+            shard.resumed(front, recovered);
+        }
+        let mut first = head;
+        for (channel, gap) in &gaps {
+            shard.gap(front, gap.reason);
+            encoder.gap(channel.slot, &channel.name, gap, &mut first);
+        }
+        if subscription.is_live(&self.hub) {
+            // A client that never got a message must be able to resume all the same.
+            encoder.heartbeat(Some(&subscription.cursor()), &mut first);
+        }
+        let mut session = Session {
+            stream: Rc::new(stream),
+            encoder,
+            subscription,
+            places: SmallVec::new(),
+            rest: None,
+            behind: true,
+            replaying: true,
+            ended: None,
+            waker: None,
+            wrote_at: self.tick,
+            due: 0,
+        };
+        let mut tally = Tally::default();
+        session.write(&first, 0, None, self.tick, &mut tally);
+        let is_blocked = session.rest.is_some();
+        if let Some(place) = self.listeners.get_mut(key as usize) {
+            session.places = std::mem::take(place.places());
+            *place = Listener::Session(session);
+        }
+        if self.draining.is_cancelled() {
+            self.end_session(key, CloseReason::Draining, &mut tally);
+        } else if !is_blocked {
+            self.serve(key, &mut tally);
+            self.hub.inbox(self.number).rouse();
+        }
+        tally.book(self.metrics.shard(self.number), self.hub.clock().mono());
+        self.schedule_heartbeat(key);
+        Ok(key)
+    }
+
+    /// Draws when the session is looked at again.
+    fn schedule_heartbeat(&mut self, key: u32) {
+        let (min, max) = (self.bounds.heartbeat_min.as_secs().max(1), self.bounds.heartbeat_max.as_secs().max(1));
+        let Some(Listener::Session(session)) = self.listeners.get_mut(key as usize) else { return };
+        let ticks = rand::random_range(min..=max.max(min)) as u32;
+        let due = (session.wrote_at + ticks).max(self.tick + 1);
+        session.due = due;
+        self.wheel.schedule(key, (due - self.tick) as usize);
+    }
+
+    /// One second on: heartbeats for streams that were silent long enough.
+    fn tick(&mut self, tally: &mut Tally) {
+        self.tick += 1;
+        let min = self.bounds.heartbeat_min.as_secs().max(1) as u32;
+        for key in self.wheel.tick() {
+            let Some(Listener::Session(session)) = self.listeners.get_mut(key as usize) else { continue };
+            // A key that was freed and given again comes up at a time that is not its own.
+            if session.due != self.tick || session.ended.is_some() {
+                continue;
+            }
+            let is_silent = self.tick - session.wrote_at >= min;
+            // A busy stream over several slots may still have a quiet one whose position grows old.
+            if session.rest.is_none() && !session.behind && (is_silent || !session.subscription.is_plain()) {
+                let moved = session.subscription.refresh(&self.hub);
+                let cursor = moved.then(|| session.subscription.cursor());
+                let mut out = Vec::with_capacity(64);
+                session.encoder.heartbeat(cursor.as_ref(), &mut out);
+                session.write(&out, 0, None, self.tick, tally);
+            }
+            self.schedule_heartbeat(key);
+        }
+    }
+
+    /// Ends every `waves`-th stay, beginning with the `wave`-th; all held polls with the first wave.
+    fn end_wave(&mut self, wave: usize, waves: usize, reason: CloseReason, tally: &mut Tally) {
+        let keys: Vec<u32> = self.listeners.iter().map(|(key, _)| key as u32).collect();
+        for key in keys {
+            match self.listeners.get_mut(key as usize) {
+                Some(Listener::Watch(watch)) if watch.is_poll || key as usize % waves.max(1) == wave => {
+                    watch.ended.get_or_insert(reason);
+                    state::raise(watch);
+                }
+                Some(Listener::Session(_)) if key as usize % waves.max(1) == wave => self.end_session(key, reason, tally),
+                _ => {}
+            }
+        }
+    }
+}

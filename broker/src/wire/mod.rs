@@ -3,6 +3,7 @@
 //! Every form is **one line**: an event stream cuts at line ends and so does a stream of lines, and neither should have
 //! to look inside. Nothing is built as a tree first; text goes straight to the buffer.
 
+mod percent;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,7 @@ use std::io::Write as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+pub use self::percent::percent_decode;
 use crate::close::CloseReason;
 use crate::error::Error;
 use crate::log::{CursorText, Entry, Gap, Slot};
@@ -59,6 +61,11 @@ pub fn write_error(out: &mut Vec<u8>, error: &Error) {
     out.extend_from_slice(b"{\"error\":");
     write_reason(out, error.code.as_str(), &error.message, error.code.may_retry());
     out.push(b'}');
+}
+
+/// Appends an error as the reason of a close: `{"code","message","retry"}`.
+pub fn write_refusal(out: &mut Vec<u8>, error: &Error) {
+    write_reason(out, error.code.as_str(), &error.message, error.code.may_retry());
 }
 
 /// Appends why a stay ended: `{"code","message","retry"}`; `retry` says whether the client should come back.

@@ -2,8 +2,8 @@
 
 use http::Method;
 
-use super::query::percent_decode;
 use crate::api::draft::parse_channel;
+use crate::wire::percent_decode;
 use crate::error::{Error, ErrorCode, Result};
 use crate::message::ChannelName;
 

@@ -1,0 +1,389 @@
+//! The one door: what fronts, gRPC, the HTTP API, the admin room and an embedding program hold, and nothing deeper.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::close::CloseReason;
+use crate::error::{Error, ErrorCode, Result};
+use crate::hub::{self, Hub, Signal};
+use crate::log::{Cursor, CursorText, Entry, Gap, PageLimit, Pos, Slot};
+use crate::message::{ChannelName, Draft, MessageId};
+use crate::metrics::Metrics;
+use crate::session::{News, OutOfWindow, Subscription as State, out_of_window};
+
+pub use crate::session::Since;
+
+/// Most messages a subscription hands out at a time.
+const PAGE: PageLimit = PageLimit { entries: 512, bytes: 256 << 10 };
+
+/// The broker of one node. A cheap handle.
+#[derive(Clone)]
+pub struct Broker {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    hub: Arc<Hub>,
+    limits: Limits,
+    metrics: Arc<Metrics>,
+}
+
+/// What the door enforces.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Longest wait of a publisher for subscribers that are not served fast enough.
+    pub publish_wait: Duration,
+    /// Channels in one subscription.
+    pub subscribe_channels: usize,
+    /// Slots in one subscription.
+    pub subscribe_slots: usize,
+    /// Messages in one page of history.
+    pub page_messages: usize,
+}
+
+/// Where a published message went.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The channel.
+    pub channel: ChannelName,
+    /// Its slot.
+    pub slot: Slot,
+    /// The message's position.
+    pub pos: Pos,
+    /// Its number in the channel: 1, 2, 3 … for people; never a resume key.
+    pub offset: u64,
+    /// The id subscribers see.
+    pub id: MessageId,
+    /// Nodes that held it when it was acknowledged.
+    pub copies: u32,
+    /// The publish id was seen before: this is where the first one went, and nothing was published now.
+    pub duplicate: bool,
+}
+
+impl Published {
+    /// A cursor that resumes right after this message.
+    #[must_use]
+    pub fn cursor(&self) -> CursorText {
+        CursorText::of(self.slot, self.pos)
+    }
+}
+
+/// A message in the log whose commit is still to come.
+#[derive(Debug)]
+pub struct Receipt(hub::Receipt);
+
+impl Receipt {
+    /// Waits until it is committed: from then on subscribers see it.
+    ///
+    /// # Errors
+    /// `internal` when the broker stopped first; whether the message is published is unknown then.
+    pub async fn committed(mut self) -> Result<Published> {
+        self.0.committed().await?;
+        let hub::Receipt { channel, slot, pos, offset, id, duplicate, .. } = self.0;
+        Ok(Published { channel, slot, pos, offset, id, copies: 1, duplicate })
+    }
+}
+
+/// In which order a page of history comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// As they were published.
+    #[default]
+    OldestFirst,
+    /// The newest first.
+    NewestFirst,
+}
+
+/// Which part of a channel's history.
+#[derive(Clone, Debug, Default)]
+pub struct HistoryQuery {
+    /// Only what came after it.
+    pub since: Option<Cursor>,
+    /// At most this many messages; the broker's own limit applies besides.
+    pub limit: usize,
+    /// In which order.
+    pub order: Order,
+}
+
+/// A page of history.
+#[derive(Clone, Debug)]
+pub struct HistoryPage {
+    /// The messages.
+    pub entries: Vec<Arc<Entry>>,
+    /// Where to read on (oldest first), or where the channel stands now (newest first).
+    pub cursor: Cursor,
+    /// What the cursor of the query missed, if anything.
+    pub gap: Option<Gap>,
+}
+
+/// Which channels.
+#[derive(Clone, Debug, Default)]
+pub struct ChannelsQuery {
+    /// Only names that begin so.
+    pub prefix: String,
+    /// Only names after this one, in byte order.
+    pub after: Option<String>,
+    /// At most this many; the broker's own limit applies besides.
+    pub limit: usize,
+}
+
+/// What is known of a channel.
+#[derive(Clone, Debug)]
+pub struct ChannelInfo {
+    /// Its name.
+    pub channel: ChannelName,
+    /// The newest offset given.
+    pub offset: u64,
+    /// Messages kept.
+    pub messages: u64,
+    /// Bytes kept.
+    pub bytes: u64,
+    /// Shards and streams of this node that listen to it.
+    pub listeners: u64,
+    /// Where it stands now.
+    pub cursor: Cursor,
+}
+
+/// A page of channels, by name.
+#[derive(Clone, Debug, Default)]
+pub struct ChannelsPage {
+    /// The channels.
+    pub channels: Vec<ChannelInfo>,
+    /// Give it as `after` for the next page; none when this was the last.
+    pub next: Option<String>,
+}
+
+/// What to listen to.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    /// The channels; repeated names count once.
+    pub channels: Vec<ChannelName>,
+    /// From where.
+    pub since: Since,
+}
+
+/// What a subscription hands out.
+#[derive(Clone, Debug)]
+pub enum Delivery {
+    /// Messages, in order.
+    Messages(Vec<Arc<Entry>>),
+    /// Messages of this channel are missing before what follows.
+    Gap {
+        /// Which channel.
+        channel: ChannelName,
+        /// Why, and what is left.
+        gap: Gap,
+    },
+    /// The stay is over; nothing follows.
+    Closed(CloseReason),
+}
+
+impl Broker {
+    /// A door to this hub.
+    #[must_use]
+    pub fn new(hub: Arc<Hub>, limits: Limits, metrics: Arc<Metrics>) -> Self {
+        Self { shared: Arc::new(Shared { hub, limits, metrics }) }
+    }
+
+    /// Publishes a message and waits until it is committed.
+    ///
+    /// # Errors
+    /// `too_large` for a payload over its namespace's bound, `overloaded` at a bound of the node.
+    pub async fn publish(&self, draft: Draft) -> Result<Published> {
+        self.append(draft).await?.committed().await
+    }
+
+    /// Puts a message into the log; its order is given when this returns. For publishers that do not wait for each
+    /// commit before they send the next.
+    ///
+    /// # Errors
+    /// As [`Broker::publish`].
+    pub async fn append(&self, draft: Draft) -> Result<Receipt> {
+        let Shared { hub, limits, metrics } = &*self.shared;
+        let payload_max = hub.rules().of(&draft.channel).1.payload_bytes;
+        let payload = draft.payload.bytes().len();
+        if payload > payload_max {
+            return Err(Error::new(
+                ErrorCode::TooLarge,
+                format!("the payload has {payload} bytes, this namespace takes {payload_max} (payload_bytes)"),
+            ));
+        }
+        if let Some(channel) = hub.find(&draft.channel)
+            && let Some(waited) = hub.room(&channel, limits.publish_wait).await?
+        {
+            metrics.publish_waited(waited);
+        }
+        hub.append(draft).map(Receipt)
+    }
+
+    /// A page of a channel's history.
+    ///
+    /// # Errors
+    /// None today; kept so that a node that must ask another one can say that it failed.
+    pub fn history(&self, channel: &ChannelName, query: &HistoryQuery) -> Result<HistoryPage> {
+        let limit = PageLimit { entries: query.limit.clamp(1, self.shared.limits.page_messages), bytes: usize::MAX };
+        let hub = &self.shared.hub;
+        Ok(match query.order {
+            Order::OldestFirst => {
+                let (entries, cursor, gap) = hub.history(channel, query.since.as_ref(), limit);
+                HistoryPage { entries, cursor, gap }
+            }
+            Order::NewestFirst => {
+                let (entries, cursor) = hub.newest(channel, query.since.as_ref(), limit);
+                HistoryPage { entries, cursor, gap: None }
+            }
+        })
+    }
+
+    /// Forgets a channel's messages; whoever resumes from before is told so. Returns where the channel stands now.
+    ///
+    /// # Errors
+    /// None today, as for [`Broker::history`].
+    pub fn clear(&self, channel: &ChannelName) -> Result<Cursor> {
+        Ok(self.shared.hub.clear(channel))
+    }
+
+    /// The channels with state on this node, by name. The broker's own are not shown.
+    #[must_use]
+    pub fn channels(&self, query: &ChannelsQuery) -> ChannelsPage {
+        let limit = query.limit.clamp(1, self.shared.limits.page_messages);
+        let mut found = self.shared.hub.channels_where(|name| {
+            !name.is_internal()
+                && name.as_str().starts_with(&query.prefix)
+                && query.after.as_ref().is_none_or(|after| name.as_str() > after.as_str())
+        });
+        let more = found.len() > limit;
+        if more {
+            found.select_nth_unstable_by(limit, |a, b| a.name.cmp(&b.name));
+            found.truncate(limit);
+        }
+        found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let next = found.last().filter(|_| more).map(|channel| channel.name.to_string());
+        let stats = found.iter().filter_map(|channel| self.shared.hub.channel_stats(channel));
+        let channels = stats.map(|stats| ChannelInfo {
+            cursor: Cursor::single(stats.slot, stats.commit),
+            channel: stats.channel,
+            offset: stats.offset,
+            messages: stats.messages,
+            bytes: stats.bytes,
+            listeners: stats.listening,
+        });
+        ChannelsPage { channels: channels.collect(), next }
+    }
+
+    /// Listens to channels from any runtime. The shards' sockets are faster; this is for gRPC and for embedding.
+    ///
+    /// # Errors
+    /// `invalid_request` without a channel or with too many, `overloaded` at the bound of channels.
+    pub fn subscribe(&self, subscribe: Subscribe) -> Result<Subscription> {
+        let Shared { hub, limits, .. } = &*self.shared;
+        let signal = Arc::new(Signal::default());
+        let mut subscription = Subscription {
+            hub: hub.clone(),
+            state: State::open(hub, &subscribe.channels, limits.subscribe_channels, limits.subscribe_slots)?,
+            signal,
+            ready: VecDeque::new(),
+            ended: false,
+        };
+        // Listen first, then join: nothing is lost between the two, and what comes by both ways is read once.
+        subscription.listen()?;
+        let (gaps, _) = subscription.state.join(hub, &subscribe.since)?;
+        subscription.ready.extend(gaps.into_iter().map(|(channel, gap)| Delivery::Gap { channel: channel.name.clone(), gap }));
+        Ok(subscription)
+    }
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker").field("hub", &self.shared.hub).finish_non_exhaustive()
+    }
+}
+
+/// A listener that reads the log at its own pace and holds nothing of it.
+#[derive(Debug)]
+pub struct Subscription {
+    hub: Arc<Hub>,
+    state: State,
+    signal: Arc<Signal>,
+    /// Read and not yet handed out; at most one page.
+    ready: VecDeque<Delivery>,
+    ended: bool,
+}
+
+impl Subscription {
+    fn listen(&mut self) -> Result<()> {
+        for group in &mut self.state.groups {
+            for member in &mut group.members {
+                while !self.hub.listen_signal(&member.channel, &self.signal) {
+                    member.channel = self.hub.open(&member.channel.name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for what comes next. `None` after [`Delivery::Closed`]. May be dropped while it waits: nothing is lost.
+    pub async fn next(&mut self) -> Option<Delivery> {
+        loop {
+            if self.ended {
+                return None;
+            }
+            if let Some(delivery) = self.ready.pop_front() {
+                return Some(delivery);
+            }
+            // Taken down before reading: what is committed after the read raises it again.
+            self.signal.lower();
+            match self.state.read(&self.hub, PAGE) {
+                Ok((news, at_head)) => {
+                    if let Some(reason) = self.take(news) {
+                        return Some(self.close(reason));
+                    }
+                    if self.ready.is_empty() && at_head {
+                        self.signal.raised().await;
+                    }
+                }
+                Err(_) => return Some(self.close(CloseReason::Stopped)),
+            }
+        }
+    }
+
+    fn take(&mut self, news: Vec<News>) -> Option<CloseReason> {
+        for item in news {
+            match (item, self.ready.back_mut()) {
+                (News::Gap(channel, _), _) if out_of_window(&channel) == OutOfWindow::Close => return Some(CloseReason::TooSlow),
+                (News::Gap(channel, gap), _) => self.ready.push_back(Delivery::Gap { channel: channel.name.clone(), gap }),
+                (News::Message(entry), Some(Delivery::Messages(known))) => known.push(entry),
+                (News::Message(entry), _) => self.ready.push_back(Delivery::Messages(vec![entry])),
+            }
+        }
+        None
+    }
+
+    fn close(&mut self, reason: CloseReason) -> Delivery {
+        self.ended = true;
+        Delivery::Closed(reason)
+    }
+
+    /// The cursor that resumes after everything handed out, except what a page still holds.
+    #[must_use]
+    pub fn cursor(&self) -> Cursor {
+        self.state.cursor()
+    }
+
+    /// Moves the positions of quiet slots forward, so that the cursor does not age. Only between two deliveries.
+    pub fn refresh(&mut self) -> Cursor {
+        if self.ready.is_empty() {
+            self.state.refresh(&self.hub);
+        }
+        self.state.cursor()
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        for channel in self.state.channels() {
+            self.hub.leave_signal(channel, &self.signal);
+        }
+    }
+}

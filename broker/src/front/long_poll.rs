@@ -1,0 +1,220 @@
+//! Long-poll: `GET /poll`. Stateless: everything is in the request's cursor, so any node answers the next poll.
+
+use std::time::Duration;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+use tokio::time::{Instant, timeout_at};
+
+use super::config::PollConfig;
+use super::cors::Cors;
+use super::request::{Bounds, Request, header as text_of};
+use crate::close::CloseReason;
+use crate::error::Result;
+use crate::hub::Channel;
+use crate::log::{Entry, Gap, PageLimit};
+use crate::message::ChannelName;
+use crate::metrics::Front;
+use crate::net::Body;
+use crate::session::{News, Since, Subscription};
+use crate::shard::{Shard, Woken};
+use crate::wire::{write_gap, write_message};
+
+const CURSOR: HeaderName = HeaderName::from_static("tidings-cursor");
+const FRONT: Front = Front::LongPoll;
+
+/// The front of one node.
+#[derive(Clone, Debug)]
+pub struct LongPoll {
+    /// Its keys.
+    pub config: PollConfig,
+    /// How much one request may ask for.
+    pub bounds: Bounds,
+    /// Who may read across origins.
+    pub cors: Cors,
+}
+
+/// How a held poll came to its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HoldEnded {
+    /// It was not held: there was something, or the client did not want to wait.
+    AtOnce,
+    /// Something came while it was held. Only then is the message's age a delay of ours.
+    News,
+    TimeUp,
+    Draining,
+}
+
+/// What one answer holds.
+#[derive(Default)]
+struct Batch {
+    messages: Vec<std::sync::Arc<Entry>>,
+    gaps: Vec<(std::sync::Arc<Channel>, Gap)>,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.gaps.is_empty()
+    }
+}
+
+/// Counts the poll as a session for as long as it is held, however it ends.
+struct Held<'a> {
+    shard: &'a Shard,
+    reason: CloseReason,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.shard.metrics().session_closed(FRONT, self.reason);
+    }
+}
+
+impl LongPoll {
+    /// Answers `GET /poll`.
+    pub async fn answer(&self, shard: &Shard, parts: &Parts) -> Response<Body> {
+        let mut response = match self.poll(shard, parts).await {
+            Ok(response) => response,
+            Err(error) => super::error_response(&error),
+        };
+        if parts.method == Method::HEAD {
+            *response.body_mut() = Body::Empty;
+        }
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        self.cors.apply(&parts.headers, response.headers_mut());
+        response
+    }
+
+    async fn poll(&self, shard: &Shard, parts: &Parts) -> Result<Response<Body>> {
+        let request = Request::parse(parts.uri.query().unwrap_or_default())?;
+        let wait_max = self.config.wait_max.as_secs();
+        let wait = request.number("wait", 0, wait_max)?.map_or(self.config.wait, Duration::from_secs);
+        let etag = entity_tag(&parts.headers);
+        let since = request.since(request.get("since").or(etag))?;
+
+        shard.metrics().session_opened(FRONT);
+        let mut held = Held { shard, reason: CloseReason::ClientGone };
+        let mut subscription = Subscription::open(shard.hub(), &request.channels, self.bounds.channels, self.bounds.slots)?;
+        let (gaps, recovered) = subscription.join(shard.hub(), &since)?;
+        for (_, gap) in &gaps {
+            shard.metrics().gap(FRONT, gap.reason);
+        }
+        if matches!(since, Since::Cursor(_)) {
+            shard.metrics().resumed(FRONT, recovered);
+        }
+        let mut batch = Batch { gaps, ..Batch::default() };
+        self.read(shard, &mut subscription, &mut batch)?;
+        let may_wait = since != Since::Live && !wait.is_zero() && batch.is_empty() && parts.method != Method::HEAD;
+        let ended = if may_wait { self.hold(shard, &mut subscription, &mut batch, wait).await? } else { HoldEnded::AtOnce };
+        let is_draining = ended == HoldEnded::Draining;
+        held.reason = if is_draining { CloseReason::Draining } else { CloseReason::Finished };
+        if batch.is_empty() {
+            // What came to quiet channels' slots need not be looked at again.
+            subscription.refresh(shard.hub());
+        }
+        let cursor = subscription.cursor().encode();
+        let mut response = if batch.is_empty() && since != Since::Live {
+            let is_conditional = parts.headers.contains_key(header::IF_NONE_MATCH);
+            let mut response = Response::new(Body::Empty);
+            *response.status_mut() = if is_conditional { StatusCode::NOT_MODIFIED } else { StatusCode::NO_CONTENT };
+            response
+        } else {
+            deliver(shard, &batch, &cursor, ended)
+        };
+        let headers = response.headers_mut();
+        // A cursor is base64: always a valid header value.
+        if let (Ok(value), Ok(tag)) = (HeaderValue::from_str(&cursor), HeaderValue::from_str(&format!("\"{cursor}\""))) {
+            headers.insert(CURSOR, value);
+            headers.insert(header::ETAG, tag);
+        }
+        if is_draining {
+            let seconds = shard.retry_hint().as_secs().max(1);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        Ok(response)
+    }
+
+    /// Waits until there is something, the time is up, or the node leaves.
+    async fn hold(&self, shard: &Shard, subscription: &mut Subscription, batch: &mut Batch, wait: Duration) -> Result<HoldEnded> {
+        let deadline = Instant::now() + wait;
+        let names: Vec<ChannelName> = subscription.channels().map(|channel| channel.name.clone()).collect();
+        let mut watcher = shard.watch_poll(&names)?;
+        // Handles the shard listens with cannot die; and what came before it listened is found by this read.
+        subscription.renew(shard.hub())?;
+        let mut found = HoldEnded::AtOnce;
+        loop {
+            self.read(shard, subscription, batch)?;
+            if !batch.is_empty() {
+                return Ok(found);
+            }
+            match timeout_at(deadline, watcher.woken()).await {
+                Ok(Woken::News) => found = HoldEnded::News,
+                Ok(Woken::Ended(_)) => return Ok(HoldEnded::Draining),
+                Err(_) => return Ok(HoldEnded::TimeUp),
+            }
+        }
+    }
+
+    fn read(&self, shard: &Shard, subscription: &mut Subscription, batch: &mut Batch) -> Result<()> {
+        let limit = PageLimit { entries: self.config.messages, bytes: self.config.bytes };
+        let (news, _) = subscription.read(shard.hub(), limit)?;
+        for item in news {
+            match item {
+                News::Message(entry) => batch.messages.push(entry),
+                // A poll is always behind a little, so a gap here is never a slow client's close.
+                News::Gap(channel, gap) => {
+                    shard.metrics().gap(FRONT, gap.reason);
+                    batch.gaps.push((channel, gap));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn deliver(shard: &Shard, batch: &Batch, cursor: &str, ended: HoldEnded) -> Response<Body> {
+    let mut out = b"{\"messages\":[".to_vec();
+    for (at, entry) in batch.messages.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write_message(&mut out, entry);
+    }
+    out.extend_from_slice(b"],\"cursor\":\"");
+    out.extend_from_slice(cursor.as_bytes());
+    out.push(b'"');
+    if let Some((channel, gap)) = batch.gaps.first() {
+        out.extend_from_slice(b",\"gap\":");
+        write_gap(&mut out, &channel.name, gap);
+    }
+    // The first gap stands alone for the many clients with one channel; who has several gets all of them.
+    if batch.gaps.len() > 1 {
+        out.extend_from_slice(b",\"gaps\":[");
+        for (at, (channel, gap)) in batch.gaps.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            write_gap(&mut out, &channel.name, gap);
+        }
+        out.push(b']');
+    }
+    out.extend_from_slice(b"}\n");
+    let now = shard.clock().mono();
+    if ended == HoldEnded::News {
+        for entry in &batch.messages {
+            shard.metrics().latency(FRONT, now.saturating_sub(entry.accepted.mono), 1);
+        }
+    }
+    shard.metrics().delivered(FRONT, batch.messages.len() as u64, out.len() as u64);
+    let mut response = Response::new(Body::full(out));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// The cursor inside `If-None-Match: "…"` (RFC 9110, section 13.1.2), for clients that repeat the tag they got.
+fn entity_tag(headers: &HeaderMap) -> Option<&str> {
+    let tag = text_of(headers, "if-none-match")?;
+    let tag = tag.strip_prefix("W/").unwrap_or(tag);
+    tag.strip_prefix('"')?.strip_suffix('"').filter(|tag| !tag.is_empty())
+}

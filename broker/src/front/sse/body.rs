@@ -1,0 +1,167 @@
+//! An event stream as a response body, where there is no socket to take: HTTP/2, and HTTP/1 requests with a body. The
+//! same subscription and the same encoder; it is woken by its shard and reads the log itself.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::time::{Instant, Sleep};
+
+use crate::close::CloseReason;
+use crate::error::Result;
+use crate::log::{PageLimit, SlotCursor};
+use crate::message::ChannelName;
+use crate::net::Frames;
+use crate::session::{News, OutOfWindow, Since, Subscription, out_of_window};
+use crate::shard::{Encoder, Shard, Watcher, Woken};
+
+/// One frame's worth of the log. A client that reads slower than this fills up waits at its window, not here.
+const PAGE: PageLimit = PageLimit { entries: 512, bytes: 64 << 10 };
+
+pub(super) struct EventStream {
+    shard: Shard,
+    encoder: &'static dyn Encoder,
+    subscription: Subscription,
+    watcher: Watcher,
+    ready: VecDeque<Bytes>,
+    heartbeat: Pin<Box<Sleep>>,
+    /// At the head and waiting; only what comes then counts as delayed by us.
+    live: bool,
+    ended: Option<CloseReason>,
+}
+
+impl EventStream {
+    pub(super) fn begin(
+        shard: &Shard,
+        encoder: &'static dyn Encoder,
+        mut subscription: Subscription,
+        since: &Since,
+        greeting: Vec<u8>,
+    ) -> Result<Self> {
+        let names: Vec<ChannelName> = subscription.channels().map(|channel| channel.name.clone()).collect();
+        // Listen first, then join: nothing is lost between the two.
+        let watcher = shard.watch_stream(&names)?;
+        subscription.renew(shard.hub())?;
+        let (gaps, recovered) = subscription.join(shard.hub(), since)?;
+        let front = encoder.front();
+        let metrics = shard.metrics();
+        if matches!(since, Since::Cursor(_)) {
+            metrics.resumed(front, recovered);
+        }
+        let mut first = greeting;
+        for (channel, gap) in &gaps {
+            metrics.gap(front, gap.reason);
+            encoder.gap(channel.slot, &channel.name, gap, &mut first);
+        }
+        if subscription.is_live(shard.hub()) {
+            encoder.heartbeat(Some(&subscription.cursor()), &mut first);
+        }
+        metrics.session_opened(front);
+        let heartbeat = Box::pin(tokio::time::sleep(shard.heartbeat_after()));
+        let ready = VecDeque::from([first.into()]);
+        Ok(Self { shard: shard.clone(), encoder, subscription, watcher, ready, heartbeat, live: false, ended: None })
+    }
+
+    /// Reads one page and encodes it. `true` when it reached the head.
+    fn read(&mut self) -> bool {
+        let mut cursor = self.subscription.cursor();
+        let Ok((news, at_head)) = self.subscription.read(self.shard.hub(), PAGE) else {
+            self.end(CloseReason::Stopped);
+            return true;
+        };
+        let (front, metrics) = (self.encoder.front(), self.shard.metrics());
+        let now = self.shard.clock().mono();
+        let mut out = Vec::new();
+        let mut messages = 0;
+        for item in news {
+            match item {
+                News::Gap(channel, _) if out_of_window(&channel) == OutOfWindow::Close => {
+                    self.end(CloseReason::TooSlow);
+                    return true;
+                }
+                News::Gap(channel, gap) => {
+                    metrics.gap(front, gap.reason);
+                    self.encoder.gap(channel.slot, &channel.name, &gap, &mut out);
+                }
+                News::Message(entry) => {
+                    if self.encoder.wants_own_cursor() {
+                        // Its slot is in the cursor already, so this replaces and cannot be one too many.
+                        let _ = cursor.insert(SlotCursor::new(entry.slot, entry.pos));
+                        self.encoder.own_cursor(&cursor, &mut out);
+                    }
+                    out.extend_from_slice(&self.shard.encoded(self.encoder, &entry));
+                    if self.live {
+                        metrics.latency(front, now.saturating_sub(entry.accepted.mono), 1);
+                    }
+                    messages += 1;
+                }
+            }
+        }
+        if !out.is_empty() {
+            metrics.delivered(front, messages, out.len() as u64);
+            self.ready.push_back(out.into());
+        }
+        at_head
+    }
+
+    fn end(&mut self, reason: CloseReason) {
+        if self.ended.is_none() {
+            self.ended = Some(reason);
+            let mut out = Vec::new();
+            self.encoder.farewell(reason, self.shard.retry_hint(), &mut out);
+            self.ready.push_back(out.into());
+        }
+    }
+
+    fn beat(&mut self) {
+        let moved = self.live && self.subscription.refresh(self.shard.hub());
+        let cursor = moved.then(|| self.subscription.cursor());
+        let mut out = Vec::new();
+        self.encoder.heartbeat(cursor.as_ref(), &mut out);
+        self.ready.push_back(out.into());
+    }
+}
+
+impl Frames for EventStream {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        loop {
+            if let Some(bytes) = self.ready.pop_front() {
+                let next = Instant::now() + self.shard.heartbeat_after();
+                self.heartbeat.as_mut().reset(next);
+                return Poll::Ready(Some(bytes));
+            }
+            if self.ended.is_some() {
+                return Poll::Ready(None);
+            }
+            if !self.live {
+                self.live = self.read();
+                continue;
+            }
+            match self.watcher.poll_woken(context) {
+                Poll::Ready(Woken::News) => {
+                    let at_head = self.read();
+                    self.live = at_head;
+                    continue;
+                }
+                Poll::Ready(Woken::Ended(reason)) => {
+                    self.end(reason);
+                    continue;
+                }
+                Poll::Pending => {}
+            }
+            if self.heartbeat.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            self.beat();
+        }
+    }
+}
+
+impl Drop for EventStream {
+    fn drop(&mut self) {
+        let reason = self.ended.unwrap_or(CloseReason::ClientGone);
+        self.shard.metrics().session_closed(self.encoder.front(), reason);
+    }
+}

@@ -1,0 +1,173 @@
+//! Publishing into a slot: wait for room, append, commit, deliver.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::{Channel, Hub, SlotState};
+use crate::error::{Error, ErrorCode, Result};
+use crate::log::{Appended, Entry, Pos, Slot};
+use crate::message::{ChannelName, Draft, MessageId};
+
+/// When an appended record counts as committed.
+#[derive(Debug)]
+pub enum CommitRule {
+    /// With the append itself: one node is a cluster of one.
+    AtOnce,
+    /// When [`Hub::commit_next`] says so. The queue holds (slot, index) in append order.
+    Later(Mutex<std::collections::VecDeque<(Slot, u64)>>),
+}
+
+/// An appended message and the wait for its commit.
+#[derive(Debug)]
+pub struct Receipt {
+    /// The channel's own name value.
+    pub channel: ChannelName,
+    /// The slot that ordered it.
+    pub slot: Slot,
+    /// Its position, or the first one's when it is a duplicate.
+    pub pos: Pos,
+    /// Its offset in the channel.
+    pub offset: u64,
+    /// The id subscribers see.
+    pub id: MessageId,
+    /// Whether the publish id was seen before; nothing was appended then.
+    pub duplicate: bool,
+    committed: Option<oneshot::Receiver<()>>,
+}
+
+impl Receipt {
+    /// Waits until the message is committed, which is when subscribers may see it.
+    ///
+    /// # Errors
+    /// `internal` when the slot went away meanwhile.
+    pub async fn committed(&mut self) -> Result<()> {
+        match self.committed.take() {
+            None => Ok(()),
+            Some(wait) => wait.await.map_err(|_| Error::new(ErrorCode::Internal, "the slot was closed before the message was committed")),
+        }
+    }
+}
+
+impl Hub {
+    /// Waits until every shard that listens to the channel has room, at most `limit` long. Returns how long it took.
+    ///
+    /// Publishers wait here, before any lock is taken: that is the back-pressure from slow shards to publishers.
+    ///
+    /// # Errors
+    /// `overloaded` when there was no room in time.
+    pub async fn room(&self, channel: &Channel, limit: Duration) -> Result<Option<Duration>> {
+        if self.has_room(channel) {
+            return Ok(None);
+        }
+        let began = self.clock.mono();
+        let wait = async {
+            let mut interested = channel.interested();
+            while interested != 0 {
+                let shard = interested.trailing_zeros() as usize;
+                interested &= interested - 1;
+                self.inboxes[shard].room().await;
+            }
+        };
+        tokio::time::timeout(limit, wait).await.map_err(|_| {
+            Error::new(ErrorCode::Overloaded, format!("subscribers could not be served fast enough for {limit:?} (limits.publish_wait)"))
+        })?;
+        Ok(Some(self.clock.mono() - began))
+    }
+
+    fn has_room(&self, channel: &Channel) -> bool {
+        let mut interested = channel.interested();
+        while interested != 0 {
+            let shard = interested.trailing_zeros() as usize;
+            interested &= interested - 1;
+            if !self.inboxes[shard].has_room() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Gives the draft its position, keeps it and, once committed, hands it to everyone who listens.
+    ///
+    /// # Errors
+    /// `overloaded` when the histories or the channels are at their bound.
+    pub fn append(&self, draft: Draft) -> Result<Receipt> {
+        let mut channel = self.open(&draft.channel)?;
+        if channel.has_history && self.totals.history_bytes.load(Ordering::Relaxed) >= self.bounds.history_bytes {
+            return Err(Error::new(
+                ErrorCode::Overloaded,
+                format!("the histories hold as many bytes as this broker keeps ({}, limits.history_bytes)", self.bounds.history_bytes),
+            ));
+        }
+        let now = self.clock.now();
+        let mut draft = Some(draft);
+        let mut evicted = Vec::new();
+        let mut told = 0;
+        loop {
+            let placed = self.with_channel(&channel, |state| {
+                // Taken at most once: a dead handle returns before this line.
+                let draft = draft.take()?;
+                let room = self.bounds.dedupe_ids.saturating_sub(self.totals.dedupe_ids.load(Ordering::Relaxed));
+                let appended = state.log.append(channel.key, draft, now, room as usize);
+                let wait = match &self.commit_rule {
+                    _ if appended.duplicate && appended.pos.idx <= state.log.commit().idx => None,
+                    CommitRule::AtOnce => {
+                        let head = state.log.head().idx;
+                        told = self.commit_to(state, head, &mut evicted);
+                        None
+                    }
+                    CommitRule::Later(queue) => {
+                        if !appended.duplicate {
+                            queue.lock().push_back((channel.slot, appended.pos.idx));
+                        }
+                        let (done, wait) = oneshot::channel();
+                        state.waiting.push((appended.pos.idx, done));
+                        Some(wait)
+                    }
+                };
+                Some((appended, wait))
+            });
+            let Some(placed) = placed else {
+                let name = draft.as_ref().map_or(&channel.name, |draft| &draft.channel).clone();
+                channel = self.open(&name)?;
+                continue;
+            };
+            self.tell(told);
+            self.free(evicted);
+            let Some((appended, committed)) = placed else {
+                return Err(Error::new(ErrorCode::Internal, "the draft was appended twice"));
+            };
+            let Appended { pos, offset, id, duplicate } = appended;
+            return Ok(Receipt { channel: channel.name.clone(), slot: channel.slot, pos, offset, id, duplicate, committed });
+        }
+    }
+
+    /// Moves the commit of a slot and delivers what became visible. Returns the shards to tell, as bits.
+    pub(super) fn commit_to(&self, state: &mut SlotState, upto: u64, evicted: &mut Vec<Arc<Entry>>) -> u64 {
+        let mut committed = Vec::with_capacity(1);
+        state.log.commit_to(upto, self.clock.now(), &mut committed, evicted);
+        let mut told = 0;
+        for (key, entry) in committed {
+            told |= self.deliver(state, key, entry);
+        }
+        for (_, done) in state.waiting.extract_if(.., |(idx, _)| *idx <= upto) {
+            // The publisher may have gone away; the message is committed all the same.
+            let _ = done.send(());
+        }
+        told
+    }
+
+    /// Commits the oldest uncommitted record, when the rule is [`CommitRule::Later`]. `false` when there is none.
+    pub fn commit_next(&self) -> bool {
+        let CommitRule::Later(queue) = &self.commit_rule else { return false };
+        let Some((slot, upto)) = queue.lock().pop_front() else { return false };
+        let mut evicted = Vec::new();
+        let told = self.with_slot(slot, |state| self.commit_to(state, upto, &mut evicted));
+        self.tell(told);
+        self.free(evicted);
+        true
+    }
+}

@@ -1,0 +1,53 @@
+//! A channel's handle: what the process-wide map gives for a name.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::log::{ChannelKey, NamespaceId, Slot};
+use crate::message::ChannelName;
+
+/// Where a channel lives. Whoever holds one skips the map and the hash; a handle that died is looked up again.
+#[derive(Debug)]
+pub struct Channel {
+    /// The name; entries of the channel carry clones of this very value.
+    pub name: ChannelName,
+    /// The slot that orders it.
+    pub slot: Slot,
+    /// The channel within its slot.
+    pub key: ChannelKey,
+    /// The namespace whose rules apply.
+    pub namespace: NamespaceId,
+    /// Whether messages are kept at all; without history a listener that falls behind has nothing to read.
+    pub has_history: bool,
+    /// Set under the slot's lock when the channel's state is given up.
+    dead: AtomicBool,
+    /// One bit per shard with listeners. Only a hint for publishers that wait for room; the truth is in the slot.
+    interested: AtomicU64,
+}
+
+impl Channel {
+    pub(super) fn new(name: ChannelName, slot: Slot, key: ChannelKey, namespace: NamespaceId, has_history: bool) -> Self {
+        Self { name, slot, key, namespace, has_history, dead: AtomicBool::new(false), interested: AtomicU64::new(0) }
+    }
+
+    /// Whether the state behind this handle was given up. Only under the slot's lock is the answer lasting.
+    pub(super) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn bury(&self) {
+        self.dead.store(true, Ordering::Relaxed);
+    }
+
+    /// The shards that listen, as bits.
+    pub(super) fn interested(&self) -> u64 {
+        self.interested.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_interested(&self, shard: usize, listens: bool) {
+        if listens {
+            self.interested.fetch_or(1 << shard, Ordering::Relaxed);
+        } else {
+            self.interested.fetch_and(!(1 << shard), Ordering::Relaxed);
+        }
+    }
+}

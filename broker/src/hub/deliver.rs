@@ -1,0 +1,39 @@
+//! Handing a committed entry to everyone on this node who listens to its channel.
+
+use std::sync::Arc;
+
+use super::{Hub, SlotState};
+use crate::log::{ChannelKey, Entry};
+
+impl Hub {
+    /// One push per interested shard, one raised signal per pull. Runs under the slot's lock, which is what makes the
+    /// order of an inbox the order of the log. Returns the shards to tell, as bits.
+    pub(super) fn deliver(&self, state: &mut SlotState, key: ChannelKey, entry: Arc<Entry>) -> u64 {
+        let Some(Some(listeners)) = state.listeners.get_mut(key.number() as usize) else { return 0 };
+        let mut told = 0;
+        for listener in &mut listeners.shards {
+            // After a miss nothing more is pushed: what a shard holds of a channel has no holes.
+            if listener.missed {
+                continue;
+            }
+            listener.missed = !self.inboxes[listener.shard].push(listener.local, entry.clone());
+            if listener.missed {
+                self.metrics.shard(listener.shard).inbox_overflowed();
+            }
+            told |= 1 << listener.shard;
+        }
+        for signal in &listeners.signals {
+            signal.raise();
+        }
+        told
+    }
+
+    /// Wakes the shards whose bits are set. Outside the lock: waking is a system call when the shard sleeps.
+    pub(super) fn tell(&self, mut shards: u64) {
+        while shards != 0 {
+            let shard = shards.trailing_zeros() as usize;
+            shards &= shards - 1;
+            self.inboxes[shard].tell();
+        }
+    }
+}

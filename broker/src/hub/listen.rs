@@ -1,0 +1,113 @@
+//! Joining and leaving, and reading the log from where a listener stands.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::listeners::{ShardListener, Signal};
+use super::{Channel, Hub};
+use crate::log::{ChannelKey, Gap, Joined, Page, PageLimit, Pos, Slot, Start};
+
+/// Where a listener stands after joining the channels of one slot.
+pub type JoinedSlot = Joined;
+
+/// A page of the log for the channels of one slot.
+pub type SlotRead = Page;
+
+impl Hub {
+    /// A shard begins to listen to a channel under its own number `local`. Everything committed after the returned
+    /// index is pushed into the shard's inbox. `None` when the handle died.
+    #[must_use]
+    pub fn listen(&self, channel: &Channel, shard: usize, local: u32) -> Option<u64> {
+        self.with_channel(channel, |state| {
+            let listeners = state.listeners_mut(channel.key);
+            listeners.shards.retain(|known| known.shard != shard);
+            listeners.shards.push(ShardListener { shard, local, missed: false });
+            channel.set_interested(shard, true);
+            state.log.commit().idx
+        })
+    }
+
+    /// The shard's inbox was full for this channel; from the returned index on it gets everything again. `None` when
+    /// the shard does not listen any more.
+    #[must_use]
+    pub fn listen_again(&self, channel: &Channel, shard: usize) -> Option<u64> {
+        self.with_channel(channel, |state| {
+            let listener = state.listeners_mut(channel.key).shards.iter_mut().find(|known| known.shard == shard)?;
+            listener.missed = false;
+            Some(state.log.commit().idx)
+        })
+        .flatten()
+    }
+
+    /// The shard has no session on the channel any more.
+    pub fn leave(&self, channel: &Channel, shard: usize) {
+        self.with_channel(channel, |state| {
+            state.listeners_mut(channel.key).shards.retain(|known| known.shard != shard);
+            state.drop_listeners_if_none(channel.key);
+            channel.set_interested(shard, false);
+        });
+    }
+
+    /// Raises `signal` whenever something is committed on the channel. `false` when the handle died.
+    #[must_use]
+    pub fn listen_signal(&self, channel: &Channel, signal: &Arc<Signal>) -> bool {
+        self.with_channel(channel, |state| state.listeners_mut(channel.key).signals.push(signal.clone())).is_some()
+    }
+
+    /// Undoes [`Hub::listen_signal`].
+    pub fn leave_signal(&self, channel: &Channel, signal: &Arc<Signal>) {
+        self.with_channel(channel, |state| {
+            state.listeners_mut(channel.key).signals.retain(|known| !Arc::ptr_eq(known, signal));
+            state.drop_listeners_if_none(channel.key);
+        });
+    }
+
+    /// Where a listener to these channels of one slot starts. `None` when a handle died.
+    ///
+    /// Listen first, then join: what is committed in between comes by both ways and is told apart by its position.
+    #[must_use]
+    pub fn join(&self, slot: Slot, channels: &[Arc<Channel>], start: &Start) -> Option<JoinedSlot> {
+        let now = self.clock.now();
+        self.with_slot(slot, |state| {
+            if channels.iter().any(|channel| channel.is_dead()) {
+                return None;
+            }
+            let keys: SmallVec<[ChannelKey; 8]> = channels.iter().map(|channel| channel.key).collect();
+            Some(state.log.join(&keys, start, now))
+        })
+    }
+
+    /// What the channels of one slot hold after the given indices, as far as it is committed. `None` when a handle died.
+    #[must_use]
+    pub fn read(&self, slot: Slot, from: &[(Arc<Channel>, u64)], limit: PageLimit) -> Option<SlotRead> {
+        let now = self.clock.now();
+        self.with_slot(slot, |state| {
+            if from.iter().any(|(channel, _)| channel.is_dead()) {
+                return None;
+            }
+            let keys: SmallVec<[(ChannelKey, u64); 8]> = from.iter().map(|(channel, after)| (channel.key, *after)).collect();
+            Some(state.log.read(&keys, limit, now))
+        })
+    }
+
+    /// The slot's commit, if nothing was committed on these channels after `after`: a quiet listener may stand there
+    /// without having missed anything. `None` when there is something to deliver first, or a handle died.
+    #[must_use]
+    pub fn quiet_position<'a>(&self, slot: Slot, channels: impl Iterator<Item = &'a Channel>, after: u64) -> Option<Pos> {
+        self.with_slot(slot, |state| {
+            for channel in channels {
+                if channel.is_dead() || state.log.channel(channel.key).last > after {
+                    return None;
+                }
+            }
+            Some(state.log.commit())
+        })
+    }
+
+    /// The name behind a gap's key, among the channels that were asked for.
+    #[must_use]
+    pub fn gap_channel<'a>(channels: &'a [Arc<Channel>], gap: &(ChannelKey, Gap)) -> Option<&'a Arc<Channel>> {
+        channels.iter().find(|channel| channel.key == gap.0)
+    }
+}

@@ -1,0 +1,120 @@
+//! Questions about channels: their history, and what there is.
+
+use std::sync::Arc;
+
+use super::{Channel, Hub};
+use crate::log::{Cursor, Entry, Gap, PageLimit, Pos, Slot, Start};
+use crate::message::ChannelName;
+
+/// What is known of one channel.
+#[derive(Clone, Debug)]
+pub struct ChannelStats {
+    /// Its name.
+    pub channel: ChannelName,
+    /// The newest offset given.
+    pub offset: u64,
+    /// Messages kept.
+    pub messages: u64,
+    /// Bytes kept.
+    pub bytes: u64,
+    /// Shards and pulls that listen on this node.
+    pub listening: u64,
+    /// Its slot's newest committed position.
+    pub commit: Pos,
+    /// Its slot.
+    pub slot: Slot,
+}
+
+impl Hub {
+    /// One page of a channel's history in the channel's order: the entries, the position after them, and the gap
+    /// before them if there is one. A channel without state has an empty history.
+    #[must_use]
+    pub fn history(&self, name: &ChannelName, since: Option<&Cursor>, limit: PageLimit) -> (Vec<Arc<Entry>>, Cursor, Option<Gap>) {
+        let slot = Slot::of(name);
+        let start = since.and_then(|cursor| cursor.get(slot)).map_or(Start::Earliest, |at| Start::After(at.clone()));
+        let now = self.clock.now();
+        let Some(channel) = self.find(name) else {
+            return (Vec::new(), Cursor::single(slot, self.commit(slot)), None);
+        };
+        let page = self.with_channel(&channel, |state| {
+            let joined = state.log.join(&[channel.key], &start, now);
+            let after = joined.from.first().copied().unwrap_or(joined.after.idx);
+            let page = state.log.read(&[(channel.key, after)], limit, now);
+            let gap = joined.gaps.first().or(page.gaps.first()).map(|(_, gap)| *gap);
+            (page.entries, Cursor::single(slot, page.upto), gap)
+        });
+        page.unwrap_or_else(|| (Vec::new(), Cursor::single(slot, self.commit(slot)), None))
+    }
+
+    /// The newest entries of a channel, newest first; with a cursor only those after it.
+    #[must_use]
+    pub fn newest(&self, name: &ChannelName, since: Option<&Cursor>, limit: PageLimit) -> (Vec<Arc<Entry>>, Cursor) {
+        let slot = Slot::of(name);
+        let now = self.clock.now();
+        let after = since.and_then(|cursor| cursor.get(slot)).map(|at| at.main);
+        let found = self.find(name).and_then(|channel| {
+            self.with_channel(&channel, |state| {
+                let mut entries = state.log.read_back(channel.key, None, limit, now);
+                // A cursor of another epoch says nothing about this line: then the newest are all newer.
+                if let Some(after) = after.filter(|after| after.epoch == state.log.epoch()) {
+                    entries.retain(|entry| entry.pos.idx > after.idx);
+                }
+                (entries, Cursor::single(slot, state.log.commit()))
+            })
+        });
+        found.unwrap_or_else(|| (Vec::new(), Cursor::single(slot, self.commit(slot))))
+    }
+
+    /// Forgets a channel's messages. Cursors from before get `gap{cleared}`.
+    #[must_use]
+    pub fn clear(&self, name: &ChannelName) -> Cursor {
+        let slot = Slot::of(name);
+        let mut evicted = Vec::new();
+        let cleared = self.find(name).and_then(|channel| {
+            self.with_channel(&channel, |state| {
+                let pos = state.log.clear(channel.key);
+                let told = match &self.commit_rule {
+                    super::CommitRule::AtOnce => self.commit_to(state, pos.idx, &mut evicted),
+                    super::CommitRule::Later(queue) => {
+                        queue.lock().push_back((slot, pos.idx));
+                        0
+                    }
+                };
+                (pos, told)
+            })
+        });
+        let pos = cleared.map_or_else(
+            || self.commit(slot),
+            |(pos, told)| {
+                self.tell(told);
+                pos
+            },
+        );
+        self.free(evicted);
+        Cursor::single(slot, pos)
+    }
+
+    /// Every channel with state whose name passes, in no order.
+    #[must_use]
+    pub fn channels_where(&self, mut wanted: impl FnMut(&ChannelName) -> bool) -> Vec<Arc<Channel>> {
+        self.channels.iter().filter(|channel| wanted(&channel.name)).map(|channel| channel.clone()).collect()
+    }
+
+    /// What is known of a channel; `None` when the handle died.
+    #[must_use]
+    pub fn channel_stats(&self, channel: &Channel) -> Option<ChannelStats> {
+        self.with_channel(channel, |state| {
+            let stats = state.log.channel(channel.key);
+            let listening = state.listeners(channel.key).map_or(0, |known| known.shards.len() + known.signals.len());
+            ChannelStats {
+                channel: channel.name.clone(),
+                offset: stats.offset,
+                messages: stats.entries as u64,
+                bytes: stats.bytes as u64,
+                listening: listening as u64,
+                commit: state.log.commit(),
+                slot: channel.slot,
+            }
+        })
+    }
+}

@@ -1,0 +1,54 @@
+//! The rules of every namespace, by number, so that a channel's rules are one index away.
+
+use std::collections::HashMap;
+
+use super::namespace::{self, DEFAULT};
+use crate::log::{NamespaceId, Retention};
+use crate::message::ChannelName;
+
+/// What the hub enforces for the channels of one namespace.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// What is kept.
+    pub retention: Retention,
+    /// Largest payload, in bytes.
+    pub payload_bytes: usize,
+}
+
+impl From<&namespace::Config> for Rules {
+    fn from(config: &namespace::Config) -> Self {
+        let history = &config.history;
+        Self {
+            retention: Retention { size: history.size, ttl: history.ttl, bytes: history.bytes },
+            payload_bytes: config.payload_bytes,
+        }
+    }
+}
+
+/// All rules. Number 0 is the default namespace.
+#[derive(Clone, Debug)]
+pub struct RuleBook {
+    rules: Vec<Rules>,
+    by_name: HashMap<String, NamespaceId>,
+}
+
+impl RuleBook {
+    /// The rules that the configuration names.
+    #[must_use]
+    pub fn new(namespaces: &namespace::Namespaces) -> Self {
+        let mut rules = vec![Rules::from(namespaces.get(None))];
+        let mut by_name = HashMap::new();
+        for (name, config) in namespaces.iter().filter(|(name, _)| *name != DEFAULT) {
+            by_name.insert(name.to_owned(), NamespaceId(rules.len() as u16));
+            rules.push(Rules::from(config));
+        }
+        Self { rules, by_name }
+    }
+
+    /// The namespace of a channel and its rules; the default one when the name has none or an unlisted one.
+    #[must_use]
+    pub fn of(&self, channel: &ChannelName) -> (NamespaceId, &Rules) {
+        let id = channel.namespace().and_then(|name| self.by_name.get(name)).copied().unwrap_or(NamespaceId(0));
+        (id, &self.rules[usize::from(id.0)])
+    }
+}

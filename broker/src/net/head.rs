@@ -1,0 +1,31 @@
+//! The head of a response on a socket that was taken over: hyper writes nothing for it, so status line, `Date` and all
+//! headers are ours (RFC 9112, section 4; RFC 9110, section 6.6.1).
+
+use std::time::SystemTime;
+
+use http::{HeaderMap, StatusCode, Version};
+
+/// Writes status line and headers, with `Date`. HTTP/1.0 clients are answered as HTTP/1.1, as RFC 9110 6.2 tells, but
+/// framing and persistence are the caller's: it must not send `Transfer-Encoding` to them.
+#[must_use]
+pub fn raw_head(version: Version, status: StatusCode, headers: &HeaderMap) -> Vec<u8> {
+    let mut head = Vec::with_capacity(512);
+    head.extend_from_slice(b"HTTP/1.1 ");
+    head.extend_from_slice(status.as_str().as_bytes());
+    head.push(b' ');
+    head.extend_from_slice(status.canonical_reason().unwrap_or("Unknown").as_bytes());
+    head.extend_from_slice(b"\r\ndate: ");
+    head.extend_from_slice(httpdate::fmt_http_date(SystemTime::now()).as_bytes());
+    head.extend_from_slice(b"\r\n");
+    if version == Version::HTTP_10 {
+        head.extend_from_slice(b"connection: close\r\n");
+    }
+    for (name, value) in headers {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}

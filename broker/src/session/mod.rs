@@ -1,0 +1,10 @@
+//! One client's stay: which channels it listens to and how far it has come in each slot.
+//!
+//! The same for every front: a socket of a shard, a held poll, a gRPC stream. Pure bookkeeping over the hub; sockets,
+//! wake-ups and encodings are elsewhere.
+
+mod rule;
+mod subscription;
+
+pub use rule::{OutOfWindow, out_of_window};
+pub use subscription::{Group, Member, News, Since, Subscription};

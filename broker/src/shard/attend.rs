@@ -1,0 +1,112 @@
+//! What a session's own small task does: notice that the client left, and go on when its full socket has drained.
+
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use super::session::{Listener, Session};
+use super::state::State;
+use super::tally::Tally;
+use super::write::{Wrote, send, unsent};
+use crate::close::CloseReason;
+
+/// Reads of client bytes per wake-up; a client that sends more is read on the next round.
+const READS: usize = 8;
+
+impl State {
+    /// Resolves when the stay is over and everything is written that could be.
+    pub(super) fn attend(&mut self, key: u32, context: &mut Context<'_>, tally: &mut Tally) -> Poll<CloseReason> {
+        let Some(Listener::Session(session)) = self.listeners.get_mut(key as usize) else {
+            return Poll::Ready(CloseReason::Stopped);
+        };
+        let stream = session.stream.clone();
+        if poll_left(&stream, context).is_ready() {
+            session.rest = None;
+            return Poll::Ready(*session.ended.get_or_insert(CloseReason::ClientGone));
+        }
+        if session.rest.is_some() {
+            match session.poll_rest(&stream, context, tally) {
+                Poll::Pending => {}
+                Poll::Ready(Wrote::Gone) => return Poll::Ready(*session.ended.get_or_insert(CloseReason::ClientGone)),
+                Poll::Ready(_) if session.ended.is_none() => {
+                    // Whatever came meanwhile is read from the ring or the log.
+                    if !std::mem::replace(&mut session.behind, true) {
+                        self.metrics.shard(self.number).fell_behind(session.encoder.front());
+                    }
+                    self.behind.push_back(key);
+                    self.hub.inbox(self.number).rouse();
+                }
+                Poll::Ready(_) => {}
+            }
+        }
+        let Some(Listener::Session(session)) = self.listeners.get_mut(key as usize) else {
+            return Poll::Ready(CloseReason::Stopped);
+        };
+        if let (Some(reason), None) = (session.ended, &session.rest) {
+            return Poll::Ready(reason);
+        }
+        match &mut session.waker {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+impl Session {
+    /// Writes the rest as the socket takes it.
+    fn poll_rest(&mut self, stream: &Rc<TcpStream>, context: &mut Context<'_>, tally: &mut Tally) -> Poll<Wrote> {
+        while let Some(rest) = self.rest.as_mut() {
+            match stream.poll_write_ready(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(Wrote::Gone),
+                Poll::Ready(Ok(())) => {}
+            }
+            tally.wrote();
+            let mut outcome = Wrote::Gone;
+            // Through tokio, so that a full socket takes its readiness down; else this would spin.
+            let _ = stream.try_io(Interest::WRITABLE, || {
+                outcome = send(&**stream, &rest.bytes);
+                match outcome {
+                    Wrote::Part(_) => Err(std::io::ErrorKind::WouldBlock.into()),
+                    Wrote::All | Wrote::Gone => Ok(()),
+                }
+            });
+            match outcome {
+                Wrote::All => {
+                    let front = self.encoder.front();
+                    tally.delivered(front, rest.messages, rest.bytes.len() as u64);
+                    if let Some(accepted) = rest.accepted {
+                        tally.latency(front, accepted, rest.messages);
+                    }
+                    self.rest = None;
+                }
+                Wrote::Part(sent) => rest.bytes = unsent(&rest.bytes, sent),
+                Wrote::Gone => return Poll::Ready(Wrote::Gone),
+            }
+        }
+        Poll::Ready(Wrote::All)
+    }
+}
+
+/// Ready when the client closed its side. A stream is one-way, so whatever a client sends on it is thrown away.
+fn poll_left(stream: &TcpStream, context: &mut Context<'_>) -> Poll<()> {
+    let mut thrown_away = [0; 1024];
+    for _ in 0..READS {
+        match stream.poll_read_ready(context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(_)) => return Poll::Ready(()),
+            Poll::Ready(Ok(())) => {}
+        }
+        match stream.try_read(&mut thrown_away) {
+            Ok(0) => return Poll::Ready(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return Poll::Ready(()),
+        }
+    }
+    context.waker().wake_by_ref();
+    Poll::Pending
+}

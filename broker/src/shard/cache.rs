@@ -1,0 +1,53 @@
+//! Encoded messages for those who read the log: many sessions that replay the same history share one encoding.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use foldhash::fast::RandomState;
+
+use super::encoder::Encoder;
+use crate::log::{Entry, Pos, Slot};
+
+type Key = (Slot, Pos, u8);
+
+/// First in, first out, bounded in bytes.
+#[derive(Debug)]
+pub(super) struct EncodeCache {
+    known: HashMap<Key, Bytes, RandomState>,
+    order: VecDeque<Key>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl EncodeCache {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self { known: HashMap::default(), order: VecDeque::new(), bytes: 0, bytes_max }
+    }
+
+    /// The message in the encoder's form, encoded now if nobody did before.
+    pub(super) fn message(&mut self, encoder: &dyn Encoder, entry: &Entry) -> Bytes {
+        let key = (entry.slot, entry.pos, encoder.form());
+        if let Some(known) = self.known.get(&key) {
+            return known.clone();
+        }
+        let encoded = encode(encoder, entry);
+        self.bytes += encoded.len();
+        self.order.push_back(key);
+        self.known.insert(key, encoded.clone());
+        while self.bytes > self.bytes_max {
+            let Some(oldest) = self.order.pop_front() else { break };
+            if let Some(dropped) = self.known.remove(&oldest) {
+                self.bytes -= dropped.len();
+            }
+        }
+        encoded
+    }
+}
+
+/// One message in the encoder's form, in an allocation of its own size.
+pub(super) fn encode(encoder: &dyn Encoder, entry: &Entry) -> Bytes {
+    let mut out = Vec::with_capacity(entry.payload.bytes().len() + 160);
+    encoder.message(entry, &mut out);
+    out.shrink_to_fit();
+    out.into()
+}

@@ -1,0 +1,41 @@
+//! What a front brings along: how news looks on its wire.
+
+use std::time::Duration;
+
+use crate::close::CloseReason;
+use crate::log::{Cursor, Entry, Gap, Slot};
+use crate::message::ChannelName;
+use crate::metrics::Front;
+
+/// Writes a front's wire form. One value serves all sessions of that form, so it holds nothing of any of them.
+pub trait Encoder: Sync {
+    /// Which front, for metrics.
+    fn front(&self) -> Front;
+
+    /// A number for the bytes [`Encoder::message`] writes: equal numbers, equal bytes. That is what lets sessions share them.
+    fn form(&self) -> u8;
+
+    /// Whether each message must be preceded by the session's own cursor because the message's is not enough.
+    fn wants_own_cursor(&self) -> bool;
+
+    /// One message, the same for every session of this form.
+    fn message(&self, entry: &Entry, out: &mut Vec<u8>);
+
+    /// The session's own cursor, right before a message.
+    fn own_cursor(&self, cursor: &Cursor, out: &mut Vec<u8>);
+
+    /// Messages are missing on this channel before what follows. Carries no cursor: what follows does.
+    fn gap(&self, slot: Slot, channel: &ChannelName, gap: &Gap, out: &mut Vec<u8>);
+
+    /// Nothing happened for a while. With a cursor, the client may resume from there.
+    fn heartbeat(&self, cursor: Option<&Cursor>, out: &mut Vec<u8>);
+
+    /// The last words, and the end of the framing. `retry` is how long the client should wait before it comes back.
+    fn farewell(&self, reason: CloseReason, retry: Duration, out: &mut Vec<u8>);
+}
+
+impl std::fmt::Debug for dyn Encoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Encoder({}, form {})", self.front().as_str(), self.form())
+    }
+}

@@ -1,0 +1,200 @@
+//! One channel on one shard: who listens, and the messages not yet everywhere delivered.
+//!
+//! The ring holds *every* committed entry of the channel with `base < idx ≤ newest`, so a session whose position is at
+//! least `base` can be served from it, and any other must read the log. Nothing else decides; in particular nothing is
+//! taken from the ring because a session was visited, only because a whole lap delivered it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::cache::encode;
+use super::encoder::Encoder;
+use crate::hub::Channel;
+use crate::log::{Entry, Pos};
+
+/// A free place among the listeners, kept until the next lap so that a walk in progress skips nobody.
+pub(super) const VACANT: u32 = u32::MAX;
+
+#[derive(Debug)]
+struct RingItem {
+    entry: Arc<Entry>,
+    /// Encoded on first need, once per wire form.
+    forms: SmallVec<[(u8, Bytes); 1]>,
+}
+
+/// The bytes a session at `after` gets, kept because long runs of sessions stand at the same place.
+#[derive(Debug, Clone)]
+pub(super) struct Joined {
+    after: u64,
+    form: u8,
+    pub(super) bytes: Bytes,
+    pub(super) upto: Pos,
+    /// Index of the first item in the ring and how many.
+    pub(super) first: usize,
+    pub(super) count: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct LocalChannel {
+    pub(super) channel: Arc<Channel>,
+    ring: VecDeque<RingItem>,
+    /// Everything up to here is in nobody's ring any more.
+    pub(super) base: u64,
+    /// Keys of listeners, or [`VACANT`].
+    pub(super) listeners: Vec<u32>,
+    pub(super) vacant: usize,
+    /// The next listener to visit.
+    pub(super) hand: usize,
+    /// Visits until everyone has seen what is here now.
+    pub(super) unvisited: usize,
+    /// The newest index when the current lap began: a finished lap has delivered everything up to it.
+    lap_newest: u64,
+    /// Whether it stands in the queue of channels to walk.
+    pub(super) queued: bool,
+    joined: Option<Joined>,
+}
+
+impl LocalChannel {
+    pub(super) fn new(channel: Arc<Channel>, base: u64) -> Self {
+        Self {
+            channel,
+            ring: VecDeque::new(),
+            base,
+            listeners: Vec::new(),
+            vacant: 0,
+            hand: 0,
+            unvisited: 0,
+            lap_newest: 0,
+            queued: false,
+            joined: None,
+        }
+    }
+
+    /// Index of the newest entry that is here; `base` when there is none.
+    pub(super) fn newest(&self) -> u64 {
+        self.ring.back().map_or(self.base, |item| item.entry.pos.idx)
+    }
+
+    /// Takes a newly committed entry; everyone must be visited again.
+    pub(super) fn push(&mut self, entry: Arc<Entry>) {
+        debug_assert!(entry.pos.idx > self.newest(), "entries of a channel come in index order");
+        self.ring.push_back(RingItem { entry, forms: SmallVec::new() });
+        self.unvisited = self.listeners.len();
+    }
+
+    /// Forgets everything up to `base`, because there may be holes or nobody needs it. Returns (entries, cost) freed.
+    pub(super) fn reset(&mut self, base: u64) -> (usize, usize) {
+        self.joined = None;
+        self.base = base;
+        let freed = (self.ring.len(), self.ring.iter().map(|item| item.entry.cost()).sum());
+        self.ring.clear();
+        freed
+    }
+
+    /// The entries after `after`. The caller has checked that `after ≥ base`.
+    pub(super) fn after(&self, after: u64) -> impl Iterator<Item = &Arc<Entry>> {
+        self.ring.range(self.first_after(after)..).map(|item| &item.entry)
+    }
+
+    fn first_after(&self, after: u64) -> usize {
+        // Nearly always all or only the newest are wanted; else halve.
+        match self.ring.front() {
+            Some(front) if front.entry.pos.idx > after => 0,
+            _ => self.ring.partition_point(|item| item.entry.pos.idx <= after),
+        }
+    }
+
+    /// Everything after `after` in the encoder's form, about `bytes_max` at most but at least one message. `None` when
+    /// there is nothing. The caller has checked that `after ≥ base`.
+    pub(super) fn joined(&mut self, after: u64, encoder: &dyn Encoder, bytes_max: usize) -> Option<&Joined> {
+        let form = encoder.form();
+        let newest = self.newest();
+        let fits = |known: &Joined| known.after == after && known.form == form && (known.upto.idx == newest || known.bytes.len() >= bytes_max);
+        if !self.joined.as_ref().is_some_and(fits) {
+            self.joined = Some(self.join(after, encoder, bytes_max)?);
+        }
+        self.joined.as_ref()
+    }
+
+    fn join(&mut self, after: u64, encoder: &dyn Encoder, bytes_max: usize) -> Option<Joined> {
+        let first = self.first_after(after);
+        let form = encoder.form();
+        let mut upto = self.ring.get(first)?.entry.pos;
+        let mut count = 0;
+        let mut only = Bytes::new();
+        let mut several = Vec::new();
+        for item in self.ring.range_mut(first..) {
+            let encoded = item.form(form, encoder);
+            match count {
+                0 => only = encoded.clone(),
+                1 => {
+                    several.reserve(bytes_max.min(64 << 10));
+                    several.extend_from_slice(&only);
+                    several.extend_from_slice(encoded);
+                }
+                _ => several.extend_from_slice(encoded),
+            }
+            upto = item.entry.pos;
+            count += 1;
+            if only.len().max(several.len()) >= bytes_max {
+                break;
+            }
+        }
+        let bytes = if count == 1 { only } else { several.into() };
+        Some(Joined { after, form, bytes, upto, first, count })
+    }
+
+    /// One message of the ring in the encoder's form, by its index in the line.
+    pub(super) fn encoded(&mut self, idx: u64, encoder: &dyn Encoder) -> Option<&Bytes> {
+        let at = self.first_after(idx.checked_sub(1)?);
+        let item = self.ring.get_mut(at).filter(|item| item.entry.pos.idx == idx)?;
+        Some(item.form(encoder.form(), encoder))
+    }
+
+    /// When the entries of a joined run were accepted.
+    pub(super) fn run(&self, first: usize, count: usize) -> impl Iterator<Item = &Entry> {
+        self.ring.range(first.min(self.ring.len())..(first + count).min(self.ring.len())).map(|item| &*item.entry)
+    }
+
+    /// The hand came round. What was here when it last did has reached everyone who could take it. Returns (entries,
+    /// cost) freed.
+    pub(super) fn finish_lap(&mut self) -> (usize, usize) {
+        self.hand = 0;
+        let delivered = self.lap_newest;
+        self.lap_newest = self.newest();
+        self.trim(delivered)
+    }
+
+    /// Everyone who could take it has everything: nothing needs to stay.
+    pub(super) fn finish_walk(&mut self) -> (usize, usize) {
+        self.lap_newest = self.newest();
+        self.trim(self.lap_newest)
+    }
+
+    fn trim(&mut self, upto: u64) -> (usize, usize) {
+        let mut freed = (0, 0);
+        while let Some(item) = self.ring.front()
+            && item.entry.pos.idx <= upto
+        {
+            self.base = item.entry.pos.idx;
+            freed.0 += 1;
+            freed.1 += item.entry.cost();
+            self.ring.pop_front();
+            self.joined = None;
+        }
+        freed
+    }
+}
+
+impl RingItem {
+    fn form(&mut self, form: u8, encoder: &dyn Encoder) -> &Bytes {
+        let at = self.forms.iter().position(|(known, _)| *known == form).unwrap_or_else(|| {
+            self.forms.push((form, encode(encoder, &self.entry)));
+            self.forms.len() - 1
+        });
+        &self.forms[at].1
+    }
+}

@@ -1,0 +1,131 @@
+//! Reading the log for a session that is behind: after joining with history, after its socket was full, after the inbox
+//! was. One page at a time, and never a queue: the session keeps its position and nothing else.
+
+use super::cache::EncodeCache;
+use super::session::{Listener, Session};
+use super::state::State;
+use super::tally::Tally;
+use crate::close::CloseReason;
+use crate::log::{PageLimit, SlotCursor};
+use crate::session::{News, OutOfWindow, out_of_window};
+
+/// Entries in one page; its bytes are bounded by `shard.page_bytes`.
+const PAGE_ENTRIES: usize = 1024;
+
+impl State {
+    /// Gives a session that is behind its next page; it stays in the queue until it stands at the head.
+    pub(super) fn serve(&mut self, key: u32, tally: &mut Tally) {
+        let Some(Listener::Session(session)) = self.listeners.get_mut(key as usize) else { return };
+        if !session.behind || session.rest.is_some() || session.ended.is_some() {
+            return;
+        }
+        let front = session.encoder.front();
+        let shard = self.metrics.shard(self.number);
+        let mut out = std::mem::take(&mut self.scratch);
+        out.clear();
+
+        // Often the ring still has it all, already encoded.
+        if session.places.len() == 1
+            && !session.encoder.wants_own_cursor()
+            && let Some(channel) = self.channels.get_mut(session.places[0].local as usize)
+        {
+            let group = &mut session.subscription.groups[0];
+            let after = group.pos.idx.max(group.members[0].from);
+            if after >= channel.base && after < channel.newest() {
+                if let Some(joined) = channel.joined(after, session.encoder, self.bounds.page_bytes) {
+                    out.extend_from_slice(&joined.bytes);
+                    group.pos = joined.upto;
+                    let (first, count) = (joined.first, joined.count);
+                    let accepted = channel.run(first, count).next().map(|entry| entry.accepted.mono);
+                    session.write(&out, count as u64, accepted, self.tick, tally);
+                }
+                if session.rest.is_none() {
+                    self.behind.push_back(key);
+                }
+                self.scratch = out;
+                return;
+            }
+        }
+
+        let limit = PageLimit { entries: PAGE_ENTRIES, bytes: self.bounds.page_bytes };
+        let mut cursor = session.subscription.cursor();
+        let at_head = match session.subscription.read(&self.hub, limit) {
+            Ok((news, at_head)) => {
+                let mut messages = 0;
+                let mut accepted = None;
+                for item in news {
+                    match item {
+                        News::Gap(channel, gap) => match out_of_window(&channel) {
+                            OutOfWindow::Declare => {
+                                shard.gap(front, gap.reason);
+                                session.encoder.gap(channel.slot, &channel.name, &gap, &mut out);
+                            }
+                            OutOfWindow::Close => {
+                                self.scratch = out;
+                                return self.end_session(key, CloseReason::TooSlow, tally);
+                            }
+                        },
+                        News::Message(entry) => {
+                            if session.encoder.wants_own_cursor() {
+                                cursor.insert(SlotCursor { slot: entry.slot, main: entry.pos, extras: Vec::new() });
+                                session.encoder.own_cursor(&cursor, &mut out);
+                            }
+                            append(&mut self.cache, session, &entry, &mut out);
+                            accepted.get_or_insert(entry.accepted.mono);
+                            messages += 1;
+                        }
+                    }
+                }
+                shard.page_read(messages);
+                // A replayed message was accepted long ago; its age is no delay of ours.
+                let accepted = accepted.filter(|_| !session.replaying);
+                session.write(&out, messages, accepted, self.tick, tally);
+                at_head
+            }
+            // Cannot be while the shard listens; if it is, the client had better start anew.
+            Err(_) => {
+                self.scratch = out;
+                return self.end_session(key, CloseReason::Stopped, tally);
+            }
+        };
+        self.scratch = out;
+        if at_head {
+            session.behind = false;
+            session.replaying = false;
+            shard.caught_up(front);
+        } else if session.rest.is_none() && session.ended.is_none() {
+            self.behind.push_back(key);
+        }
+    }
+
+    /// Says farewell and ends the stay; the session's task closes the socket once the last byte is out.
+    pub(super) fn end_session(&mut self, key: u32, reason: CloseReason, tally: &mut Tally) {
+        let retry = self.retry_hint();
+        let Some(Listener::Session(session)) = self.listeners.get_mut(key as usize) else { return };
+        if session.ended.is_some() {
+            return;
+        }
+        let mut out = Vec::new();
+        session.encoder.farewell(reason, retry, &mut out);
+        match session.rest.as_mut() {
+            // In the middle of a message: the farewell goes behind it.
+            Some(rest) => {
+                let mut bytes = rest.bytes.to_vec();
+                bytes.extend_from_slice(&out);
+                rest.bytes = bytes.into();
+            }
+            None => session.write(&out, 0, None, self.tick, tally),
+        }
+        session.end(reason);
+    }
+
+    /// How long a client should wait before it comes back: each draws its own, so that they do not come all at once.
+    pub(super) fn retry_hint(&self) -> std::time::Duration {
+        let (min, max) = (self.bounds.retry_min, self.bounds.retry_max.max(self.bounds.retry_min));
+        rand::random_range(min..=max)
+    }
+}
+
+fn append(cache: &mut EncodeCache, session: &Session, entry: &crate::log::Entry, out: &mut Vec<u8>) {
+    out.extend_from_slice(&cache.message(session.encoder, entry));
+}

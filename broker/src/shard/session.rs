@@ -1,0 +1,80 @@
+//! What a shard knows of one session on a taken-over socket, and of one watch.
+
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Duration;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+use tokio::net::TcpStream;
+
+use super::encoder::Encoder;
+use crate::close::CloseReason;
+use crate::session::Subscription;
+
+/// Where a listener stands in a channel of the shard: the channel's local number, and the place in its listeners.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) local: u32,
+    pub(super) place: u32,
+}
+
+/// What could not be written yet. A session never holds more than this: everything newer stays in the ring or the log.
+#[derive(Debug)]
+pub(super) struct Rest {
+    pub(super) bytes: Bytes,
+    /// Messages that are complete once it is written, and when the oldest of them was accepted, if their delay counts.
+    pub(super) messages: u64,
+    pub(super) accepted: Option<Duration>,
+}
+
+/// A client's stay on a socket that the shard writes itself.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) stream: Rc<TcpStream>,
+    pub(super) encoder: &'static dyn Encoder,
+    pub(super) subscription: Subscription,
+    /// In the order of the subscription's members.
+    pub(super) places: SmallVec<[Place; 1]>,
+    /// The unsent end of the last write. While it is here nothing else is written.
+    pub(super) rest: Option<Box<Rest>>,
+    /// Stands in the queue of those who read the log.
+    pub(super) behind: bool,
+    /// Still reading what was there before it came.
+    pub(super) replaying: bool,
+    /// The stay is over; the session's task sees to the rest.
+    pub(super) ended: Option<CloseReason>,
+    /// Wakes the session's task.
+    pub(super) waker: Option<Waker>,
+    /// The tick of the last write, so that busy streams get no heartbeat.
+    pub(super) wrote_at: u32,
+    /// The tick of the next look at whether a heartbeat is due.
+    pub(super) due: u32,
+}
+
+/// Someone on the shard who reads the log himself (a held poll, an HTTP/2 stream) and only wants to be woken.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    pub(super) places: SmallVec<[Place; 1]>,
+    pub(super) raised: bool,
+    /// One answer is waited for: released first when the node leaves.
+    pub(super) is_poll: bool,
+    pub(super) ended: Option<CloseReason>,
+    pub(super) waker: Option<Waker>,
+}
+
+/// Whoever listens on a shard.
+#[derive(Debug)]
+pub(super) enum Listener {
+    Session(Session),
+    Watch(Watch),
+}
+
+impl Listener {
+    pub(super) fn places(&mut self) -> &mut SmallVec<[Place; 1]> {
+        match self {
+            Self::Session(session) => &mut session.places,
+            Self::Watch(watch) => &mut watch.places,
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The circular walk: a hand goes round the listeners of each channel that has news, and everyone it visits gets all it
+//! lacks in one write. New messages may come in at any time; the walk ends when a full round brought nothing new.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::ring::VACANT;
+use super::session::{Listener, Rest, Session};
+use super::state::{State, raise};
+use super::tally::Tally;
+use super::write::{Wrote, send, unsent};
+use crate::close::CloseReason;
+
+/// Visits between two looks into the inbox. Larger slices join fewer messages per write.
+const SLICE: usize = 64;
+/// Sessions per turn that read one page of the log each.
+const PAGES: usize = 16;
+
+/// The same bytes went to a run of sessions; their latency is booked once for all.
+#[derive(Clone, Copy)]
+struct Run {
+    first: usize,
+    count: usize,
+    front: crate::metrics::Front,
+    sessions: u64,
+}
+
+impl State {
+    /// One slice of work. `true` when there is more to do.
+    pub(super) fn turn(&mut self, tally: &mut Tally) -> bool {
+        let looked = self.take_inbox();
+        let mut visits = SLICE;
+        while visits > 0
+            && let Some(local) = self.walking.pop_front()
+        {
+            if self.walk(local, &mut visits, tally) {
+                self.walking.push_back(local);
+            }
+        }
+        for _ in 0..PAGES.min(self.behind.len()) {
+            if let Some(key) = self.behind.pop_front() {
+                self.serve(key, tally);
+            }
+        }
+        let now = self.hub.clock().mono();
+        tally.book(self.metrics.shard(self.number), now);
+        !looked || !self.walking.is_empty() || !self.behind.is_empty() || !self.taken.is_empty()
+    }
+
+    /// Visits listeners of one channel. `true` when its walk must go on.
+    fn walk(&mut self, local: u32, visits: &mut usize, tally: &mut Tally) -> bool {
+        let mut run: Option<Run> = None;
+        loop {
+            let Some(channel) = self.channels.get_mut(local as usize) else { return false };
+            if channel.unvisited == 0 {
+                self.book_run(local, run.take(), tally);
+                let Some(channel) = self.channels.get_mut(local as usize) else { return false };
+                channel.queued = false;
+                let freed = channel.finish_walk();
+                self.free(freed);
+                return false;
+            }
+            if *visits == 0 {
+                self.book_run(local, run, tally);
+                return true;
+            }
+            if channel.hand >= channel.listeners.len() {
+                self.book_run(local, run.take(), tally);
+                let Some(channel) = self.channels.get_mut(local as usize) else { return false };
+                let freed = channel.finish_lap();
+                let sparse = channel.vacant * 4 > channel.listeners.len();
+                self.free(freed);
+                if sparse {
+                    self.compact(local);
+                }
+                continue;
+            }
+            let key = channel.listeners[channel.hand];
+            channel.hand += 1;
+            channel.unvisited -= 1;
+            if key == VACANT {
+                continue;
+            }
+            *visits -= 1;
+            self.visit(local, key, &mut run, tally);
+        }
+    }
+
+    fn visit(&mut self, local: u32, key: u32, run: &mut Option<Run>, tally: &mut Tally) {
+        let session = match self.listeners.get_mut(key as usize) {
+            Some(Listener::Session(session)) => session,
+            Some(Listener::Watch(watch)) => return raise(watch),
+            None => return,
+        };
+        if session.behind || session.rest.is_some() || session.ended.is_some() {
+            return;
+        }
+        if session.places.len() > 1 || session.encoder.wants_own_cursor() {
+            return self.visit_several(local, key, tally);
+        }
+        let Some(channel) = self.channels.get_mut(local as usize) else { return };
+        let group = &mut session.subscription.groups[0];
+        let after = group.pos.idx.max(group.members[0].from);
+        if after < channel.base {
+            return self.fall_behind(key);
+        }
+        let newest = channel.newest();
+        let Some(joined) = channel.joined(after, session.encoder, self.bounds.page_bytes) else { return };
+        group.pos = joined.upto;
+        let (first, count) = (joined.first, joined.count);
+        let outcome = send(&*session.stream, &joined.bytes);
+        tally.wrote();
+        session.wrote_at = self.tick;
+        match outcome {
+            Wrote::All => {
+                let front = session.encoder.front();
+                tally.delivered(front, count as u64, joined.bytes.len() as u64);
+                match run {
+                    Some(known) if (known.first, known.count, known.front) == (first, count, front) => known.sessions += 1,
+                    _ => {
+                        let next = Run { first, count, front, sessions: 1 };
+                        let before = run.replace(next);
+                        let more = joined.upto.idx < newest;
+                        self.book_run(local, before, tally);
+                        return if more { self.again(local) };
+                    }
+                }
+                if joined.upto.idx < newest {
+                    self.again(local);
+                }
+            }
+            Wrote::Part(sent) => {
+                let rest = unsent(&joined.bytes, sent);
+                let accepted = channel.run(first, count).next().map(|entry| entry.accepted.mono);
+                session.block(rest, count as u64, accepted);
+            }
+            Wrote::Gone => session.end(CloseReason::ClientGone),
+        }
+    }
+
+    /// A visited session got less than there is: everyone is visited once more.
+    fn again(&mut self, local: u32) {
+        if let Some(channel) = self.channels.get_mut(local as usize) {
+            channel.unvisited = channel.listeners.len();
+        }
+    }
+
+    /// A session on several channels: those of one slot are merged by index, so that nothing is delivered before
+    /// something older of the same slot.
+    fn visit_several(&mut self, local: u32, key: u32, tally: &mut Tally) {
+        let Some(Listener::Session(session)) = self.listeners.get_mut(key as usize) else { return };
+        let mut place = 0;
+        let Some(at) = session.subscription.groups.iter().position(|group| {
+            let mine = session.places[place..place + group.members.len()].iter().any(|known| known.local == local);
+            if !mine {
+                place += group.members.len();
+            }
+            mine
+        }) else {
+            return;
+        };
+        let group = &session.subscription.groups[at];
+        let places = &session.places[place..place + group.members.len()];
+        let mut wanted: Vec<(u64, u32)> = Vec::new();
+        for (member, known) in group.members.iter().zip(places) {
+            let Some(channel) = self.channels.get(known.local as usize) else { return };
+            let after = group.pos.idx.max(member.from);
+            if after < channel.base {
+                return self.fall_behind(key);
+            }
+            wanted.extend(channel.after(after).map(|entry| (entry.pos.idx, known.local)));
+        }
+        wanted.sort_unstable();
+        let mut out = std::mem::take(&mut self.scratch);
+        out.clear();
+        let mut oldest = None;
+        let mut messages = 0;
+        for (idx, local) in &wanted {
+            let Some(channel) = self.channels.get_mut(*local as usize) else { continue };
+            let Some(entry) = channel.after(idx - 1).next().cloned() else { continue };
+            session.subscription.groups[at].pos = entry.pos;
+            if session.encoder.wants_own_cursor() {
+                session.encoder.own_cursor(&session.subscription.cursor(), &mut out);
+            }
+            if let Some(encoded) = channel.encoded(*idx, session.encoder) {
+                out.extend_from_slice(encoded);
+            }
+            oldest.get_or_insert(entry.accepted.mono);
+            messages += 1;
+            if out.len() >= self.bounds.page_bytes {
+                break;
+            }
+        }
+        let more = messages < wanted.len() as u64;
+        session.write(&out, messages, oldest, self.tick, tally);
+        self.scratch = out;
+        if more {
+            self.again(local);
+        }
+    }
+
+    fn book_run(&mut self, local: u32, run: Option<Run>, tally: &mut Tally) {
+        let (Some(run), Some(channel)) = (run, self.channels.get(local as usize)) else { return };
+        for entry in channel.run(run.first, run.count) {
+            tally.latency(run.front, entry.accepted.mono, run.sessions);
+        }
+    }
+}
+
+impl Session {
+    /// Writes bytes that belong to this session alone. `accepted` is when the oldest message in them was, if their delay
+    /// counts.
+    pub(super) fn write(&mut self, bytes: &[u8], messages: u64, accepted: Option<Duration>, tick: u32, tally: &mut Tally) {
+        if bytes.is_empty() {
+            return;
+        }
+        tally.wrote();
+        self.wrote_at = tick;
+        match send(&*self.stream, bytes) {
+            Wrote::All => {
+                let front = self.encoder.front();
+                if messages > 0 {
+                    tally.delivered(front, messages, bytes.len() as u64);
+                    if let Some(accepted) = accepted {
+                        tally.latency(front, accepted, messages);
+                    }
+                }
+            }
+            Wrote::Part(sent) => self.block(Bytes::copy_from_slice(&bytes[sent..]), messages, accepted),
+            Wrote::Gone => self.end(CloseReason::ClientGone),
+        }
+    }
+
+    /// The socket is full: its task waits until it drains.
+    pub(super) fn block(&mut self, bytes: Bytes, messages: u64, accepted: Option<Duration>) {
+        self.rest = Some(Box::new(Rest { bytes, messages, accepted }));
+        self.wake();
+    }
+
+    /// The stay is over.
+    pub(super) fn end(&mut self, reason: CloseReason) {
+        self.ended.get_or_insert(reason);
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
