@@ -2,10 +2,19 @@
 
 pub mod admin;
 pub mod api;
+pub mod auth;
 pub mod clock;
 pub mod close;
+pub mod config;
+pub mod drain;
 pub mod error;
+pub mod front;
+pub mod hub;
+pub mod limits;
 pub mod log;
 pub mod message;
 pub mod metrics;
+pub mod net;
+pub mod node;
+pub mod shard;
 pub mod wire;

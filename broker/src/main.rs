@@ -1,1 +1,73 @@
-fn main() {}
+//! The daemon: flags → config → node → signals → drain. Everything global of the process is set up here and in `cli/`, so
+//! that the library installs nothing.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use cli::{Arguments, Command};
+use tidings::config::Config;
+use tidings::node::Node;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Threads for gRPC, HTTP calls and the admin listener; the shards, which carry the load, have their own.
+const WORKERS: usize = 2;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::read();
+    match arguments.command() {
+        Command::Key { name } => cli::key::print(name),
+        Command::Config { schema: true } => cli::print(&Config::schema()),
+        command => match arguments.load() {
+            Err(problems) => cli::refuse(&problems),
+            Ok(loaded) => match command {
+                Command::Check => cli::print(&format!("{}: fine\n", loaded.source)),
+                Command::Config { .. } => cli::print_config(&loaded.config),
+                Command::Serve | Command::Key { .. } => serve(loaded),
+            },
+        },
+    }
+}
+
+fn serve(loaded: cli::Loaded) -> ExitCode {
+    cli::log::install(&loaded.config.log);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %loaded.source, "tidings starts");
+    cli::open_files::raise(&loaded.config.limits);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).thread_name("tidings").enable_all().build();
+    let ended = match runtime {
+        Ok(runtime) => {
+            let ended = runtime.block_on(run(loaded.config));
+            // Whatever still runs after the drain, or after the second signal, is cut.
+            runtime.shutdown_background();
+            ended
+        }
+        Err(why) => Err(why).context("cannot start the runtime"),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            tracing::error!("{why:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    // Before the node starts: a signal during the start must not be lost.
+    let mut signals = cli::signals::Signals::listen().context("cannot listen for signals")?;
+    cli::announce::warnings(&config);
+    let node = Node::start(config.clone()).await?;
+    cli::announce::addresses(&config, node.addresses());
+
+    let signal = signals.next().await;
+    tracing::info!(signal, grace = ?config.drain.grace, "draining; a second signal ends at once");
+    tokio::select! {
+        biased;
+        signal = signals.next() => anyhow::bail!("{signal} again: stopped at once"),
+        () = node.drain() => tracing::info!("drained"),
+    }
+    Ok(())
+}

@@ -3,6 +3,7 @@
 //! It only reads. What it shows of the node's state comes from [`Readiness`], which whoever drains the node and the
 //! self-probe keep up to date.
 
+pub mod config;
 mod probe;
 mod readiness;
 mod server;

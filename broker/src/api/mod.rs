@@ -1,4 +1,5 @@
 //! What backends talk to: two skins over the same broker calls, with one table of errors.
 
+pub mod config;
 pub mod draft;
 pub mod http;

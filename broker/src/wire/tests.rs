@@ -23,6 +23,7 @@ fn entry(payload: Payload) -> Entry {
         headers: Headers::default(),
         accepted: Moment { mono: Duration::ZERO, unix_ms: 1_700_000_000_123 },
         expires: Duration::from_secs(60),
+        adopted: None,
     }
 }
 

@@ -1,1 +1,4 @@
-fn main() {}
+//! The daemon from outside, over real sockets and processes.
+#![allow(clippy::unwrap_used, reason = "a test that cannot set up its scene shall stop there")]
+
+mod cli;

@@ -1,0 +1,30 @@
+//! The admin listener's keys.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::units::{self, HumanDuration};
+
+/// The admin listener: /metrics, /livez, /readyz.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Admin")]
+pub struct Config {
+    /// Where Prometheus and health checks connect. Needs no key, so keep it inside.
+    #[serde(deserialize_with = "units::address")]
+    #[schemars(with = "String")]
+    pub listen: SocketAddr,
+    /// How often the broker publishes to itself to learn whether it delivers; /readyz fails when none passed within 10s.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "HumanDuration")]
+    pub probe_interval: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8002)), probe_interval: Duration::from_secs(1) }
+    }
+}

@@ -1,0 +1,34 @@
+//! The gRPC listener's keys.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::units::{self, Size};
+
+/// The gRPC listener: publish, subscribe, query; health and reflection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Grpc")]
+pub struct GrpcConfig {
+    /// Where backends connect; null for none.
+    #[serde(deserialize_with = "units::address_or_null")]
+    #[schemars(with = "Option<String>")]
+    pub listen: Option<SocketAddr>,
+    /// Path of a Unix socket for backends on the same machine, beside or instead of `listen`; null for none.
+    pub unix: Option<PathBuf>,
+    /// Largest request message; must hold the largest payload or batch that publishers send.
+    #[serde(with = "units::bytes")]
+    #[schemars(with = "Size")]
+    pub message_bytes: usize,
+    /// Most calls at once on one connection; more wait their turn at the client.
+    pub streams: u32,
+}
+
+impl Default for GrpcConfig {
+    fn default() -> Self {
+        Self { listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8001))), unix: None, message_bytes: 4 << 20, streams: 256 }
+    }
+}

@@ -1,0 +1,86 @@
+//! The keys' own keys.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use sha2::{Digest, Sha256};
+
+/// What the keyring is built from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// The keys that may publish and query.
+    pub keys: Vec<Key>,
+    /// Without keys: everyone may (`dev` or `insecure`) instead of nobody.
+    pub open: bool,
+}
+
+/// An API key: a name for people and the hash of the secret, never the secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// What the log and error messages call it; unique.
+    pub name: String,
+    /// SHA-256 of the key, 64 hexadecimal digits.
+    pub sha256: KeyHash,
+}
+
+/// The SHA-256 of an API key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyHash(pub [u8; 32]);
+
+impl KeyHash {
+    /// The hash of a key as a caller sends it.
+    #[must_use]
+    pub fn of(key: &[u8]) -> Self {
+        Self(Sha256::digest(key).into())
+    }
+
+    /// Reads 64 hexadecimal digits.
+    #[must_use]
+    pub fn parse(hex: &str) -> Option<Self> {
+        let digits: &[u8; 64] = hex.as_bytes().try_into().ok()?;
+        let mut hash = [0; 32];
+        for (byte, pair) in hash.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Some(Self(hash))
+    }
+}
+
+fn digit(ascii: u8) -> Option<u8> {
+    char::from(ascii).to_digit(16).map(|value| value as u8)
+}
+
+impl fmt::Display for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Serialize for KeyHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        // The text is not repeated in the error: people paste the secret itself here.
+        Self::parse(&text).ok_or_else(|| {
+            de::Error::custom("not a SHA-256: 64 hexadecimal digits are needed; `tidings key NAME` makes a key and prints its hash")
+        })
+    }
+}
+
+impl JsonSchema for KeyHash {
+    fn schema_name() -> Cow<'static, str> {
+        "KeyHash".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-9a-fA-F]{64}$" })
+    }
+}

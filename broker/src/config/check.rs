@@ -1,0 +1,272 @@
+//! What parses but does not fit together. Every rule is here, and every breach is reported, not the first one only.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use super::Config;
+use crate::hub::namespace;
+
+/// A cursor holds no more slots than this.
+const CURSOR_SLOTS_MAX: usize = 16;
+/// Threads past this only compete.
+const SHARDS_MAX: u16 = 64;
+/// hyper reads a head into no less than this.
+const HEADER_BYTES_MIN: usize = 8 << 10;
+/// Payloads are copied whole several times on their way; larger things belong into a file store, their address into a message.
+const PAYLOAD_BYTES_MAX: usize = 16 << 20;
+/// What a gRPC request needs beside its payload: names, headers, framing.
+const GRPC_OVERHEAD_BYTES: usize = 16 << 10;
+/// /readyz looks back this far for a probe that passed.
+const PROBE_WINDOW: Duration = Duration::from_secs(10);
+/// A Unix socket's path must fit into sockaddr_un, with its final zero.
+const UNIX_PATH_BYTES_MAX: usize = 107;
+
+const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A breach of a rule: the key it is about, what is wrong, what to do.
+#[derive(Debug)]
+pub(super) struct Finding {
+    pub(super) path: String,
+    pub(super) what: String,
+    pub(super) hint: String,
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, path: impl Into<String>, what: impl Into<String>, hint: impl Into<String>) {
+        self.0.push(Finding { path: path.into(), what: what.into(), hint: hint.into() });
+    }
+
+    fn duration(&mut self, path: impl Into<String>, value: Duration, min: Duration, max: Duration) {
+        if value < min || value > max {
+            let show = super::units::show_duration;
+            let hint = format!("between {} and {}", show(min), show(max));
+            self.add(path, format!("{} is out of bounds", show(value)), hint);
+        }
+    }
+
+    fn size(&mut self, path: impl Into<String>, value: u64, min: u64, max: u64) {
+        if value < min || value > max {
+            let show = super::units::show_size;
+            let hint = if max == u64::MAX { format!("at least {}", show(min)) } else { format!("between {} and {}", show(min), show(max)) };
+            self.add(path, format!("{} is out of bounds", show(value)), hint);
+        }
+    }
+
+    fn count(&mut self, path: &str, value: u64, min: u64, max: u64) {
+        if value < min || value > max {
+            let hint = if max == u64::MAX { format!("at least {min}") } else { format!("between {min} and {max}") };
+            self.add(path, format!("{value} is out of bounds"), hint);
+        }
+    }
+}
+
+impl Config {
+    /// Everything that does not fit.
+    pub(super) fn check(&self) -> Vec<Finding> {
+        let mut findings = Findings::default();
+        self.check_log(&mut findings);
+        self.check_listeners(&mut findings);
+        self.check_http(&mut findings);
+        self.check_cors(&mut findings);
+        self.check_grpc(&mut findings);
+        self.check_keys(&mut findings);
+        self.check_namespaces(&mut findings);
+        self.check_bounds(&mut findings);
+        self.check_shards(&mut findings);
+        self.check_drain(&mut findings);
+        findings.0
+    }
+
+    fn check_log(&self, findings: &mut Findings) {
+        // A bare word that is no level would be read as a module's name, and silence everything else.
+        for part in self.log.level.split(',') {
+            let (module, level) = part.split_once('=').map_or((None, part), |(module, level)| (Some(module), level));
+            if !LOG_LEVELS.contains(&level.trim()) || module.is_some_and(|module| module.trim().is_empty()) {
+                let hint = super::hint::closest(level.trim(), &LOG_LEVELS);
+                let hint = hint.unwrap_or_else(|| format!("one of {}, or `module=level`, joined by commas", LOG_LEVELS.join(", ")));
+                findings.add("log.level", format!("`{}` is no level", part.trim()), hint);
+            }
+        }
+    }
+
+    fn check_listeners(&self, findings: &mut Findings) {
+        let listeners: Vec<(&str, SocketAddr)> =
+            [("http.listen", Some(self.http.listen)), ("grpc.listen", self.grpc.listen), ("admin.listen", Some(self.admin.listen))]
+                .into_iter()
+                .filter_map(|(path, address)| Some((path, address?)))
+                .collect();
+        for (path, address) in &listeners {
+            if address.ip().to_canonical().is_loopback() {
+                continue;
+            }
+            if self.dev {
+                let what = format!("{address} is beyond loopback, which `dev` does not allow: it lets everyone in");
+                findings.add(*path, what, "set `dev: false` and an entry in `keys`, or listen on 127.0.0.1");
+            } else if self.keys.is_empty() && !self.insecure {
+                let what = format!("{address} is beyond loopback and there are no keys");
+                let hint = "add an entry to `keys` (`tidings key NAME` makes one), listen on 127.0.0.1, or set `insecure: true` if a firewall guards it";
+                findings.add(*path, what, hint);
+            }
+        }
+        for (i, (path, address)) in listeners.iter().enumerate() {
+            if let Some((other, _)) = listeners[..i].iter().find(|(_, taken)| collide(*address, *taken)) {
+                findings.add(*path, format!("{address} is taken by `{other}`"), "give each listener its own port");
+            }
+        }
+    }
+
+    fn check_http(&self, findings: &mut Findings) {
+        let http = &self.http;
+        findings.duration("http.header_timeout", http.header_timeout, SECOND / 10, HOUR);
+        findings.size("http.header_bytes", http.header_bytes as u64, HEADER_BYTES_MIN as u64, 1 << 20);
+        findings.duration("http.idle_timeout", http.idle_timeout, SECOND / 10, DAY);
+        findings.count("http.http2_streams", http.http2_streams.into(), 1, 100_000);
+        findings.duration("http.write_timeout", http.write_timeout, SECOND, DAY);
+        findings.size("http.send_buffer_bytes", http.send_buffer_bytes.into(), 0, 1 << 30);
+        findings.duration("admin.probe_interval", self.admin.probe_interval, SECOND / 10, PROBE_WINDOW / 2);
+    }
+
+    fn check_cors(&self, findings: &mut Findings) {
+        let any = self.cors.origins.iter().any(|origin| origin == "*");
+        if any && self.cors.credentials {
+            let what = "browsers refuse credentials for any origin";
+            findings.add("cors.credentials", what, "list the exact origins instead of \"*\", or set `credentials: false`");
+        }
+        if any && self.cors.origins.len() > 1 {
+            findings.add("cors.origins", "\"*\" covers the others", "either \"*\" alone or exact origins");
+        }
+        for origin in self.cors.origins.iter().filter(|origin| *origin != "*" && !is_origin(origin)) {
+            let hint =
+                "scheme, host and port as browsers send them, in lower case and with no path: https://app.example or http://localhost:3000";
+            findings.add("cors.origins", format!("`{origin}` is no origin"), hint);
+        }
+        findings.duration("cors.max_age", self.cors.max_age, Duration::ZERO, DAY);
+    }
+
+    fn check_grpc(&self, findings: &mut Findings) {
+        let grpc = &self.grpc;
+        findings.count("grpc.streams", grpc.streams.into(), 1, 100_000);
+        if let Some(path) = &grpc.unix
+            && (path.as_os_str().is_empty() || path.as_os_str().len() > UNIX_PATH_BYTES_MAX)
+        {
+            let hint = format!("1 to {UNIX_PATH_BYTES_MAX} bytes; null for none");
+            findings.add("grpc.unix", "the path of a Unix socket does not fit", hint);
+        }
+        let largest = self.namespaces.iter().map(|(_, namespace)| namespace.payload_bytes).max().unwrap_or_default();
+        let needed = largest.min(PAYLOAD_BYTES_MAX) + GRPC_OVERHEAD_BYTES;
+        findings.size("grpc.message_bytes", grpc.message_bytes as u64, needed as u64, 1 << 30);
+    }
+
+    fn check_keys(&self, findings: &mut Findings) {
+        let (mut names, mut hashes) = (BTreeSet::new(), BTreeSet::new());
+        for key in &self.keys {
+            if key.name.trim().is_empty() || key.name.chars().any(char::is_control) {
+                findings.add("keys", format!("{:?} is no name for a key", key.name), "say who uses it: it is shown in logs");
+            }
+            if !names.insert(&key.name) {
+                findings.add("keys", format!("two keys are named `{}`", key.name), "give each its own name, so that logs tell them apart");
+            }
+            if !hashes.insert(key.sha256.0) {
+                findings.add("keys", format!("the key `{}` is listed twice", key.name), "make a key for each user with `tidings key NAME`");
+            }
+        }
+    }
+
+    fn check_namespaces(&self, findings: &mut Findings) {
+        for (name, namespace) in self.namespaces.iter() {
+            let path = |key: &str| format!("namespaces.{name}{key}");
+            if name.is_empty() || name.len() > 254 || name.contains(':') || name.chars().any(char::is_control) {
+                let hint = "a namespace is what stands before the first `:` of a channel's name; 1 to 254 bytes";
+                findings.add("namespaces", format!("{name:?} is no namespace"), hint);
+            }
+            let payload = namespace.payload_bytes as u64;
+            findings.size(path(".payload_bytes"), payload, 1, PAYLOAD_BYTES_MAX as u64);
+            if namespace.history.size > 0 {
+                findings.duration(path(".history.ttl"), namespace.history.ttl, SECOND, 30 * DAY);
+                self.check_history_bytes(&path(".history.bytes"), &namespace.history, payload, findings);
+            }
+        }
+    }
+
+    fn check_history_bytes(&self, path: &str, history: &namespace::History, payload: u64, findings: &mut Findings) {
+        if history.bytes < payload {
+            let what = "one message of the largest payload does not fit into a channel's history";
+            findings.add(path, what, format!("at least `payload_bytes` ({}), or `size: 0` to keep none", super::units::show_size(payload)));
+        } else if history.bytes > self.limits.history_bytes {
+            let what = "one channel may keep more than all channels together";
+            findings.add(path, what, format!("at most `limits.history_bytes` ({})", super::units::show_size(self.limits.history_bytes)));
+        }
+    }
+
+    fn check_bounds(&self, findings: &mut Findings) {
+        let limits = &self.limits;
+        findings.count("limits.connections_pending", limits.connections_pending.into(), 1, u64::MAX);
+        findings.count("limits.channels", limits.channels.into(), 1, u64::MAX);
+        findings.size("limits.history_bytes", limits.history_bytes, 1 << 10, u64::MAX);
+        findings.count("limits.dedupe_ids", limits.dedupe_ids.into(), 1, u64::MAX);
+        findings.duration("limits.publish_wait", limits.publish_wait, Duration::ZERO, HOUR);
+        findings.count("limits.subscribe_channels", limits.subscribe_channels as u64, 1, 10_000);
+        findings.count("limits.subscribe_slots", limits.subscribe_slots as u64, 1, CURSOR_SLOTS_MAX as u64);
+        findings.count("limits.batch_messages", limits.batch_messages as u64, 1, 100_000);
+
+        findings.duration("sse.retry", self.sse.retry, SECOND / 10, HOUR);
+        findings.duration("poll.wait_max", self.poll.wait_max, SECOND, HOUR);
+        if self.poll.wait > self.poll.wait_max {
+            findings.add("poll.wait", "is longer than `poll.wait_max`", "at most `wait_max`");
+        }
+        findings.count("poll.messages", self.poll.messages as u64, 1, 100_000);
+        findings.size("poll.bytes", self.poll.bytes as u64, 1 << 10, 1 << 30);
+    }
+
+    fn check_shards(&self, findings: &mut Findings) {
+        let shard = &self.shard;
+        findings.count("shards", self.shards.into(), 0, SHARDS_MAX.into());
+        findings.count("shard.inbox", shard.inbox as u64, 16, 1 << 24);
+        findings.size("shard.page_bytes", shard.page_bytes as u64, 4 << 10, 16 << 20);
+        if shard.ring_bytes < shard.page_bytes {
+            findings.add("shard.ring_bytes", "is smaller than `shard.page_bytes`", "at least one page; 8MiB is a good start");
+        }
+        findings.duration("shard.heartbeat_min", shard.heartbeat_min, SECOND, HOUR);
+        findings.duration("shard.heartbeat_max", shard.heartbeat_max, SECOND, HOUR);
+        if shard.heartbeat_min > shard.heartbeat_max {
+            findings.add("shard.heartbeat_min", "is longer than `shard.heartbeat_max`", "each stream draws its interval between the two");
+        }
+    }
+
+    fn check_drain(&self, findings: &mut Findings) {
+        let drain = &self.drain;
+        findings.duration("drain.grace", drain.grace, SECOND / 10, HOUR);
+        if drain.notice >= drain.grace && !drain.notice.is_zero() {
+            findings.add("drain.notice", "leaves no time of `drain.grace`", "`grace` is the whole time, `notice` a part of it");
+        }
+        findings.count("drain.waves", drain.waves.into(), 1, 1000);
+        findings.duration("drain.retry_max", drain.retry_max, Duration::ZERO, HOUR);
+        if drain.retry_min > drain.retry_max {
+            findings.add("drain.retry_min", "is longer than `drain.retry_max`", "each client is told its own wait between the two");
+        }
+    }
+}
+
+/// Whether binding one keeps the other from being bound. Port 0 takes a free one each time.
+fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let covers = |a: IpAddr, b: IpAddr| a == b || a.is_unspecified() && a.is_ipv4() == b.is_ipv4();
+    one.port() != 0 && one.port() == other.port() && (covers(one.ip(), other.ip()) || covers(other.ip(), one.ip()))
+}
+
+/// RFC 6454, section 6.2: scheme, "://", host, optional port; browsers send it in lower case.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    let plain = |c: char| c.is_ascii_graphic() && !c.is_ascii_uppercase() && !"/?#@,\"".contains(c);
+    !scheme.is_empty()
+        && scheme.chars().all(|c| c.is_ascii_lowercase() || "+-.".contains(c) || c.is_ascii_digit())
+        && !host.is_empty()
+        && host.chars().all(plain)
+}

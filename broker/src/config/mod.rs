@@ -1,0 +1,188 @@
+//! The tree of config.yaml, made of each room's own `Config`. Reads file, then environment, then flags; refuses what does
+//! not fit together. Knows nothing of what the rooms do with their parts.
+
+mod check;
+mod file;
+mod hint;
+mod logging;
+mod overlay;
+#[cfg(test)]
+mod tests;
+pub mod units;
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use logging::{LogConfig, LogFormat};
+pub use overlay::Override;
+
+use crate::hub::namespace::Namespaces;
+use crate::{admin, api, auth, drain, front, limits, net, shard};
+
+/// Everything a node can be told. Every field has a default; an embedder starts from `Config::default()`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "Tidings configuration")]
+pub struct Config {
+    /// For trying things out: no key is needed, the demo is served, and every listener must stay on loopback.
+    pub dev: bool,
+    /// Without keys, let anyone who reaches a listener publish, and allow listeners beyond loopback. Behind a firewall only.
+    pub insecure: bool,
+    /// Threads that own connections, 1 to 64; 0: one per core.
+    pub shards: u16,
+    /// The broker's own log, on standard error.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<LogConfig>")]
+    pub log: LogConfig,
+    /// The public HTTP listener: browser fronts, HTTP API, demo.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<net::config::Config>")]
+    pub http: net::config::Config,
+    /// Which pages of other origins may use the public listener from a browser.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<front::config::CorsConfig>")]
+    pub cors: front::config::CorsConfig,
+    /// The gRPC listener: publish, subscribe, query; health and reflection.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<api::config::GrpcConfig>")]
+    pub grpc: api::config::GrpcConfig,
+    /// The admin listener: /metrics, /livez, /readyz.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<admin::config::Config>")]
+    pub admin: admin::config::Config,
+    /// Who may publish and query. `tidings key NAME` makes a key and prints the entry for this list.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<Vec<auth::config::Key>>")]
+    pub keys: Vec<auth::config::Key>,
+    /// What channels keep and accept, by the part of their name before the first `:`.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<Namespaces>")]
+    pub namespaces: Namespaces,
+    /// Bounds of the whole node and of one request.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<limits::Config>")]
+    pub limits: limits::Config,
+    /// The threads that own connections.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<shard::config::Config>")]
+    pub shard: shard::config::Config,
+    /// Server-Sent Events (GET /sse).
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<front::config::SseConfig>")]
+    pub sse: front::config::SseConfig,
+    /// Long-poll (GET /poll).
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<front::config::PollConfig>")]
+    pub poll: front::config::PollConfig,
+    /// How the node leaves after SIGTERM.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<drain::Config>")]
+    pub drain: drain::Config,
+}
+
+/// A configuration file as it was read.
+#[derive(Clone, Copy, Debug)]
+pub struct File<'a> {
+    /// What errors call it.
+    pub name: &'a str,
+    /// The whole of it.
+    pub text: &'a str,
+}
+
+/// One thing that is wrong, and where it was said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// File, line and column; or the variable or flag; or the key, when nobody set it.
+    pub place: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to do instead.
+    pub hint: Option<String>,
+}
+
+/// Everything that is wrong with a configuration; never empty.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.what)?;
+        self.hint.iter().try_for_each(|hint| write!(f, "\n  hint: {hint}"))
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, problem) in self.0.iter().enumerate() {
+            write!(f, "{}{problem}", if i == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// The file's keys, or the defaults without one; the overrides over them, later ones winning; then a check that all of
+    /// it fits together.
+    ///
+    /// # Errors
+    /// The first thing in the file that cannot be read; else every override that cannot; else everything that does not fit.
+    pub fn load(file: Option<File<'_>>, overrides: &[Override]) -> Result<Self, Problems> {
+        let (mut config, places) = match file {
+            Some(file) => file::read(file.text, file.name).map_err(|problem| Problems(vec![problem]))?,
+            None => Default::default(),
+        };
+        let mut problems = Vec::new();
+        for over in overrides {
+            match over.apply(&config) {
+                Ok(changed) => config = changed,
+                Err(problem) => problems.push(problem),
+            }
+        }
+        if problems.is_empty() {
+            problems = config
+                .check()
+                .into_iter()
+                .map(|finding| Problem {
+                    place: place_of(&finding.path, file, &places, overrides),
+                    what: format!("{}: {}", finding.path, finding.what),
+                    hint: Some(finding.hint),
+                })
+                .collect();
+        }
+        if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
+    }
+
+    /// Every key with its value in effect, as YAML that can be loaded again.
+    ///
+    /// # Errors
+    /// What the YAML writer says; none is known.
+    pub fn to_yaml(&self) -> Result<String, String> {
+        file::write(self)
+    }
+
+    /// The JSON Schema of config.yaml (draft 2020-12), for editors.
+    #[must_use]
+    pub fn schema() -> String {
+        format!("{:#}\n", schemars::schema_for!(Self).to_value())
+    }
+
+    /// The keyring's part of the tree.
+    #[must_use]
+    pub fn auth(&self) -> auth::config::Config {
+        auth::config::Config { keys: self.keys.clone(), open: self.dev || self.insecure }
+    }
+}
+
+/// Who said what stands at this key: the last override, else the file, else nobody.
+fn place_of(path: &str, file: Option<File<'_>>, places: &file::Places, overrides: &[Override]) -> String {
+    let covers = |over: &&Override| path.strip_prefix(&over.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    if let Some(over) = overrides.iter().rev().find(covers) {
+        return over.to_string();
+    }
+    match (file, places.find(path)) {
+        (Some(file), Some((line, column))) => format!("{}:{line}:{column}", file.name),
+        _ => "default".to_owned(),
+    }
+}

@@ -1,0 +1,73 @@
+//! The fronts' keys: one section each, and the cross-origin rules they share.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::units::{self, HumanDuration, Size};
+
+/// Which pages of other origins may use the public listener from a browser.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Cors")]
+pub struct CorsConfig {
+    /// Exact origins such as `https://app.example`, or "*" for any; empty: only pages of this listener's own origin.
+    pub origins: Vec<String>,
+    /// Whether browsers may send cookies; needs exact origins, not "*".
+    pub credentials: bool,
+    /// How long a browser may remember the answer to a preflight.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "HumanDuration")]
+    pub max_age: Duration,
+}
+
+impl Default for CorsConfig {
+    fn default() -> Self {
+        Self { origins: Vec::new(), credentials: false, max_age: Duration::from_secs(600) }
+    }
+}
+
+/// Server-Sent Events (GET /sse).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Sse")]
+pub struct SseConfig {
+    /// How long a browser waits before it reconnects (the stream's `retry:`).
+    #[serde(with = "units::duration")]
+    #[schemars(with = "HumanDuration")]
+    pub retry: Duration,
+}
+
+impl Default for SseConfig {
+    fn default() -> Self {
+        Self { retry: Duration::from_secs(2) }
+    }
+}
+
+/// Long-poll (GET /poll).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Poll")]
+pub struct PollConfig {
+    /// How long a poll is held when nothing is there and the request has no `wait=`.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "HumanDuration")]
+    pub wait: Duration,
+    /// Longest `wait=` a request may ask for.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "HumanDuration")]
+    pub wait_max: Duration,
+    /// Most messages in one answer; the rest comes with the next poll.
+    pub messages: usize,
+    /// About how large one answer may grow; a single larger message is sent alone.
+    #[serde(with = "units::bytes")]
+    #[schemars(with = "Size")]
+    pub bytes: usize,
+}
+
+impl Default for PollConfig {
+    fn default() -> Self {
+        Self { wait: Duration::from_secs(25), wait_max: Duration::from_secs(60), messages: 500, bytes: 256 << 10 }
+    }
+}

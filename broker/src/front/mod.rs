@@ -1,0 +1,3 @@
+//! The ways in for subscribers.
+
+pub mod config;

@@ -1,0 +1,3 @@
+//! Who listens on this node.
+
+pub mod namespace;

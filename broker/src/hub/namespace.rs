@@ -1,0 +1,95 @@
+//! Namespaces: what a channel keeps and accepts, by the part of its name before the first `:`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::config::units::{self, HumanDuration, Size};
+
+/// The entry for channels without a namespace, or with one that is not listed.
+pub const DEFAULT: &str = "default";
+
+/// What the channels of one namespace keep and accept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Namespace")]
+pub struct Config {
+    /// What each channel keeps for those who resume or ask for history.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<History>")]
+    pub history: History,
+    /// Largest payload a publisher may send.
+    #[serde(with = "units::bytes")]
+    #[schemars(with = "Size")]
+    pub payload_bytes: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { history: History::default(), payload_bytes: 64 << 10 }
+    }
+}
+
+/// What each channel keeps: whichever bound is reached first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct History {
+    /// Most messages kept; 0 keeps none, and then nobody can resume.
+    pub size: u32,
+    /// Longest time a message is kept.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "HumanDuration")]
+    pub ttl: Duration,
+    /// Most bytes kept, names and headers included.
+    #[serde(with = "units::bytes")]
+    #[schemars(with = "Size")]
+    pub bytes: u64,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { size: 100, ttl: Duration::from_secs(600), bytes: 1 << 20 }
+    }
+}
+
+/// All namespaces by name; always holds [`DEFAULT`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Namespaces(BTreeMap<String, Config>);
+
+impl Namespaces {
+    /// The namespace's own entry, else the default one. Takes what [`crate::message::ChannelName::namespace`] gives.
+    #[must_use]
+    pub fn get(&self, namespace: Option<&str>) -> &Config {
+        let listed = namespace.and_then(|name| self.0.get(name));
+        listed.unwrap_or_else(|| self.0.get(DEFAULT).expect("every way to make one adds the default entry"))
+    }
+
+    /// Adds or replaces one.
+    pub fn insert(&mut self, name: impl Into<String>, config: Config) {
+        self.0.insert(name.into(), config);
+    }
+
+    /// Name and entry of each, sorted by name, the default one included.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Config)> {
+        self.0.iter().map(|(name, config)| (&**name, config))
+    }
+}
+
+impl Default for Namespaces {
+    fn default() -> Self {
+        Self(BTreeMap::from([(DEFAULT.to_owned(), Config::default())]))
+    }
+}
+
+impl<'de> Deserialize<'de> for Namespaces {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // A name with nothing under it is null: the built-in defaults, as for any section.
+        let given = BTreeMap::<String, Option<Config>>::deserialize(deserializer)?;
+        let mut all = Self::default();
+        all.0.extend(given.into_iter().map(|(name, config)| (name, config.unwrap_or_default())));
+        Ok(all)
+    }
+}

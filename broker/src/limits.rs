@@ -1,0 +1,79 @@
+//! The node's bounds: how much of everything it takes before it says no.
+
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::units::{self, HumanDuration, Size};
+
+/// Bounds of the whole node and of one request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Limits")]
+pub struct Config {
+    /// Most connections at once on all listeners; 0: as many as open files allow. Each costs about 1 KiB, and its kernel buffers.
+    pub connections: u32,
+    /// Most connections that are not yet in a session (still sending a head, or in a plain request).
+    pub connections_pending: u32,
+    /// Most channels known at once; a publish or subscribe that would make one more is refused.
+    pub channels: u32,
+    /// Most history of all channels together; past it the slot with the most gives way to new messages.
+    #[serde(with = "units::bytes")]
+    #[schemars(with = "Size")]
+    pub history_bytes: u64,
+    /// Most publish ids remembered to recognise repeats; past it the oldest are forgotten early.
+    pub dedupe_ids: u32,
+    /// Longest a publish waits for room before it is refused.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "HumanDuration")]
+    pub publish_wait: Duration,
+    /// Most channels in one subscribe.
+    pub subscribe_channels: usize,
+    /// Most slots in one subscribe, at most 16 as a cursor holds no more; channels that share a {tag} share a slot.
+    pub subscribe_slots: usize,
+    /// Most messages in one batch, and in one page of history.
+    pub batch_messages: usize,
+}
+
+/// Descriptors kept back from connections: listeners, logs, the runtimes' own, and some to answer health checks with.
+pub const OPEN_FILES_RESERVED: u64 = 128;
+
+impl Config {
+    /// How many connections the node takes when the process may have so many open files.
+    #[must_use]
+    pub fn connections_max(&self, open_files: u64) -> u64 {
+        let possible = open_files.saturating_sub(OPEN_FILES_RESERVED).max(1);
+        if self.connections == 0 { possible } else { possible.min(self.connections.into()) }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            connections: 0,
+            connections_pending: 1024,
+            channels: 1_000_000,
+            history_bytes: 1 << 30,
+            dedupe_ids: 1_000_000,
+            publish_wait: Duration::from_secs(2),
+            subscribe_channels: 64,
+            subscribe_slots: 16,
+            batch_messages: 1000,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_bounded_by_the_key_and_by_open_files_whichever_is_less() {
+        let limits = |connections| Config { connections, ..Config::default() };
+        assert_eq!(limits(0).connections_max(1024), 896);
+        assert_eq!(limits(100).connections_max(1024), 100);
+        assert_eq!(limits(2000).connections_max(1024), 896);
+        assert_eq!(limits(0).connections_max(10), 1);
+    }
+}

@@ -1,0 +1,56 @@
+//! The public HTTP listener's keys.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::units::{self, HumanDuration, Size};
+
+/// The public HTTP listener: browser fronts, HTTP API, demo.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Http")]
+pub struct Config {
+    /// Where browsers and HTTP publishers connect. Port 0 takes a free one; the chosen one is printed.
+    #[serde(deserialize_with = "units::address")]
+    #[schemars(with = "String")]
+    pub listen: SocketAddr,
+    /// A request's head must have arrived whole within this time, else the connection is closed (slow-header attacks).
+    #[serde(with = "units::duration")]
+    #[schemars(with = "HumanDuration")]
+    pub header_timeout: Duration,
+    /// Longest request head; a longer one is answered 431. Costs this much memory per connection that sends one.
+    #[serde(with = "units::bytes")]
+    #[schemars(with = "Size")]
+    pub header_bytes: usize,
+    /// A kept-alive connection without a request is closed after this time.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "HumanDuration")]
+    pub idle_timeout: Duration,
+    /// Most requests and streams at once on one HTTP/2 connection.
+    pub http2_streams: u32,
+    /// A peer that acknowledges nothing of what was sent for this long is gone (TCP_USER_TIMEOUT).
+    #[serde(with = "units::duration")]
+    #[schemars(with = "HumanDuration")]
+    pub write_timeout: Duration,
+    /// Send buffer of each socket (SO_SNDBUF); 0B leaves it to the system. Smaller saves kernel memory, larger saves wake-ups.
+    #[serde(with = "units::bytes")]
+    #[schemars(with = "Size")]
+    pub send_buffer_bytes: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)),
+            header_timeout: Duration::from_secs(10),
+            header_bytes: 16 << 10,
+            idle_timeout: Duration::from_secs(60),
+            http2_streams: 100,
+            write_timeout: Duration::from_secs(30),
+            send_buffer_bytes: 0,
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Threads that own sockets.
+
+pub mod config;
