@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod api;
 pub mod auth;
+pub mod broker;
 pub mod clock;
 pub mod close;
 pub mod config;
@@ -16,5 +17,6 @@ pub mod message;
 pub mod metrics;
 pub mod net;
 pub mod node;
+pub mod session;
 pub mod shard;
 pub mod wire;
