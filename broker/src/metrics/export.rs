@@ -112,7 +112,8 @@ fn connections(out: &Out<'_>, metrics: &Metrics) {
         out.counter("tidings_connections_refused_total", &[("reason", reason.as_str())], count);
     }
     for kind in ProtocolError::ALL {
-        out.counter("tidings_protocol_errors_seen_total", &[("kind", kind.as_str())], metrics.protocol_errors[kind.index()].get());
+        let count = total(metrics, |group| &group.protocol_errors[kind.index()]);
+        out.counter("tidings_protocol_errors_seen_total", &[("kind", kind.as_str())], count);
     }
 }
 

@@ -108,9 +108,9 @@ pub enum ProtocolError {
     /// Bytes that are no HTTP request.
     Malformed,
     /// A request head larger than its limit.
-    HeadTooLarge,
+    HeaderTooLarge,
     /// A request head that did not arrive in time.
-    HeadTimeout,
+    HeaderTimeout,
     /// A body larger than its limit.
     BodyTooLarge,
     /// A body that did not arrive in time.
@@ -124,15 +124,15 @@ pub enum ProtocolError {
 impl ProtocolError {
     /// Every kind, in the order of [`ProtocolError::index`].
     pub const ALL: [Self; 7] =
-        [Self::Malformed, Self::HeadTooLarge, Self::HeadTimeout, Self::BodyTooLarge, Self::BodyTimeout, Self::Http2, Self::Other];
+        [Self::Malformed, Self::HeaderTooLarge, Self::HeaderTimeout, Self::BodyTooLarge, Self::BodyTimeout, Self::Http2, Self::Other];
 
     /// The label's value.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
-            Self::HeadTooLarge => "head_too_large",
-            Self::HeadTimeout => "head_timeout",
+            Self::HeaderTooLarge => "header_too_large",
+            Self::HeaderTimeout => "header_timeout",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTimeout => "body_timeout",
             Self::Http2 => "http2",

@@ -30,7 +30,6 @@ pub struct Metrics {
     publishes: [PublishCells; Source::ALL.len()],
     publish_wait: Durations,
     connections_refused: [Cell; RefusedConnection::ALL.len()],
-    protocol_errors: [Cell; ProtocolError::ALL.len()],
     evicted: Cell,
     auth_failures: Cell,
     probes_passed: Cell,
@@ -92,7 +91,6 @@ impl Metrics {
             publishes: Default::default(),
             publish_wait: Durations::default(),
             connections_refused: Default::default(),
-            protocol_errors: Default::default(),
             evicted: Cell::default(),
             auth_failures: Cell::default(),
             probes_passed: Cell::default(),
@@ -144,9 +142,9 @@ impl Metrics {
         self.connections_refused[reason.index()].add(Writers::Many, 1);
     }
 
-    /// A peer broke the protocol it speaks.
+    /// A peer broke the protocol it speaks, as seen by a room that knows no shard.
     pub fn protocol_error(&self, kind: ProtocolError) {
-        self.protocol_errors[kind.index()].add(Writers::Many, 1);
+        self.off_shard.protocol_error(kind);
     }
 
     /// Messages left the history: by count, age, bytes or a clear.

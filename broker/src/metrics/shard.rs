@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::cell::{Cell, Durations, Writers};
-use super::labels::Front;
+use super::labels::{Front, ProtocolError};
 use crate::close::CloseReason;
 use crate::log::GapReason;
 
@@ -15,6 +15,7 @@ pub struct ShardMetrics {
     writers: Writers,
     pub(super) connections_accepted: Cell,
     pub(super) connections_closed: Cell,
+    pub(super) protocol_errors: [Cell; ProtocolError::ALL.len()],
     pub(super) fronts: [FrontCells; Front::ALL.len()],
     pub(super) writes: Cell,
     pub(super) pages_read: Cell,
@@ -46,6 +47,7 @@ impl ShardMetrics {
             writers,
             connections_accepted: Cell::default(),
             connections_closed: Cell::default(),
+            protocol_errors: Default::default(),
             fronts: Default::default(),
             writes: Cell::default(),
             pages_read: Cell::default(),
@@ -65,6 +67,11 @@ impl ShardMetrics {
     /// A socket of ours is gone.
     pub fn connection_closed(&self) {
         self.connections_closed.add(self.writers, 1);
+    }
+
+    /// A peer broke the protocol it speaks.
+    pub fn protocol_error(&self, kind: ProtocolError) {
+        self.protocol_errors[kind.index()].add(self.writers, 1);
     }
 
     /// A client began to listen.

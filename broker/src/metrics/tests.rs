@@ -87,6 +87,7 @@ fn every_series_is_there_before_anything_happens() {
 fn exercise(group: &ShardMetrics) {
     group.connection_accepted();
     group.connection_closed();
+    ProtocolError::ALL.iter().for_each(|&kind| group.protocol_error(kind));
     group.wrote();
     group.page_read(3);
     group.inbox_overflowed();

@@ -82,7 +82,7 @@ async fn drive(http: Http, shard: Shard, stream: TcpStream) -> Option<(TcpStream
         Ok(Some(false)) => Box::pin(drive_http1(http, shard, stream, address)).await,
         Ok(None) => None,
         Err(_) => {
-            shard.protocol_error(ProtocolError::HeadTimeout);
+            shard.protocol_error(ProtocolError::HeaderTimeout);
             None
         }
     }
@@ -181,9 +181,9 @@ fn note(shard: &Shard, error: &hyper::Error, requests: u32) {
         if requests > 0 {
             return;
         }
-        ProtocolError::HeadTimeout
+        ProtocolError::HeaderTimeout
     } else if error.is_parse_too_large() {
-        ProtocolError::HeadTooLarge
+        ProtocolError::HeaderTooLarge
     } else if error.is_parse() {
         ProtocolError::Malformed
     } else {

@@ -59,11 +59,19 @@ pub fn write_gap(out: &mut Vec<u8>, channel: &ChannelName, gap: &Gap) {
 /// Appends an error: `{"error":{"code","message","retry"}}`; `retry` says whether the same request may pass later.
 pub fn write_error(out: &mut Vec<u8>, error: &Error) {
     out.extend_from_slice(b"{\"error\":");
-    write_reason(out, error.code.as_str(), &error.message, error.code.may_retry());
+    write_refusal(out, error);
     out.push(b'}');
 }
 
-/// Appends an error as the reason of a close: `{"code","message","retry"}`.
+/// The same as bytes of its own, for the body of an answer.
+#[must_use]
+pub fn error_json(error: &Error) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_error(&mut out, error);
+    out
+}
+
+/// Appends an error in the form of a close, `{"code","message","retry"}`: for streams, which have no status to give.
 pub fn write_refusal(out: &mut Vec<u8>, error: &Error) {
     write_reason(out, error.code.as_str(), &error.message, error.code.may_retry());
 }

@@ -23,6 +23,7 @@ fn entry(payload: Payload) -> Entry {
         headers: Headers::default(),
         accepted: Moment { mono: Duration::ZERO, unix_ms: 1_700_000_000_123 },
         expires: Duration::from_secs(60),
+        adopted: None,
     }
 }
 
@@ -91,6 +92,9 @@ fn errors_and_closes_say_whether_to_come_back() {
     assert_eq!(shown, json!({ "error": { "code": "overloaded", "message": "try\nlater", "retry": true } }));
     let shown = parse(|out| write_error(out, &Error::invalid("no")));
     assert_eq!(shown["error"]["retry"], false);
+    let refused = parse(|out| write_refusal(out, &Error::invalid("no")));
+    assert_eq!(refused, json!({ "code": "invalid_request", "message": "no", "retry": false }));
+    assert_eq!(error_json(&Error::invalid("no")), json!({ "error": refused }).to_string().as_bytes());
     for reason in CloseReason::ALL {
         let shown = parse(|out| write_close(out, reason));
         assert_eq!(shown, json!({ "code": reason.as_str(), "message": reason.sentence(), "retry": reason.may_retry() }));

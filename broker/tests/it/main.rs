@@ -2,3 +2,4 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its scene shall stop there")]
 
 mod cli;
+mod http_api;

@@ -15,9 +15,7 @@ pub(super) fn json(body: Vec<u8>) -> Response<Full<Bytes>> {
 
 /// The error's status and its JSON form.
 pub(super) fn error(error: &Error) -> Response<Full<Bytes>> {
-    let mut body = Vec::new();
-    wire::write_error(&mut body, error);
-    let mut response = with_status(error.code.http_status(), body);
+    let mut response = with_status(error.code.http_status(), wire::error_json(error));
     if error.code == ErrorCode::Unauthenticated {
         // Required with every 401 (RFC 9110, section 11.6.1).
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -1,6 +1,6 @@
 //! Reading a request's body within bounds.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,10 @@ use crate::metrics::{Metrics, ProtocolError};
 
 /// Most bytes set aside at once: more is only taken as it arrives, so that a promised length costs nothing.
 const FIRST_ALLOCATION_MAX: usize = 64 * 1024;
+/// Most bytes of an unwanted body that are read for the sake of its sender.
+const DISCARDED_BYTES_MAX: u64 = 1024 * 1024;
+/// Longest pause of a sender whose body is unwanted.
+const DISCARD_PAUSE_MAX: Duration = Duration::from_millis(250);
 
 /// The whole body, at most `bytes_max` long.
 ///
@@ -59,6 +63,23 @@ async fn collect<B: Body<Data = Bytes>>(body: B, bytes_max: usize) -> Result<Vec
     Ok(bytes)
 }
 
+/// Reads on a little after a refusal. Many clients look at the answer only once they have sent everything, and closing
+/// a socket with unread bytes resets it, which can take the answer away from them.
+pub(super) async fn discard<B: Body<Data = Bytes>>(mut body: Pin<&mut B>) {
+    let mut left = DISCARDED_BYTES_MAX;
+    // What is far too long is not worth waiting for; a client that asked first (Expect) has not even begun.
+    if body.size_hint().lower() > left {
+        return;
+    }
+    while let Ok(Some(Ok(frame))) = timeout(DISCARD_PAUSE_MAX, body.frame()).await {
+        let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+        if bytes > left {
+            return;
+        }
+        left -= bytes;
+    }
+}
+
 fn too_large(bytes_max: usize) -> Error {
     Error::new(ErrorCode::TooLarge, format!("the body may have at most {bytes_max} bytes"))
 }
@@ -93,6 +114,18 @@ mod tests {
         let metrics = Metrics::new(0, Clock::start());
         assert_eq!(read(chunks(&[b"ab", b"cde"]), 4, WITHIN, &metrics).await.unwrap_err().code, ErrorCode::TooLarge);
         assert_eq!(read(Full::from("abcde"), 4, WITHIN, &metrics).await.unwrap_err().code, ErrorCode::TooLarge);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unwanted_body_is_read_only_so_far() {
+        let mut polled = 0_u32;
+        let endless = stream::repeat_with(|| {
+            polled += 1;
+            Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0; 65_536])))
+        });
+        discard(pin!(StreamBody::new(endless))).await;
+        assert_eq!(polled, 17);
+        discard(pin!(StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>()))).await;
     }
 
     #[tokio::test(start_paused = true)]

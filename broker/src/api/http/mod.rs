@@ -12,11 +12,13 @@ mod query;
 mod read;
 mod route;
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
+use http::request::Parts;
 use http::{Method, Request, Response};
 use http_body::Body;
 use http_body_util::Full;
@@ -73,36 +75,40 @@ pub async fn handle<B>(api: &HttpApi, request: Request<B>) -> Response<Full<Byte
 where
     B: Body<Data = Bytes>,
 {
-    let is_head = request.method() == Method::HEAD;
-    let response = match route::route(request.method(), request.uri().path()) {
-        Ok(Routed::Action(action)) => act(api, action, request).await.unwrap_or_else(|error| answer::error(&error)),
-        Ok(Routed::Options(allow)) => answer::options(allow),
-        Ok(Routed::WrongMethod(allow)) => answer::wrong_method(allow),
-        Err(error) => answer::error(&error),
+    let (parts, body) = request.into_parts();
+    let mut body = pin!(body);
+    let answered = match route::route(&parts.method, parts.uri.path()) {
+        Ok(Routed::Action(action)) => act(api, action, &parts, body.as_mut()).await,
+        Ok(Routed::Options(allow)) => Ok(answer::options(allow)),
+        Ok(Routed::WrongMethod(allow)) => Ok(answer::wrong_method(allow)),
+        Err(error) => Err(error),
     };
-    if is_head { answer::without_body(response) } else { response }
+    let response = answered.unwrap_or_else(|error| answer::error(&error));
+    if !response.status().is_success() {
+        body::discard(body).await;
+    }
+    if parts.method == Method::HEAD { answer::without_body(response) } else { response }
 }
 
-async fn act<B>(api: &HttpApi, action: Action, request: Request<B>) -> Result<Response<Full<Bytes>>>
+async fn act<B>(api: &HttpApi, action: Action, parts: &Parts, body: Pin<&mut B>) -> Result<Response<Full<Bytes>>>
 where
     B: Body<Data = Bytes>,
 {
-    let (parts, body) = request.into_parts();
     if action.changes_state() {
-        check_origin(&parts, &api.origins)?;
+        check_origin(parts, &api.origins)?;
     }
-    authenticate(api, &parts)?;
+    authenticate(api, parts)?;
     let query = parts.uri.query().unwrap_or_default();
     match action {
-        Action::PublishJson => counted(api, publish::json(api, &parts, query, body).await),
-        Action::PublishRaw(channel) => counted(api, publish::raw(api, &parts, channel, query, body).await),
+        Action::PublishJson => counted(api, publish::json(api, parts, query, body).await),
+        Action::PublishRaw(channel) => counted(api, publish::raw(api, parts, channel, query, body).await),
         Action::History(channel) => read::history(api, &channel, query),
         Action::Clear(channel) => read::clear(api, &channel, query),
         Action::Channels => read::channels(api, query),
     }
 }
 
-fn authenticate(api: &HttpApi, parts: &http::request::Parts) -> Result<()> {
+fn authenticate(api: &HttpApi, parts: &Parts) -> Result<()> {
     let mut given = parts.headers.get_all(header::AUTHORIZATION).iter();
     let first = given.next().map(HeaderValue::to_str).transpose();
     let checked = match (first, given.next()) {
