@@ -1,0 +1,34 @@
+//! Publishes a message: `cargo run -p tidings-sdk --example publish -- CHANNEL TEXT [ADDRESS]`.
+//!
+//! The API key, when the broker wants one, is read from `TIDINGS_KEY`.
+
+use std::process::ExitCode;
+
+use tidings_sdk::{Client, Result};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let mut args = std::env::args().skip(1);
+    let (Some(channel), Some(text)) = (args.next(), args.next()) else {
+        eprintln!("usage: publish CHANNEL TEXT [ADDRESS]");
+        return ExitCode::from(2);
+    };
+    let address = args.next().unwrap_or_else(|| "http://127.0.0.1:8001".to_owned());
+    match publish(&address, channel, text).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn publish(address: &str, channel: String, text: String) -> Result<()> {
+    let mut client = Client::connect(address).await?;
+    if let Ok(key) = std::env::var("TIDINGS_KEY") {
+        client = client.with_key(&key)?;
+    }
+    let published = client.publish(channel, text).await?;
+    println!("message {} of {}, cursor {}", published.offset, published.channel, published.cursor);
+    Ok(())
+}
