@@ -14,7 +14,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 impl Node {
     /// Leaves within `drain.grace`. Publishing goes on until the gRPC calls in flight are answered.
-    pub async fn drain(mut self) {
+    pub async fn drain(self) {
         let began = Instant::now();
         let deadline = began + self.config.drain.grace;
         self.readiness.drain();
@@ -48,7 +48,7 @@ impl Node {
     }
 
     /// Ends at once: every connection is cut.
-    pub async fn stop(&mut self) {
+    pub async fn stop(&self) {
         self.draining.cancel();
         self.stopped.cancel();
         for shard in self.shards.iter() {

@@ -117,12 +117,21 @@ impl Node {
         tokio::spawn(net::accept(http, acceptor, draining.clone()));
 
         let grpc = TaskTracker::new();
-        let services = api::grpc::GrpcServices::new(&config.grpc, broker.clone(), keyring, metrics.clone(), readiness.subscribe());
+        let services = api::grpc::GrpcServices {
+            broker: broker.clone(),
+            keyring: Arc::new(keyring),
+            config: config.grpc.clone(),
+            batch_messages: config.limits.batch_messages,
+            retry_after: config.drain.retry_min..=config.drain.retry_max.max(config.drain.retry_min),
+            ready: readiness.subscribe(),
+            metrics: metrics.clone(),
+            clock,
+        };
         if let Some(listener) = grpc_listener {
             grpc.spawn(api::grpc::serve(listener, services.clone(), draining.clone()));
         }
         if let Some(listener) = unix_listener {
-            grpc.spawn(api::grpc::serve_unix(listener, services, draining.clone()));
+            grpc.spawn(api::grpc::serve(listener, services, draining.clone()));
         }
         grpc.close();
 

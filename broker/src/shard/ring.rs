@@ -89,7 +89,7 @@ impl LocalChannel {
     pub(super) fn reset(&mut self, base: u64) -> (usize, usize) {
         self.joined = None;
         self.base = base;
-        let freed = (self.ring.len(), self.ring.iter().map(|item| item.entry.cost()).sum());
+        let freed = (self.ring.len(), self.ring.iter().map(|item| item.entry.cost() as usize).sum());
         self.ring.clear();
         freed
     }
@@ -181,7 +181,7 @@ impl LocalChannel {
         {
             self.base = item.entry.pos.idx;
             freed.0 += 1;
-            freed.1 += item.entry.cost();
+            freed.1 += item.entry.cost() as usize;
             self.ring.pop_front();
             self.joined = None;
         }

@@ -67,7 +67,8 @@ impl State {
                         },
                         News::Message(entry) => {
                             if session.encoder.wants_own_cursor() {
-                                cursor.insert(SlotCursor { slot: entry.slot, main: entry.pos, extras: Vec::new() });
+                                // Its slot is in the cursor already, so this replaces and cannot be one too many.
+                                let _ = cursor.insert(SlotCursor::new(entry.slot, entry.pos));
                                 session.encoder.own_cursor(&cursor, &mut out);
                             }
                             append(&mut self.cache, session, &entry, &mut out);

@@ -13,7 +13,7 @@ use super::ring::{LocalChannel, VACANT};
 use super::session::{Listener, Place};
 use super::wheel::Wheel;
 use crate::error::Result;
-use crate::hub::{Channel, Hub, Item};
+use crate::hub::{Hub, Item};
 use crate::message::ChannelName;
 use crate::metrics::Metrics;
 
@@ -175,7 +175,7 @@ impl State {
                 inbox.done(1);
                 continue;
             }
-            self.ring_bytes += entry.cost();
+            self.ring_bytes += entry.cost() as usize;
             channel.push(entry);
             if !channel.queued {
                 channel.queued = true;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
+use parking_lot::Mutex;
 use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
@@ -85,7 +86,7 @@ pub struct Handle {
     /// What it carries.
     pub load: Arc<Load>,
     commands: mpsc::Sender<Command>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Handle {
@@ -106,9 +107,10 @@ impl Handle {
     }
 
     /// Stops the thread and waits for it.
-    pub async fn stop(&mut self) {
+    pub async fn stop(&self) {
         let _ = self.commands.send(Command::Stop).await;
-        if let Some(thread) = self.thread.take() {
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }
@@ -146,7 +148,7 @@ pub fn spawn(
         runtime.block_on(obey(shard, inbound, on_connection));
     })?;
     is_made.recv().map_err(|_| std::io::Error::other("the shard's thread ended before it began"))??;
-    Ok(Handle { number, load, commands, thread: Some(thread) })
+    Ok(Handle { number, load, commands, thread: Mutex::new(Some(thread)) })
 }
 
 /// Does what it is told until it is told to stop.
