@@ -2,4 +2,5 @@
 
 pub mod config;
 pub mod draft;
+pub mod grpc;
 pub mod http;

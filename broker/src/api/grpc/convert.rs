@@ -1,0 +1,165 @@
+//! Wire messages and the broker's values, both ways. Pure.
+
+use std::time::Duration;
+
+use tidings_proto::v1;
+
+use crate::api::draft::{Content, parse_channel};
+use crate::broker::Published;
+use crate::error::{Error, ErrorCode, Result};
+use crate::log::{Cursor, CursorText, Entry, Gap, Slot};
+use crate::message::{ChannelName, Draft, EventName, Headers, Payload, PublishId};
+
+/// What a publish asks for.
+pub(super) enum Asked {
+    /// One message to one channel.
+    One(Draft),
+    /// The same message to several; each name stands for itself.
+    Several(Vec<Result<Draft>>),
+}
+
+/// Reads a publish.
+pub(super) fn asked(request: &v1::PublishRequest, channels_max: usize) -> Result<Asked> {
+    match (request.channel.is_empty(), request.channels.len()) {
+        (true, 0) => Err(Error::invalid("no channel is given: set `channel`, or `channels` for several")),
+        (false, 0) => Ok(Asked::One(content(request)?.for_channel(parse_channel(&request.channel)?))),
+        (false, _) => Err(Error::invalid("give `channel` or `channels`, not both")),
+        (true, count) if count > channels_max => {
+            Err(Error::new(ErrorCode::TooLarge, format!("a publish goes to at most {channels_max} channels, this one to {count}")))
+        }
+        (true, _) => {
+            // What is wrong with the message is wrong for every channel: told once, for the whole call.
+            let content = content(request)?;
+            let for_each = |name: &String| Ok(content.clone().for_channel(parse_channel(name)?));
+            Ok(Asked::Several(request.channels.iter().map(for_each).collect()))
+        }
+    }
+}
+
+fn content(request: &v1::PublishRequest) -> Result<Content> {
+    Ok(Content {
+        id: publish_id(request)?,
+        event: given(&request.event).map(EventName::parse).transpose()?,
+        payload: Payload::new(&request.data, given(&request.content_type))?,
+        headers: Headers::parse(&request.headers)?,
+        ttl: (request.ttl_ms > 0).then(|| Duration::from_millis(request.ttl_ms)),
+    })
+}
+
+fn publish_id(request: &v1::PublishRequest) -> Result<Option<PublishId>> {
+    if let Some(id) = given(&request.id) {
+        return PublishId::keyed(id).map(Some);
+    }
+    if request.retry_id.is_empty() {
+        return Ok(None);
+    }
+    let bytes: [u8; 16] = request
+        .retry_id
+        .as_ref()
+        .try_into()
+        .map_err(|_| Error::invalid(format!("`retry_id` has exactly 16 bytes, this one has {}", request.retry_id.len())))?;
+    Ok(Some(PublishId::Retry(u128::from_be_bytes(bytes))))
+}
+
+/// A string field as proto3 means it: empty is absent.
+pub(super) fn given(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+/// Reads a cursor; empty is absent.
+pub(super) fn cursor(text: &str) -> Result<Option<Cursor>> {
+    Ok(given(text).map(Cursor::parse).transpose()?)
+}
+
+/// What became of a publish.
+pub(super) fn result(published: &Published) -> v1::PublishResult {
+    v1::PublishResult {
+        channel: published.channel.to_string(),
+        offset: published.offset,
+        cursor: published.cursor().to_string(),
+        id: published.id.to_string(),
+        copies: published.copies,
+        duplicate: published.duplicate,
+        results: Vec::new(),
+    }
+}
+
+/// A message for a listener.
+pub(super) fn message(entry: &Entry) -> v1::Message {
+    v1::Message {
+        channel: entry.channel.to_string(),
+        offset: entry.offset,
+        cursor: CursorText::of(entry.slot, entry.pos).to_string(),
+        id: entry.id.to_string(),
+        event: entry.event.as_ref().map_or_else(String::new, |event| event.as_str().to_owned()),
+        data: entry.payload.bytes().clone(),
+        content_type: entry.payload.content_type().unwrap_or_default().to_owned(),
+        headers: entry.headers.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        time_ms: entry.accepted.unix_ms,
+    }
+}
+
+/// A gap for a listener.
+pub(super) fn gap(channel: &ChannelName, gap: &Gap) -> v1::Gap {
+    let oldest = CursorText::of(Slot::of(channel), gap.oldest).to_string();
+    v1::Gap { channel: channel.to_string(), reason: gap.reason.as_str().to_owned(), oldest }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(request: &v1::PublishRequest) -> Error {
+        asked(request, 2).err().unwrap()
+    }
+
+    fn to(channel: &str) -> v1::PublishRequest {
+        v1::PublishRequest { channel: channel.into(), ..Default::default() }
+    }
+
+    fn one(request: &v1::PublishRequest) -> Draft {
+        match asked(request, 2).unwrap() {
+            Asked::One(draft) => draft,
+            Asked::Several(_) => panic!("one channel was named"),
+        }
+    }
+
+    #[test]
+    fn empty_fields_are_absent() {
+        let draft = one(&to("news"));
+        assert!(draft.id.is_none() && draft.event.is_none() && draft.ttl.is_none() && draft.payload.content_type().is_none());
+    }
+
+    #[test]
+    fn a_retry_id_has_sixteen_bytes_and_yields_to_an_id() {
+        let retry = v1::PublishRequest { retry_id: vec![7; 16].into(), ..to("news") };
+        assert_eq!(one(&retry).id, Some(PublishId::Retry(u128::from_be_bytes([7; 16]))));
+        let keyed = v1::PublishRequest { id: "mine".into(), ..retry };
+        assert_eq!(one(&keyed).id, Some(PublishId::keyed("mine").unwrap()));
+        for wrong in [1, 15, 17] {
+            let error = refusal(&v1::PublishRequest { retry_id: vec![7; wrong].into(), ..to("news") });
+            assert!(error.message.contains("16 bytes"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_publish_names_one_channel_or_several_and_not_too_many() {
+        let several = |channels: &[&str]| v1::PublishRequest { channels: channels.iter().map(ToString::to_string).collect(), ..to("") };
+        assert_eq!(refusal(&to("")).code, ErrorCode::InvalidRequest);
+        assert_eq!(refusal(&v1::PublishRequest { channel: "a".into(), ..several(&["b"]) }).code, ErrorCode::InvalidRequest);
+        assert_eq!(refusal(&several(&["a", "b", "c"])).code, ErrorCode::TooLarge);
+        let Ok(Asked::Several(drafts)) = asked(&several(&["", "b"]), 2) else { panic!("two channels were named") };
+        assert_eq!(drafts.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true]);
+    }
+
+    #[test]
+    fn a_payload_that_is_wrong_is_wrong_for_all_channels_at_once() {
+        let request = v1::PublishRequest {
+            channels: vec!["a".into(), "b".into()],
+            data: "{".into(),
+            content_type: "application/json".into(),
+            ..to("")
+        };
+        assert_eq!(refusal(&request).code, ErrorCode::InvalidRequest);
+    }
+}

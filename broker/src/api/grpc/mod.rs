@@ -1,0 +1,51 @@
+//! The gRPC skin: `tidings.v1` over the calls of the one door, beside health and reflection.
+//!
+//! It turns wire messages into the broker's values and back, asks the keyring, and owns its connections. What a publish
+//! or a subscribe means, it does not know. tonic and the generated code appear nowhere else.
+
+mod convert;
+mod health;
+mod preface;
+mod publish;
+mod publish_stream;
+mod query;
+mod route;
+mod serve;
+mod service;
+mod status;
+mod subscribe;
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::api::config::GrpcConfig;
+use crate::auth::Keyring;
+use crate::broker::Broker;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+
+pub use serve::{Accept, serve};
+
+/// Everything the gRPC services stand on. Cheap to clone: a node may serve them on several listeners.
+#[derive(Clone)]
+pub struct GrpcServices {
+    /// The one door.
+    pub broker: Broker,
+    /// Who may call. Health and reflection are open to all: they tell nothing about channels, and probes hold no keys.
+    pub keyring: Arc<Keyring>,
+    /// Limits of the listener.
+    pub config: GrpcConfig,
+    /// Most messages in one batch, and in one page of history or channels.
+    pub batch_messages: usize,
+    /// When a subscriber is told to come back after a drain; each gets its own moment in between.
+    pub retry_after: RangeInclusive<Duration>,
+    /// Whether the node should get traffic; the health service says so.
+    pub ready: watch::Receiver<bool>,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
+    /// The clock whose moments messages carry.
+    pub clock: Clock,
+}

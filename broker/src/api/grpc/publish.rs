@@ -1,0 +1,142 @@
+//! Publishing: append in order, answer when committed.
+
+use tidings_proto::v1;
+
+use super::GrpcServices;
+use super::convert::{self, Asked};
+use super::status::publish_error;
+use crate::broker::Receipt;
+use crate::error::{Error, ErrorCode, Result};
+use crate::message::Draft;
+use crate::metrics::Source;
+
+/// A publish that has its place, or its refusal, and waits for the commit.
+pub(super) enum Appended {
+    One(Step),
+    Several(Vec<Step>),
+}
+
+/// One message of it.
+pub(super) struct Step {
+    receipt: Result<Receipt>,
+    bytes: u64,
+}
+
+impl Step {
+    fn refused(error: Error) -> Self {
+        Self { receipt: Err(error), bytes: 0 }
+    }
+
+    /// Whether the broker had no room for it.
+    fn is_overloaded(&self) -> bool {
+        matches!(&self.receipt, Err(error) if error.code == ErrorCode::Overloaded)
+    }
+}
+
+impl GrpcServices {
+    /// Appends what a request asks for.
+    pub(super) async fn append(&self, request: &v1::PublishRequest) -> Appended {
+        match convert::asked(request, self.batch_messages) {
+            Ok(Asked::One(draft)) => Appended::One(self.append_one(Ok(draft)).await),
+            Ok(Asked::Several(drafts)) => {
+                let mut steps = Vec::with_capacity(drafts.len());
+                for draft in drafts {
+                    steps.push(self.append_one(draft).await);
+                }
+                Appended::Several(steps)
+            }
+            Err(error) => Appended::refused(error),
+        }
+    }
+
+    async fn append_one(&self, draft: Result<Draft>) -> Step {
+        match draft {
+            Ok(draft) => {
+                let bytes = draft.payload.bytes().len() as u64;
+                Step { receipt: self.broker.append(draft).await, bytes }
+            }
+            Err(error) => Step::refused(error),
+        }
+    }
+
+    /// Waits for the commit of everything appended.
+    ///
+    /// # Errors
+    /// Why the message was refused. Of a message to several channels each has its own outcome inside the result.
+    pub(super) async fn committed(&self, appended: Appended) -> Result<v1::PublishResult> {
+        match appended {
+            Appended::One(step) => self.committed_one(step).await,
+            Appended::Several(steps) => {
+                let mut results = Vec::with_capacity(steps.len());
+                for step in steps {
+                    results.push(outcome(self.committed_one(step).await));
+                }
+                Ok(v1::PublishResult { results, ..Default::default() })
+            }
+        }
+    }
+
+    async fn committed_one(&self, step: Step) -> Result<v1::PublishResult> {
+        let published = match step.receipt {
+            Ok(receipt) => receipt.committed().await,
+            Err(error) => Err(error),
+        };
+        let counted = published.as_ref().map(|published| published.duplicate).map_err(|error| error.code);
+        self.metrics.published(Source::Grpc, counted, step.bytes);
+        published.map(|published| convert::result(&published))
+    }
+
+    /// Publishes several messages: all are appended before the first commit is waited for.
+    ///
+    /// # Errors
+    /// `too_large` when there are more than a batch may hold. Each message has its own outcome.
+    pub(super) async fn batch(&self, request: &v1::PublishBatchRequest) -> Result<v1::PublishBatchResponse> {
+        // Counted by channel: otherwise a batch of messages to many channels each would be the square of the bound.
+        let count: usize = request.messages.iter().map(|message| message.channels.len().max(1)).sum();
+        if count > self.batch_messages {
+            let bound = self.batch_messages;
+            return Err(Error::new(ErrorCode::TooLarge, format!("a batch holds at most {bound} messages, this one holds {count}")));
+        }
+        let mut appended = Vec::with_capacity(request.messages.len());
+        let mut full = false;
+        for message in &request.messages {
+            let next = if full { Appended::overloaded() } else { self.append(message).await };
+            full |= next.is_overloaded();
+            appended.push(next);
+        }
+        let mut outcomes = Vec::with_capacity(appended.len());
+        for appended in appended {
+            outcomes.push(outcome(self.committed(appended).await));
+        }
+        Ok(v1::PublishBatchResponse { outcomes })
+    }
+}
+
+impl Appended {
+    /// Nothing was appended.
+    pub(super) fn refused(error: Error) -> Self {
+        Self::One(Step::refused(error))
+    }
+
+    /// Refused because one before it was: each would wait as long for the same room, and order asks that none overtakes.
+    pub(super) fn overloaded() -> Self {
+        Self::refused(Error::new(ErrorCode::Overloaded, "the broker has no room for more messages now; publish again later"))
+    }
+
+    /// Whether the broker had no room for it, or for a part of it.
+    pub(super) fn is_overloaded(&self) -> bool {
+        match self {
+            Self::One(step) => step.is_overloaded(),
+            Self::Several(steps) => steps.iter().any(Step::is_overloaded),
+        }
+    }
+}
+
+fn outcome(result: Result<v1::PublishResult>) -> v1::PublishOutcome {
+    use v1::publish_outcome::Outcome;
+    let outcome = match result {
+        Ok(result) => Outcome::Result(result),
+        Err(error) => Outcome::Error(publish_error(error)),
+    };
+    v1::PublishOutcome { outcome: Some(outcome) }
+}

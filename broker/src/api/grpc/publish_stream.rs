@@ -1,0 +1,258 @@
+//! The pipelined publish: one task reads requests and appends them in order, another waits for their commits.
+//!
+//! HTTP/2 makes it matter who waits where. A server that leaves a stream unread while it waits for room looks, to its own
+//! HTTP/2 layer, like the victim of a flood of small frames, and the whole connection is cut. So the task goes on reading
+//! while an append waits, keeps a bounded number of requests, and answers those past the bound with `overloaded`. It
+//! stops reading only when the client leaves its acks unread: then the flow control of both directions meets.
+
+use std::collections::VecDeque;
+use std::pin::pin;
+
+use tidings_proto::v1;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+
+use super::GrpcServices;
+use super::publish::Appended;
+use super::status::{draining, publish_error};
+use crate::error::Error;
+
+/// Most requests of one stream that wait for an append: enough that an append which waits a moment refuses nobody.
+const WAITING_MAX: usize = 1024;
+/// Most bytes of their payloads: little enough that a hundred streams can wait at once.
+const WAITING_BYTES_MAX: usize = 4 << 20;
+/// Most requests that are read ahead in all, refused ones (a few bytes each) included.
+const READ_AHEAD_MAX: usize = 64 * 1024;
+/// Most appended messages whose acks the client has not taken.
+const ACKS_MAX: usize = 4096;
+
+/// The acks, in the order of the requests.
+pub(super) type Acks = ReceiverStream<Result<v1::PublishAck, Status>>;
+
+/// What the reading task hands to the one that waits for commits.
+enum Step {
+    Appended {
+        seq: u64,
+        appended: Appended,
+    },
+    /// The last one: why the stream ends.
+    End(Status),
+}
+
+/// Publishes what comes in until the client has no more, is gone, or the node drains.
+pub(super) fn publish_stream(services: GrpcServices, requests: Streaming<v1::PublishStreamRequest>, drain: CancellationToken) -> Acks {
+    let (steps, appended) = mpsc::channel(ACKS_MAX);
+    let (acks, stream) = mpsc::channel(ACKS_MAX);
+    tokio::spawn(read(services.clone(), Inbound { requests, drain, end: None }, steps));
+    tokio::spawn(commit(services, appended, acks));
+    ReceiverStream::new(stream)
+}
+
+/// Turns what was appended into acks. A task of its own, so that acks gather while the connection is busy and go out many
+/// to a frame: a client that is slow to read would be flooded by a frame for each.
+async fn commit(services: GrpcServices, mut appended: mpsc::Receiver<Step>, acks: mpsc::Sender<Result<v1::PublishAck, Status>>) {
+    while let Some(step) = appended.recv().await {
+        let ack = match step {
+            Step::Appended { seq, appended } => Ok(ack(seq, services.committed(appended).await)),
+            Step::End(status) => Err(status),
+        };
+        if acks.send(ack).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads and appends until nothing more comes.
+async fn read(services: GrpcServices, mut inbound: Inbound, steps: mpsc::Sender<Step>) {
+    let mut ahead = ReadAhead::default();
+    loop {
+        let Some(next) = ahead.take() else {
+            match inbound.next().await {
+                Some(request) => ahead.keep(request),
+                None => break,
+            }
+            continue;
+        };
+        let seq = next.seq();
+        let appended = match next {
+            Kept::Refused { .. } => Appended::overloaded(),
+            Kept::Waiting(request) => {
+                let mut append = pin!(append(&services, &request));
+                loop {
+                    tokio::select! {
+                        biased;
+                        appended = &mut append => break appended,
+                        Some(request) = inbound.next(), if inbound.is_open() && !ahead.is_full() => ahead.keep(request),
+                    }
+                }
+            }
+        };
+        if appended.is_overloaded() {
+            ahead.refuse_all();
+        }
+        if steps.send(Step::Appended { seq, appended }).await.is_err() {
+            return;
+        }
+    }
+    if let Some(End::Because(status)) = inbound.end {
+        let _ = steps.send(Step::End(status)).await;
+    }
+}
+
+async fn append(services: &GrpcServices, request: &v1::PublishStreamRequest) -> Appended {
+    match &request.publish {
+        Some(publish) => services.append(publish).await,
+        None => Appended::refused(Error::invalid("the request holds no `publish`")),
+    }
+}
+
+fn ack(seq: u64, result: crate::error::Result<v1::PublishResult>) -> v1::PublishAck {
+    use v1::publish_ack::Outcome;
+    let outcome = match result {
+        Ok(result) => Outcome::Result(result),
+        Err(error) => Outcome::Error(publish_error(error)),
+    };
+    v1::PublishAck { seq, outcome: Some(outcome) }
+}
+
+/// The requests, until they end.
+struct Inbound {
+    requests: Streaming<v1::PublishStreamRequest>,
+    drain: CancellationToken,
+    end: Option<End>,
+}
+
+enum End {
+    /// The client has sent its last.
+    Finished,
+    Because(Status),
+}
+
+impl Inbound {
+    fn is_open(&self) -> bool {
+        self.end.is_none()
+    }
+
+    /// The next request; `None` for ever after the last. May be dropped half-way without losing one.
+    async fn next(&mut self) -> Option<v1::PublishStreamRequest> {
+        if !self.is_open() {
+            return None;
+        }
+        let end = tokio::select! {
+            biased;
+            // What was read gets its ack; what was not, the client sends to the next node.
+            () = self.drain.cancelled() => End::Because(draining()),
+            request = self.requests.message() => match request {
+                Ok(Some(request)) => return Some(request),
+                Ok(None) => End::Finished,
+                Err(status) => End::Because(status),
+            },
+        };
+        self.end = Some(end);
+        None
+    }
+}
+
+/// Requests that were read while an append waited, in their order.
+#[derive(Default)]
+struct ReadAhead {
+    kept: VecDeque<Kept>,
+    waiting: usize,
+    bytes: usize,
+}
+
+enum Kept {
+    /// Boxed: a long row of refused ones should not be as wide as requests are.
+    Waiting(Box<v1::PublishStreamRequest>),
+    /// There was no room for it; only its place in the order of acks is kept.
+    Refused { seq: u64 },
+}
+
+impl Kept {
+    fn seq(&self) -> u64 {
+        match self {
+            Self::Waiting(request) => request.seq,
+            Self::Refused { seq } => *seq,
+        }
+    }
+}
+
+impl ReadAhead {
+    fn keep(&mut self, request: v1::PublishStreamRequest) {
+        let bytes = bytes(&request);
+        if self.waiting > 0 && (self.waiting >= WAITING_MAX || self.bytes + bytes > WAITING_BYTES_MAX) {
+            self.kept.push_back(Kept::Refused { seq: request.seq });
+            return;
+        }
+        self.waiting += 1;
+        self.bytes += bytes;
+        self.kept.push_back(Kept::Waiting(Box::new(request)));
+    }
+
+    fn take(&mut self) -> Option<Kept> {
+        let next = self.kept.pop_front()?;
+        if let Kept::Waiting(request) = &next {
+            self.waiting -= 1;
+            self.bytes -= bytes(request);
+        }
+        Some(next)
+    }
+
+    /// After a refusal: those behind it would each wait as long for the same room, and none may overtake it.
+    fn refuse_all(&mut self) {
+        for kept in &mut self.kept {
+            *kept = Kept::Refused { seq: kept.seq() };
+        }
+        (self.waiting, self.bytes) = (0, 0);
+    }
+
+    fn is_full(&self) -> bool {
+        self.kept.len() >= READ_AHEAD_MAX
+    }
+}
+
+fn bytes(request: &v1::PublishStreamRequest) -> usize {
+    request.publish.as_ref().map_or(0, |publish| publish.data.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(seq: u64, bytes: usize) -> v1::PublishStreamRequest {
+        let publish = v1::PublishRequest { data: vec![0; bytes].into(), ..Default::default() };
+        v1::PublishStreamRequest { seq, publish: Some(publish) }
+    }
+
+    fn drain(ahead: &mut ReadAhead) -> Vec<(u64, bool)> {
+        std::iter::from_fn(|| ahead.take()).map(|kept| (kept.seq(), matches!(kept, Kept::Waiting(_)))).collect()
+    }
+
+    #[test]
+    fn what_is_past_the_bound_keeps_its_place_and_is_refused() {
+        let mut ahead = ReadAhead::default();
+        (0..WAITING_MAX as u64 + 2).for_each(|seq| ahead.keep(request(seq, 1)));
+        let kept = drain(&mut ahead);
+        assert!(kept.iter().enumerate().all(|(n, (seq, waits))| *seq == n as u64 && *waits == (n < WAITING_MAX)));
+        assert_eq!((ahead.waiting, ahead.bytes), (0, 0));
+    }
+
+    #[test]
+    fn bytes_are_bounded_but_one_large_message_always_passes() {
+        let mut ahead = ReadAhead::default();
+        ahead.keep(request(1, WAITING_BYTES_MAX + 1));
+        ahead.keep(request(2, 1));
+        assert_eq!(drain(&mut ahead), [(1, true), (2, false)]);
+    }
+
+    #[test]
+    fn after_a_refusal_nobody_behind_it_overtakes() {
+        let mut ahead = ReadAhead::default();
+        (1..4).for_each(|seq| ahead.keep(request(seq, 1)));
+        ahead.refuse_all();
+        ahead.keep(request(4, 1));
+        assert_eq!(drain(&mut ahead), [(1, false), (2, false), (3, false), (4, true)]);
+    }
+}

@@ -1,0 +1,87 @@
+//! Looking at what channels hold.
+
+use prost::Message as _;
+use tidings_proto::v1;
+
+use super::{GrpcServices, convert};
+use crate::api::draft::parse_channel;
+use crate::broker::{ChannelInfo, ChannelsQuery, HistoryQuery, Order};
+use crate::error::Result;
+use crate::log::Cursor;
+
+/// Page size when none is asked for.
+const LIMIT_DEFAULT: usize = 100;
+/// Clients take 4 MiB in one message unless told otherwise; a page ends before that, however many messages were asked for.
+const PAGE_BYTES_MAX: usize = 3 << 20;
+
+impl GrpcServices {
+    /// A page of history. Where it ends before the limit, its cursor says where the rest begins.
+    ///
+    /// # Errors
+    /// A name or cursor that is none, or what the broker says.
+    pub(super) fn history(&self, request: &v1::HistoryRequest) -> Result<v1::HistoryResponse> {
+        let channel = parse_channel(&request.channel)?;
+        let order = match request.order() {
+            v1::Order::NewestFirst => Order::NewestFirst,
+            v1::Order::Unspecified | v1::Order::OldestFirst => Order::OldestFirst,
+        };
+        let is_forward = order == Order::OldestFirst;
+        let query = HistoryQuery { since: convert::cursor(&request.since)?, limit: self.limit(request.limit), order };
+        let page = self.broker.history(&channel, &query)?;
+        let mut response = v1::HistoryResponse {
+            cursor: page.cursor.to_string(),
+            gap: page.gap.map(|gap| convert::gap(&channel, &gap)),
+            messages: Vec::new(),
+        };
+        let mut bytes = 0;
+        for entry in &page.entries {
+            let message = convert::message(entry);
+            bytes += message.encoded_len();
+            if bytes > PAGE_BYTES_MAX
+                && let Some(last) = response.messages.len().checked_sub(1).and_then(|last| page.entries.get(last))
+            {
+                if is_forward {
+                    response.cursor = Cursor::single(last.slot, last.pos).to_string();
+                }
+                break;
+            }
+            response.messages.push(message);
+        }
+        Ok(response)
+    }
+
+    /// A page of channels.
+    pub(super) fn channels(&self, request: v1::ChannelsRequest) -> v1::ChannelsResponse {
+        let after = convert::given(&request.after).map(str::to_owned);
+        let limit = self.limit(request.limit);
+        let page = self.broker.channels(&ChannelsQuery { prefix: request.prefix, after, limit });
+        v1::ChannelsResponse { channels: page.channels.iter().map(channel_info).collect(), next: page.next.unwrap_or_default() }
+    }
+
+    /// Clears a channel.
+    ///
+    /// # Errors
+    /// A name that is none, or what the broker says.
+    pub(super) fn clear(&self, request: &v1::ClearRequest) -> Result<v1::ClearResponse> {
+        let cursor = self.broker.clear(&parse_channel(&request.channel)?)?;
+        Ok(v1::ClearResponse { cursor: cursor.to_string() })
+    }
+
+    fn limit(&self, asked: u32) -> usize {
+        match asked {
+            0 => LIMIT_DEFAULT.min(self.batch_messages),
+            asked => self.batch_messages.min(asked as usize),
+        }
+    }
+}
+
+fn channel_info(info: &ChannelInfo) -> v1::ChannelInfo {
+    v1::ChannelInfo {
+        channel: info.channel.to_string(),
+        offset: info.offset,
+        messages: info.messages,
+        bytes: info.bytes,
+        listeners: info.listeners,
+        cursor: info.cursor.to_string(),
+    }
+}

@@ -1,0 +1,120 @@
+//! Which service a request goes to, and whether its caller may.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tidings_proto::FILE_DESCRIPTOR_SET;
+use tidings_proto::v1::broker_server::{self, BrokerServer};
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::body::Body;
+use tonic_health::pb::health_server::{self, HealthServer};
+use tonic_reflection::server::Builder;
+use tower_service::Service;
+
+use super::GrpcServices;
+use super::health::Readiness;
+use super::preface::WRONG_PROTOCOL;
+use super::service::BrokerService;
+use super::status::status;
+
+/// The answer to one request.
+pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+type Handler = Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
+
+/// All services of one listener. Cheap to clone: each connection has one.
+#[derive(Clone)]
+pub(super) struct Routes {
+    services: GrpcServices,
+    by_name: Arc<[(&'static str, Handler)]>,
+}
+
+impl Routes {
+    /// Builds the services.
+    ///
+    /// # Errors
+    /// When the checked-in descriptors are damaged, which a test rules out.
+    pub(super) fn new(services: GrpcServices, drain: &CancellationToken) -> std::io::Result<Self> {
+        let broker = BrokerServer::new(BrokerService { services: services.clone(), drain: drain.clone() })
+            .max_decoding_message_size(services.config.message_bytes);
+        let health = HealthServer::new(Readiness { ready: services.ready.clone(), drain: drain.clone() });
+        let reflection = || {
+            Builder::configure()
+                .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let by_name = [
+            (broker_server::SERVICE_NAME, handler(broker)),
+            (health_server::SERVICE_NAME, handler(health)),
+            ("grpc.reflection.v1.ServerReflection", handler(reflection().build_v1().map_err(std::io::Error::other)?)),
+            // What older tools ask for; the same answers.
+            ("grpc.reflection.v1alpha.ServerReflection", handler(reflection().build_v1alpha().map_err(std::io::Error::other)?)),
+        ];
+        Ok(Self { services, by_name: by_name.into() })
+    }
+
+    fn answer(&self, request: Request<Incoming>) -> Answer {
+        if !is_grpc(&request) {
+            return ready(unsupported());
+        }
+        let name = request.uri().path().strip_prefix('/').and_then(|path| path.split_once('/')).map(|(service, _)| service);
+        let Some((name, handler)) = self.by_name.iter().find(|(known, _)| Some(*known) == name) else {
+            return ready(Status::unimplemented("this server has no such service").into_http());
+        };
+        // Checked before a byte of the body is read.
+        if *name == broker_server::SERVICE_NAME
+            && let Err(error) = self.services.keyring.check(authorization(&request))
+        {
+            self.services.metrics.auth_failed();
+            return ready(status(&error).into_http());
+        }
+        handler(request)
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Routes {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn call(&self, request: Request<Incoming>) -> Answer {
+        self.answer(request)
+    }
+}
+
+fn handler<S>(service: S) -> Handler
+where
+    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+{
+    // Generated services are always ready, so nothing asks them.
+    Arc::new(move |request| Box::pin(service.clone().call(request)))
+}
+
+fn ready(response: Response<Body>) -> Answer {
+    Box::pin(std::future::ready(Ok(response)))
+}
+
+/// A value that is not text, or one of several, cannot be a key: refused as one that is wrong, not as one that is missing.
+fn authorization<B>(request: &Request<B>) -> Option<&str> {
+    let mut given = request.headers().get_all(AUTHORIZATION).iter();
+    let first = given.next()?.to_str().unwrap_or("");
+    Some(if given.next().is_none() { first } else { "" })
+}
+
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    request.headers().get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// For HTTP/2 clients that are none of gRPC (the protocol asks for 415).
+fn unsupported() -> Response<Body> {
+    let mut response = Response::new(Body::new(http_body_util::Full::from(WRONG_PROTOCOL)));
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,133 @@
+//! The gRPC listeners: accept, speak HTTP/2, drain.
+//!
+//! Connections run on the runtime of the caller and not on the shards: the generated services move between threads.
+
+use std::io;
+use std::time::Duration;
+
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::route::Routes;
+use super::{GrpcServices, preface};
+use crate::metrics::RefusedConnection;
+
+/// Most connections of one listener. Backends are few and share a connection among many calls.
+const CONNECTIONS_MAX: usize = 1024;
+/// Longest a caller takes for the first bytes of its connection.
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Small unread frames count against half of this window, and a peer that uses it up is cut off as an attacker. Pipelined
+/// publishes come near that with hyper's own 1 MiB, and at once with adaptive windows.
+const CONNECTION_WINDOW: u32 = 16 << 20;
+/// What one stream may hold unread.
+const STREAM_WINDOW: u32 = 256 << 10;
+/// What one stream may hold unsent. A subscriber that does not read is behind after this much, and pulls.
+const SEND_BUFFER: usize = 64 << 10;
+/// Most bytes of one request's metadata.
+const METADATA_BYTES_MAX: u32 = 16 << 10;
+/// How often a silent peer is asked whether it is still there, and how long it has for the answer.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// Wait after a failed accept. It fails when open files run out, which only time mends.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where connections come from: a TCP listener or a Unix socket.
+pub trait Accept: Send {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next one. Dropped half-way, it loses none.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Accept for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        let (stream, _) = Self::accept(self).await?;
+        // Acks and deliveries are small and must not wait for company.
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+}
+
+impl Accept for UnixListener {
+    type Stream = UnixStream;
+
+    async fn accept(&self) -> io::Result<UnixStream> {
+        Ok(Self::accept(self).await?.0)
+    }
+}
+
+/// Serves on one listener until `drain`, and then until every call in flight is finished. Dropping the future cuts what
+/// is left.
+///
+/// # Errors
+/// When the services cannot be built.
+pub async fn serve<A: Accept>(listener: A, services: GrpcServices, drain: CancellationToken) -> io::Result<()> {
+    let metrics = services.metrics.clone();
+    let http2 = http2_builder(&services);
+    let routes = Routes::new(services, &drain)?;
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = drain.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok(_) if connections.len() >= CONNECTIONS_MAX => metrics.connection_refused(RefusedConnection::Limit),
+                Ok(stream) => {
+                    connections.spawn(connection(stream, http2.clone(), routes.clone(), drain.clone()));
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "a gRPC connection was not accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    while connections.join_next().await.is_some() {}
+    Ok(())
+}
+
+fn http2_builder(services: &GrpcServices) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .max_concurrent_streams(services.config.streams)
+        .max_header_list_size(METADATA_BYTES_MAX)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE);
+    builder
+}
+
+async fn connection<S>(mut stream: S, http2: http2::Builder<TokioExecutor>, routes: Routes, drain: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let first = tokio::select! {
+        () = drain.cancelled() => return,
+        first = timeout(PREFACE_TIMEOUT, preface::read(&mut stream)) => first,
+    };
+    let Ok(Ok(Some(first))) = first else { return };
+    let (reader, writer) = tokio::io::split(stream);
+    let whole = tokio::io::join(io::Cursor::new(first).chain(reader), writer);
+    let mut connection = std::pin::pin!(http2.serve_connection(TokioIo::new(whole), routes));
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = drain.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a gRPC connection broke");
+    }
+}

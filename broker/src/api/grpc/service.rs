@@ -1,0 +1,61 @@
+//! The generated trait, each method one line of handing over.
+
+use tidings_proto::v1;
+use tidings_proto::v1::broker_server::Broker;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::GrpcServices;
+use super::publish_stream::{Acks, publish_stream};
+use super::status::status;
+use super::subscribe::Replies;
+use crate::error::Result;
+
+/// The services on one listener.
+pub(super) struct BrokerService {
+    pub(super) services: GrpcServices,
+    /// Ends what would go on for ever.
+    pub(super) drain: CancellationToken,
+}
+
+type Answer<T> = std::result::Result<Response<T>, Status>;
+
+fn answer<T>(result: Result<T>) -> Answer<T> {
+    result.map(Response::new).map_err(|error| status(&error))
+}
+
+#[tonic::async_trait]
+impl Broker for BrokerService {
+    async fn publish(&self, request: Request<v1::PublishRequest>) -> Answer<v1::PublishResult> {
+        let appended = self.services.append(request.get_ref()).await;
+        answer(self.services.committed(appended).await)
+    }
+
+    async fn publish_batch(&self, request: Request<v1::PublishBatchRequest>) -> Answer<v1::PublishBatchResponse> {
+        answer(self.services.batch(request.get_ref()).await)
+    }
+
+    type PublishStreamStream = Acks;
+
+    async fn publish_stream(&self, request: Request<Streaming<v1::PublishStreamRequest>>) -> Answer<Acks> {
+        Ok(Response::new(publish_stream(self.services.clone(), request.into_inner(), self.drain.clone())))
+    }
+
+    type SubscribeStream = Replies;
+
+    async fn subscribe(&self, request: Request<v1::SubscribeRequest>) -> Answer<Replies> {
+        answer(self.services.listen(request.get_ref(), self.drain.clone()))
+    }
+
+    async fn history(&self, request: Request<v1::HistoryRequest>) -> Answer<v1::HistoryResponse> {
+        answer(self.services.history(request.get_ref()))
+    }
+
+    async fn channels(&self, request: Request<v1::ChannelsRequest>) -> Answer<v1::ChannelsResponse> {
+        answer(Ok(self.services.channels(request.into_inner())))
+    }
+
+    async fn clear(&self, request: Request<v1::ClearRequest>) -> Answer<v1::ClearResponse> {
+        answer(self.services.clear(request.get_ref()))
+    }
+}

@@ -1,0 +1,191 @@
+//! Listening: the broker's pull subscription as a stream of replies.
+
+use std::collections::VecDeque;
+use std::ops::RangeInclusive;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream;
+use prost::Message;
+use tidings_proto::v1;
+use tidings_proto::v1::subscribe_reply::Reply;
+use tokio::time::{Instant, sleep_until};
+use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+use super::{GrpcServices, convert};
+use crate::api::draft::parse_channel;
+use crate::broker::{Delivery, Since, Subscribe, Subscription};
+use crate::close::CloseReason;
+use crate::error::{Error, Result};
+use crate::log::{Cursor, Entry, SlotCursor};
+use crate::metrics::Front;
+
+/// Heartbeats come after this much silence; each stream draws its own, so that they do not come all at once.
+const HEARTBEAT: RangeInclusive<Duration> = Duration::from_secs(15)..=Duration::from_secs(20);
+
+/// What a listener is told.
+pub(super) type Replies = Pin<Box<dyn Stream<Item = Result<v1::SubscribeReply, Status>> + Send>>;
+
+/// Reads a subscribe.
+fn asked(request: &v1::SubscribeRequest) -> Result<Subscribe> {
+    use v1::subscribe_request::Since as Wire;
+    let channels = request.channels.iter().map(|name| parse_channel(name)).collect::<Result<_>>()?;
+    let since = match &request.since {
+        None | Some(Wire::Earliest(false)) => Since::Live,
+        Some(Wire::Earliest(true)) => Since::Earliest,
+        Some(Wire::Last(count)) => Since::Last(*count),
+        Some(Wire::Cursor(text)) => Since::Cursor(convert::cursor(text)?.ok_or_else(|| Error::invalid("`cursor` is given but empty"))?),
+    };
+    Ok(Subscribe { channels, since })
+}
+
+impl GrpcServices {
+    /// Joins, and gives out what comes until one side ends it.
+    ///
+    /// # Errors
+    /// What the broker says against the channels or the cursor.
+    pub(super) fn listen(&self, request: &v1::SubscribeRequest, drain: CancellationToken) -> Result<Replies> {
+        let subscription = self.broker.subscribe(asked(request)?)?;
+        let mut listener = Listener {
+            stay: Stay::open(self.clone()),
+            cursor: subscription.cursor(),
+            subscription,
+            replies: VecDeque::new(),
+            heartbeat: rand::random_range(HEARTBEAT),
+            is_closed: false,
+            drain,
+        };
+        listener.say(Reply::Subscribed(v1::Subscribed {}));
+        Ok(Box::pin(stream::unfold(listener, |mut listener| async move {
+            let reply = listener.next().await?;
+            Some((Ok(reply), listener))
+        })))
+    }
+}
+
+/// One subscription on its way to one client.
+struct Listener {
+    stay: Stay,
+    subscription: Subscription,
+    /// Where the client stands once it has read all `replies`.
+    cursor: Cursor,
+    /// Not yet taken by the connection. Refilled only when empty, so it is bounded by one delivery.
+    replies: VecDeque<v1::SubscribeReply>,
+    heartbeat: Duration,
+    is_closed: bool,
+    drain: CancellationToken,
+}
+
+impl Listener {
+    /// The next reply; `None` after the last.
+    async fn next(&mut self) -> Option<v1::SubscribeReply> {
+        let silence_ends = Instant::now() + self.heartbeat;
+        while self.replies.is_empty() && !self.is_closed {
+            tokio::select! {
+                biased;
+                () = self.drain.cancelled() => self.close(CloseReason::Draining),
+                delivery = self.subscription.next() => match delivery {
+                    Some(Delivery::Messages(entries)) => self.messages(&entries),
+                    Some(Delivery::Gap { channel, gap }) => {
+                        self.stay.services.metrics.off_shard().gap(Front::Grpc, gap.reason);
+                        // The cursor stays: who is cut off here is told again, rather than never.
+                        self.say(Reply::Gap(convert::gap(&channel, &gap)));
+                    }
+                    Some(Delivery::Closed(reason)) => self.close(reason),
+                    None => self.close(CloseReason::Stopped),
+                },
+                () = sleep_until(silence_ends) => {
+                    self.cursor = self.subscription.cursor();
+                    self.say(Reply::Heartbeat(v1::Heartbeat {}));
+                }
+            }
+        }
+        self.replies.pop_front()
+    }
+
+    /// Queues messages, each with the cursor that goes on right after it: a client cut off between two of them resumes
+    /// without losing or repeating one.
+    fn messages(&mut self, entries: &[Arc<Entry>]) {
+        for entry in entries {
+            self.step_to(entry);
+            self.say(Reply::Message(convert::message(entry)));
+        }
+        self.stay.count(entries, &self.replies);
+    }
+
+    /// Moves the cursor's own slot to this entry. The slot is in the cursor since the join, so it has room for it.
+    fn step_to(&mut self, entry: &Entry) {
+        let extras = self.cursor.get(entry.slot).map(|slot| slot.extras.clone()).unwrap_or_default();
+        let _ = self.cursor.insert(SlotCursor { slot: entry.slot, main: entry.pos, extras });
+    }
+
+    fn close(&mut self, reason: CloseReason) {
+        self.is_closed = true;
+        self.stay.reason = reason;
+        let retry = reason.may_retry();
+        let after = if retry { rand::random_range(self.stay.services.retry_after.clone()) } else { Duration::ZERO };
+        self.say(Reply::Closed(v1::Closed {
+            code: reason.as_str().to_owned(),
+            message: reason.sentence().to_owned(),
+            retry,
+            retry_after_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+        }));
+    }
+
+    fn say(&mut self, reply: Reply) {
+        self.replies.push_back(v1::SubscribeReply { cursor: self.cursor.to_string(), reply: Some(reply) });
+    }
+}
+
+/// A client's stay, counted when it begins and, whatever ends it, when it ends.
+struct Stay {
+    services: GrpcServices,
+    reason: CloseReason,
+}
+
+impl Stay {
+    fn open(services: GrpcServices) -> Self {
+        services.metrics.off_shard().session_opened(Front::Grpc);
+        Self { services, reason: CloseReason::ClientGone }
+    }
+
+    fn count(&self, entries: &[Arc<Entry>], replies: &VecDeque<v1::SubscribeReply>) {
+        let metrics = self.services.metrics.off_shard();
+        let bytes: usize = replies.iter().map(Message::encoded_len).sum();
+        metrics.delivered(Front::Grpc, entries.len() as u64, bytes as u64);
+        let now = self.services.clock.mono();
+        for entry in entries {
+            metrics.latency(Front::Grpc, now.saturating_sub(entry.accepted.mono), 1);
+        }
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.services.metrics.off_shard().session_closed(Front::Grpc, self.reason);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorCode;
+
+    fn since(since: Option<v1::subscribe_request::Since>) -> Result<Since> {
+        asked(&v1::SubscribeRequest { channels: vec!["a".into()], since }).map(|asked| asked.since)
+    }
+
+    #[test]
+    fn every_start_is_understood() {
+        use v1::subscribe_request::Since as Wire;
+        assert!(matches!(since(None), Ok(Since::Live)));
+        assert!(matches!(since(Some(Wire::Earliest(false))), Ok(Since::Live)));
+        assert!(matches!(since(Some(Wire::Earliest(true))), Ok(Since::Earliest)));
+        assert!(matches!(since(Some(Wire::Last(3))), Ok(Since::Last(3))));
+        assert_eq!(since(Some(Wire::Cursor("no cursor".into()))).err().unwrap().code, ErrorCode::InvalidCursor);
+        assert_eq!(since(Some(Wire::Cursor(String::new()))).err().unwrap().code, ErrorCode::InvalidRequest);
+    }
+}
