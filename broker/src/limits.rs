@@ -1,11 +1,15 @@
 //! The node's bounds: how much of everything it takes before it says no.
 
+mod crowd;
+
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::units::{self, HumanDuration, Size};
+
+pub use crowd::{Crowd, Place};
 
 /// Bounds of the whole node and of one request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -14,7 +18,7 @@ use crate::config::units::{self, HumanDuration, Size};
 pub struct Config {
     /// Most connections at once on all listeners; 0: as many as open files allow. Each costs about 1 KiB, and its kernel buffers.
     pub connections: u32,
-    /// Most connections that are not yet in a session (still sending a head, or in a plain request).
+    /// Most connections that have not sent their first request yet; past it the one that waited longest is refused.
     pub connections_pending: u32,
     /// Most channels known at once; a publish or subscribe that would make one more is refused.
     pub channels: u32,

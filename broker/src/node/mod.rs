@@ -26,6 +26,7 @@ use crate::front::long_poll::LongPoll;
 use crate::front::sse::Sse;
 use crate::front;
 use crate::hub::{self, CommitRule, Hub, Inbox, RuleBook};
+use crate::limits::Crowd;
 use crate::log::{Epoch, SLOTS, Tag};
 use crate::metrics::{Gauges, Metrics};
 use crate::net;
@@ -237,7 +238,8 @@ fn start_shards(
         cors,
         serves_demo: config.dev,
     };
-    let http = net::Http { config: Arc::new(config.http.clone()), door: Arc::new(routes) };
+    let newcomers = Crowd::new(config.limits.connections_pending as usize);
+    let http = net::Http { config: Arc::new(config.http.clone()), door: Arc::new(routes), newcomers };
     let bounds = shard::Bounds {
         page_bytes: config.shard.page_bytes,
         ring_bytes: config.shard.ring_bytes,
