@@ -99,9 +99,7 @@ fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
 }
 
 fn digits(bytes: &[u8], from: usize, count: usize) -> Option<u64> {
-    bytes.get(from..from + count)?.iter().try_fold(0u64, |number, byte| {
-        byte.is_ascii_digit().then(|| number * 10 + u64::from(byte - b'0'))
-    })
+    bytes.get(from..from + count)?.iter().try_fold(0u64, |number, byte| byte.is_ascii_digit().then(|| number * 10 + u64::from(byte - b'0')))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use hdrhistogram::Histogram;
-use rustix::event::{EpollCreateFlags, epoll};
+use rustix::event::epoll;
 use rustix::net::{AddressFamily, SocketType};
 
 use crate::check::Stream;
@@ -109,7 +109,13 @@ fn report(options: &Options, took: Duration, latency: &Histogram<u64>, readers: 
     let deliveries = readers as u64 * options.messages;
     println!("{deliveries} deliveries complete and in order in {took:.2?}: {:.0} per second", deliveries as f64 / took.as_secs_f64());
     let at = |quantile: f64| Duration::from_micros(latency.value_at_quantile(quantile));
-    println!("latency p50 {:.2?}  p99 {:.2?}  p99.9 {:.2?}  max {:.2?}", at(0.5), at(0.99), at(0.999), Duration::from_micros(latency.max()));
+    println!(
+        "latency p50 {:.2?}  p99 {:.2?}  p99.9 {:.2?}  max {:.2?}",
+        at(0.5),
+        at(0.99),
+        at(0.999),
+        Duration::from_micros(latency.max())
+    );
     if let (Some(before), Some(after)) = (before, after) {
         let micros = (after.cpu - before.cpu) * 1e6 / deliveries.max(1) as f64;
         println!("broker: {micros:.2} µs of processor per delivery, PSS grew by {} KiB", (after.pss as i64 - before.pss as i64) / 1024);
@@ -148,7 +154,7 @@ fn wait_for(
     mut latency: Option<(&mut Histogram<u64>, Instant)>,
     done: impl Fn(&Subscriber) -> bool,
 ) -> anyhow::Result<()> {
-    let poll = epoll::create(EpollCreateFlags::CLOEXEC)?;
+    let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     for (number, subscriber) in crowd.iter().enumerate() {
         epoll::add(&poll, &subscriber.socket, epoll::EventData::new_u64(number as u64), epoll::EventFlags::IN)?;
     }
