@@ -23,7 +23,7 @@ function enter(name) {
   room = name;
   document.title = `#${room} · Tidings`;
   byId("title").textContent = `Room ${room}`;
-  byId("text").placeholder = `Message #${room}, or /help`;
+  byId("text").placeholder = `Message #${room}`;
   talk.empty();
 
   const before = memory.recall(room);
@@ -33,7 +33,7 @@ function enter(name) {
   memory.keep(room, known);
   for (const message of known.messages) talk.say(message, { mine: message.nick === byId("nick").value });
   const away = before ? countWhileAway() : null;
-  if (!before) talk.note(`Welcome to #${room}. Everyone on this broker can read along.\nThe last ${memory.MESSAGES_MAX} messages are kept for newcomers.`, "greeting");
+  if (!before) talk.note(`Welcome to #${room}. Everyone on this broker can read along.\nThe last ${memory.MESSAGES_MAX} messages are kept for newcomers. /help shows more.`, "greeting");
 
   const from = known.cursor;
   live = listen({
@@ -198,7 +198,12 @@ function showRooms() {
     return item;
   });
   // Replacing a focused link would throw a keyboard user out of the list.
-  if (!byId("rooms").contains(document.activeElement)) byId("rooms").replaceChildren(...items);
+  const list = byId("rooms");
+  if (list.contains(document.activeElement) && list.querySelector("[aria-current]")?.hash === location.hash) return;
+  list.replaceChildren(...items);
+  // On a phone the rooms are one row that scrolls; only that row may move.
+  const current = list.querySelector("[aria-current]").parentElement;
+  list.scrollTo({ left: current.offsetLeft - list.offsetLeft - 24, top: current.offsetTop - list.offsetTop - 24 });
 }
 
 async function countListeners() {
