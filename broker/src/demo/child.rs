@@ -74,6 +74,8 @@ async fn run_once(start: &Start) -> std::io::Result<std::process::ExitStatus> {
     let mut command = Command::new(&start.program);
     command.arg(SUBCOMMAND).args(["--grpc", &start.grpc, "--metrics", &start.metrics_url]);
     // What it has to say goes where the daemon's own log goes.
+    // A Ctrl-C in the daemon's terminal is for the daemon, which ends this program when its own time has come.
+    command.process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
     match &start.key {
         Some(key) => command.env(KEY_VARIABLE, key),

@@ -18,7 +18,7 @@ use super::scrape::{self, Reading, Readings};
 pub const CHANNEL: &str = "demo:machine";
 /// The environment variable that holds the API key to publish with, where the broker asks for one. A command line is seen
 /// by everybody on the machine, an environment is not.
-pub const KEY_VARIABLE: &str = "TIDINGS_DEMO_KEY";
+pub const KEY_VARIABLE: &str = "DEMO_MONITOR_KEY";
 
 const EVERY: Duration = Duration::from_secs(1);
 /// A sample that is older than this is worth nothing; a fresh one follows.

@@ -28,10 +28,10 @@ export async function startBroker(...settings) {
     const hear = (line) => {
       lines.push(line);
       if (lines.length > LINES_KEPT) lines.shift();
-      const found = /^tidings: (public|grpc|admin) (http:\/\/\S+)/.exec(line);
+      const found = /^ +(http|grpc|admin) +(http:\/\/[^/\s]+)/.exec(line);
       if (!found) return;
-      addresses[found[1]] = found[2].replace(/\/$/, "");
-      if (addresses.public && addresses.grpc && addresses.admin) resolve();
+      addresses[found[1]] = found[2];
+      if (addresses.http && addresses.grpc && addresses.admin) resolve();
     };
     for (const stream of [child.stdout, child.stderr]) createInterface({ input: stream }).on("line", hear);
     child.once("error", (error) => reject(new Error(`${program} cannot be started: ${error.message}`)));
@@ -59,12 +59,12 @@ export async function startBroker(...settings) {
   }
 
   return {
-    url: addresses.public,
+    url: addresses.http,
     addresses,
     lines,
     stop,
     async publish(channel, data, more = {}) {
-      const response = await fetch(`${addresses.public}/v1/publish`, {
+      const response = await fetch(`${addresses.http}/v1/publish`, {
         method: "POST",
         headers: { "content-type": "application/json" },
         body: JSON.stringify({ channel, data, ...more }),

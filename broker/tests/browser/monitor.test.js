@@ -59,11 +59,11 @@ test("a page opened later starts with the past minute and the alarms in it", asy
   const first = await visitor(browser);
   await first.page.goto(`${broker.url}/demo/monitor`);
   await receives(first.page, 3);
-  await broker.publish("demo:machine", { time: Date.now(), rule: "cpu", state: "raised", value_percent: 97, limit_percent: 90 }, { event: "alarm" });
-  await first.page.locator("#alarms li.raised", { hasText: "Processor use at 97 %" }).waitFor();
+  await broker.publish("demo:machine", { time: Date.now(), rule: "cpu", state: "raised", value_percent: 96, limit_percent: 91 }, { event: "alarm" });
+  await first.page.locator("#alarms li.raised", { hasText: "Processor use at 96 % (limit 91 %)" }).waitFor();
   const later = await visitor(browser);
   await later.page.goto(`${broker.url}/demo/monitor`);
-  await later.page.locator("#alarms li.raised", { hasText: "Processor use at 97 %" }).waitFor();
+  await later.page.locator("#alarms li.raised", { hasText: "Processor use at 96 % (limit 91 %)" }).waitFor();
   await receives(later.page, 3);
   for (const { page, context } of [first, later]) {
     assert.deepEqual(page.faults, []);
