@@ -216,6 +216,7 @@ async function countListeners() {
     // The list is a comfort; the rooms work without it.
   }
 }
+addEventListener("resize", showRooms);
 setInterval(countListeners, ROOMS_EVERY_MS);
 setTimeout(countListeners, 600);
 
