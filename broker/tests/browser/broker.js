@@ -19,7 +19,9 @@ export async function startBroker(...settings) {
   const home = await mkdtemp(path.join(tmpdir(), "tidings-browser-"));
   const args = ["serve", "--dev"];
   for (const setting of ["http.listen=127.0.0.1:0", "grpc.listen=127.0.0.1:0", "admin.listen=127.0.0.1:0", ...settings]) args.push("--set", setting);
-  const child = spawn(path.resolve(program), args, { cwd: home, stdio: ["ignore", "pipe", "pipe"] });
+  // The daemon takes TIDINGS_… for its configuration; neither ours nor somebody's own may reach it.
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("TIDINGS_")));
+  const child = spawn(path.resolve(program), args, { cwd: home, env, stdio: ["ignore", "pipe", "pipe"] });
   const exited = new Promise((resolve) => child.once("exit", (code, signal) => resolve(signal ?? code)));
 
   const addresses = {};
