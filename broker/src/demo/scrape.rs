@@ -13,8 +13,9 @@ use tokio::time::timeout;
 const ANSWER_MAX: Duration = Duration::from_millis(800);
 /// Largest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 4 << 20;
-/// Latency quantiles are taken over this many readings: one second alone holds too few deliveries to tell a p99.
-const LATENCY_READINGS: usize = 10;
+/// Latency quantiles and processor time are taken over this many readings: one second alone holds too few deliveries to
+/// tell a p99, and too few of the kernel's ticks.
+const READINGS: usize = 10;
 
 /// What the page shows of the broker.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -93,22 +94,20 @@ impl Readings {
             // Counts ran back: the broker was started anew.
             self.kept.clear();
         }
-        let figures = self.kept.back().map(|(then, before)| {
-            let seconds = now.saturating_sub(*then).as_secs_f64().max(0.001);
-            let rate = |before: f64, after: f64| ((after - before) / seconds * 10.0).round() / 10.0;
-            let first = self.kept.front().map_or(&[][..], |(_, first)| &first.latency);
+        let figures = self.kept.front().zip(self.kept.back()).map(|((start, first), (then, before))| {
+            let rate = |from: Duration, growth: f64| (growth / now.saturating_sub(from).as_secs_f64().max(0.001) * 10.0).round() / 10.0;
             Figures {
                 connections: reading.connections as u64,
-                published_per_s: rate(before.published, reading.published),
-                delivered_per_s: rate(before.delivered, reading.delivered),
-                latency_p50_s: quantile(first, &reading.latency, 0.5),
-                latency_p99_s: quantile(first, &reading.latency, 0.99),
+                published_per_s: rate(*then, reading.published - before.published),
+                delivered_per_s: rate(*then, reading.delivered - before.delivered),
+                latency_p50_s: quantile(&first.latency, &reading.latency, 0.5),
+                latency_p99_s: quantile(&first.latency, &reading.latency, 0.99),
                 rss_bytes: reading.rss_bytes as u64,
-                cpu_percent: rate(before.cpu_seconds * 100.0, reading.cpu_seconds * 100.0),
+                cpu_percent: rate(*start, (reading.cpu_seconds - first.cpu_seconds) * 100.0),
             }
         });
         self.kept.push_back((now, reading));
-        if self.kept.len() > LATENCY_READINGS {
+        if self.kept.len() > READINGS {
             self.kept.pop_front();
         }
         figures

@@ -190,6 +190,33 @@ test("a message that cannot be sent says why and is sent once when tried again",
   assert.equal(await anna.locator(".said.pending").count(), 0);
 });
 
+test("a page stays through a restart of the broker and tells what may be missing", async () => {
+  const first = await startBroker("drain.grace=2s", "drain.retry_min=100ms", "drain.retry_max=300ms");
+  const { context, page } = await visitor(browser);
+  visitors.push({ context });
+  await page.goto(`${first.url}/demo/chat#restart`);
+  await connected(page);
+  await page.fill("#nick", "anna");
+  await say(page, "before");
+  await arrives(page, "before");
+  await first.stop();
+  await page.locator('#connection[data-state="lost"]', { hasText: /^reconnecting since \d\d:\d\d:\d\d$/ }).waitFor();
+  await say(page, "into the void");
+  await page.locator(".said.pending .why", { hasText: "Not sent: the broker cannot be reached." }).waitFor();
+
+  const second = await startBroker(`http.listen=${new URL(first.url).host}`);
+  try {
+    await connected(page);
+    await noted(page, "Messages are missing here: the broker was started anew.");
+    await page.getByRole("button", { name: "Try again" }).click();
+    await arrives(page, "into the void");
+    assert.deepEqual(await texts(page), ["before", "into the void"]);
+  } finally {
+    await page.goto("about:blank");
+    await second.stop();
+  }
+});
+
 test("long words wrap and a phone needs no sideways scrolling", async () => {
   const anna = await enter("wide", "anna");
   await say(anna, "w".repeat(600));
