@@ -42,6 +42,16 @@ const texts = (page) => page.locator(".said:not(.pending) .text").allTextContent
 const arrives = (page, text) => page.locator(".said:not(.pending) .text", { hasText: text }).first().waitFor();
 const noted = (page, text) => page.locator(".note", { hasText: text }).first().waitFor();
 
+/**
+ * Waits until another page of the same visitor sees the message in the storage, and leaves that page open. A browser ends
+ * the process of a page that is left at once, and with it, now and then, the latest write to the storage.
+ */
+async function remembered(page, room, text) {
+  const witness = await newPage(page.context());
+  await witness.goto(`${broker.url}/demo/icon.svg`);
+  await witness.waitForFunction(([key, text]) => localStorage.getItem(key)?.includes(text), [`tidings.chat.room:${room}`, text]);
+}
+
 test("what one visitor says another one sees", async () => {
   const anna = await enter("two", "anna");
   const ben = await enter("two", "ben");
@@ -85,6 +95,7 @@ test("a visitor who returns is not greeted again and gets exactly what was misse
   await noted(anna, "Welcome to #return");
   await say(anna, "be right back");
   await arrives(anna, "be right back");
+  await remembered(anna, "return", "be right back");
   const context = anna.context();
   await anna.close();
   for (const text of ["one", "two", "three"]) await broker.publish("chat:return", { nick: "ben", text });
@@ -107,6 +118,7 @@ test("a visitor who missed more than the room keeps is told so", async () => {
   const anna = await enter("busy", "anna");
   await say(anna, "before");
   await arrives(anna, "before");
+  await remembered(anna, "busy", "before");
   await anna.goto("about:blank");
   for (let n = 1; n <= 120; n++) await broker.publish("chat:busy", { nick: "ben", text: `line ${n}` });
   await anna.goto(`${broker.url}/demo/chat#busy`);
@@ -139,6 +151,7 @@ test("a visitor who was away during a clear loses the old talk and is told", asy
   const anna = await enter("wiped", "anna");
   await say(anna, "soon gone");
   await arrives(anna, "soon gone");
+  await remembered(anna, "wiped", "soon gone");
   await anna.goto("about:blank");
   const cleared = await fetch(`${broker.url}/v1/channels/${encodeURIComponent("chat:wiped")}/messages`, { method: "DELETE" });
   assert.equal(cleared.status, 200);
