@@ -14,8 +14,8 @@ use crate::check::Stream;
 use crate::process::{Cost, cost};
 use crate::publish::{Plan, publish};
 
-/// Connections per source address: below the range of ephemeral ports.
-const PER_ADDRESS: usize = 20_000;
+/// Connections per source address: few, because the kernel looks for free ports one by one.
+const PER_ADDRESS: usize = 2_000;
 
 /// What a crowd does.
 #[derive(Args, Clone, Debug)]
