@@ -2,5 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its scene shall stop there")]
 
 mod cli;
+mod event_stream;
 mod grpc;
 mod http_api;
+mod http_conformance;
+mod raw;
