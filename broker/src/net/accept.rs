@@ -19,7 +19,7 @@ const UNSENT_BYTES_MAX: u32 = 128 << 10;
 /// After an error of the listener itself; without a pause it would spin.
 const PAUSE: Duration = Duration::from_millis(50);
 /// What a refused client is told, in one packet.
-const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 2\r\nconnection: close\r\ncontent-length: 96\r\n\r\n{\"error\":{\"code\":\"overloaded\",\"message\":\"no more connections (limits.connections)\",\"retry\":true}}\n";
+const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 2\r\nconnection: close\r\ncontent-length: 98\r\n\r\n{\"error\":{\"code\":\"overloaded\",\"message\":\"no more connections (limits.connections)\",\"retry\":true}}\n";
 
 /// What an acceptor needs.
 #[derive(Clone, Debug)]

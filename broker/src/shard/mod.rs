@@ -275,7 +275,12 @@ impl State {
         for key in self.wheel.tick() {
             let Some(Listener::Session(session)) = self.listeners.get_mut(key as usize) else { continue };
             // A key that was freed and given again comes up at a time that is not its own.
-            if session.due != self.tick || session.ended.is_some() {
+            if session.due != self.tick {
+                continue;
+            }
+            if session.ended.is_some() {
+                // The farewell does not go out: a stopped client would keep its socket here for ever.
+                session.cut();
                 continue;
             }
             let is_silent = self.tick - session.wrote_at >= min;
