@@ -4,3 +4,6 @@
 mod cli;
 mod grpc;
 mod http_api;
+mod layers;
+mod source;
+mod tidy;
