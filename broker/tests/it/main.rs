@@ -5,5 +5,6 @@ mod cli;
 mod grpc;
 mod http_api;
 mod layers;
+mod protocol_examples;
 mod source;
 mod tidy;
