@@ -288,7 +288,7 @@ impl Broker {
         };
         // Listen first, then join: nothing is lost between the two, and what comes by both ways is read once.
         subscription.listen()?;
-        let (gaps, _) = subscription.state.join(hub, &subscribe.since)?;
+        let gaps = subscription.state.join(hub, &subscribe.since)?.gaps;
         subscription.ready.extend(gaps.into_iter().map(|(channel, gap)| Delivery::Gap { channel: channel.name.clone(), gap }));
         Ok(subscription)
     }

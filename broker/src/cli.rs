@@ -1,6 +1,7 @@
 //! The command line.
 
 pub(crate) mod announce;
+pub(crate) mod demo;
 pub(crate) mod key;
 pub(crate) mod log;
 pub(crate) mod open_files;
@@ -49,6 +50,16 @@ pub(crate) enum Command {
     Key {
         /// Who will use it; shown in logs
         name: String,
+    },
+    /// Publish this machine's figures for the demo; the daemon starts this by itself
+    #[command(hide = true)]
+    DemoMonitor {
+        /// The broker's gRPC address
+        #[arg(long)]
+        grpc: String,
+        /// Where the broker's metrics are, http://HOST:PORT/metrics
+        #[arg(long)]
+        metrics: String,
     },
 }
 

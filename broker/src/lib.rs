@@ -7,6 +7,8 @@ pub mod broker;
 pub mod clock;
 pub mod close;
 pub mod config;
+#[cfg(feature = "daemon")]
+pub mod demo;
 pub mod drain;
 pub mod error;
 pub mod front;

@@ -20,13 +20,14 @@ fn main() -> ExitCode {
     let arguments = Arguments::read();
     match arguments.command() {
         Command::Key { name } => cli::key::print(name),
+        Command::DemoMonitor { grpc, metrics } => cli::demo::monitor(grpc, metrics),
         Command::Config { schema: true } => cli::print(&Config::schema()),
         command => match arguments.load() {
             Err(problems) => cli::refuse(&problems),
             Ok(loaded) => match command {
                 Command::Check => cli::print(&format!("{}: fine\n", loaded.source)),
                 Command::Config { .. } => cli::print_config(&loaded.config),
-                Command::Serve | Command::Key { .. } => serve(loaded),
+                Command::Serve | Command::Key { .. } | Command::DemoMonitor { .. } => serve(loaded),
             },
         },
     }
@@ -55,14 +56,17 @@ fn serve(loaded: cli::Loaded) -> ExitCode {
     }
 }
 
-async fn run(config: Config) -> anyhow::Result<()> {
+async fn run(mut config: Config) -> anyhow::Result<()> {
     // Before the node starts: a signal during the start must not be lost.
     let mut signals = cli::signals::Signals::listen().context("cannot listen for signals")?;
     cli::announce::warnings(&config);
+    let demo_key = cli::demo::key(&mut config);
     let node = Node::start(config.clone()).await?;
     cli::announce::addresses(&config, node.addresses());
+    let demo = cli::demo::start(&config, node.addresses(), demo_key);
 
     let signal = signals.next().await;
+    drop(demo);
     tracing::info!(signal, grace = ?config.drain.grace, "draining; a second signal ends at once");
     tokio::select! {
         biased;

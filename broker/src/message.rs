@@ -253,7 +253,9 @@ pub fn is_json(content_type: &str) -> bool {
 /// Headers of a message: names and values, in the publisher's order. Bounded by [`HEADERS_MAX`] and
 /// [`HEADERS_BYTES_MAX`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Option<Arc<[(Box<str>, Box<str>)]>>);
+pub struct Headers(Option<Arc<[Header]>>);
+
+type Header = (Box<str>, Box<str>);
 
 impl Headers {
     /// Parses name–value pairs.

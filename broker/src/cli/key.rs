@@ -11,11 +11,16 @@ const PREFIX: &str = "tdk_";
 /// 256 bits: as much as the hash keeps.
 const SECRET_BYTES: usize = 32;
 
-/// Prints the key once, and what to put into the configuration. Only the hash is ever stored.
-pub(crate) fn print(name: &str) -> ExitCode {
+/// A key that nobody had before.
+pub(crate) fn fresh() -> String {
     let mut secret = [0; SECRET_BYTES];
     rand::fill(&mut secret);
-    let key = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(secret));
+    format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(secret))
+}
+
+/// Prints the key once, and what to put into the configuration. Only the hash is ever stored.
+pub(crate) fn print(name: &str) -> ExitCode {
+    let key = fresh();
     let hash = KeyHash::of(key.as_bytes());
     // Text in JSON quotes is a YAML scalar whatever the name holds.
     let name = serde_json::Value::from(name);

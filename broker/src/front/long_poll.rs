@@ -17,7 +17,7 @@ use crate::log::{Entry, Gap, PageLimit};
 use crate::message::ChannelName;
 use crate::metrics::Front;
 use crate::net::Body;
-use crate::session::{News, Since, Subscription};
+use crate::session::{Joined, News, Since, Subscription};
 use crate::shard::{Shard, Woken};
 use crate::wire::{write_gap, write_message};
 
@@ -96,7 +96,7 @@ impl LongPoll {
         shard.metrics().session_opened(FRONT);
         let mut held = Held { shard, reason: CloseReason::ClientGone };
         let mut subscription = Subscription::open(shard.hub(), &request.channels, self.bounds.channels, self.bounds.slots)?;
-        let (gaps, recovered) = subscription.join(shard.hub(), &since)?;
+        let Joined { gaps, recovered } = subscription.join(shard.hub(), &since)?;
         for (_, gap) in &gaps {
             shard.metrics().gap(FRONT, gap.reason);
         }

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{Channel, Hub, SlotState};
 use crate::error::{Error, ErrorCode, Result};
-use crate::log::{Appended, Entry, Pos, Slot};
+use crate::log::{Appended, ENTRY_FIXED_BYTES, Entry, Pos, Slot};
 use crate::message::{ChannelName, Draft, MessageId};
 
 /// When an appended record counts as committed.
@@ -96,12 +96,6 @@ impl Hub {
     /// `overloaded` when the histories or the channels are at their bound.
     pub fn append(&self, draft: Draft) -> Result<Receipt> {
         let mut channel = self.open(&draft.channel)?;
-        if channel.has_history && self.totals.history_bytes.load(Ordering::Relaxed) >= self.bounds.history_bytes {
-            return Err(Error::new(
-                ErrorCode::Overloaded,
-                format!("the histories hold as many bytes as this broker keeps ({}, limits.history_bytes)", self.bounds.history_bytes),
-            ));
-        }
         let now = self.clock.now();
         let mut draft = Some(draft);
         let mut evicted = Vec::new();
@@ -110,6 +104,7 @@ impl Hub {
             let placed = self.with_channel(&channel, |state| {
                 // Taken at most once: a dead handle returns before this line.
                 let draft = draft.take()?;
+                self.make_room(state, &draft, &mut evicted)?;
                 let room = self.bounds.dedupe_ids.saturating_sub(self.totals.dedupe_ids.load(Ordering::Relaxed));
                 let appended = state.log.append(channel.key, draft, now, room as usize);
                 let wait = match &self.commit_rule {
@@ -137,12 +132,25 @@ impl Hub {
             };
             self.tell(told);
             self.free(evicted);
-            let Some((appended, committed)) = placed else {
-                return Err(Error::new(ErrorCode::Internal, "the draft was appended twice"));
-            };
+            let Some((appended, committed)) = placed else { return Err(self.histories_full()) };
             let Appended { pos, offset, id, duplicate } = appended;
             return Ok(Receipt { channel: channel.name.clone(), slot: channel.slot, pos, offset, id, duplicate, committed });
         }
+    }
+
+    /// At the bound of all histories, the oldest messages of the same slot give way to the new one. `None` when the slot
+    /// has nothing to give.
+    fn make_room(&self, state: &mut SlotState, draft: &Draft, evicted: &mut Vec<Arc<Entry>>) -> Option<()> {
+        let bytes = ENTRY_FIXED_BYTES + draft.payload.bytes().len() as u64;
+        let is_full = self.totals.history_bytes.load(Ordering::Relaxed) + bytes > self.bounds.history_bytes;
+        (!is_full || state.log.make_room(bytes, evicted)).then_some(())
+    }
+
+    fn histories_full(&self) -> Error {
+        Error::new(
+            ErrorCode::Overloaded,
+            format!("the histories hold as many bytes as this broker keeps ({}, limits.history_bytes)", self.bounds.history_bytes),
+        )
     }
 
     /// Moves the commit of a slot and delivers what became visible. Returns the shards to tell, as bits.

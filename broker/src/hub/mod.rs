@@ -12,8 +12,8 @@ mod inbox;
 mod listen;
 mod listeners;
 pub mod namespace;
-mod rules;
 mod query;
+mod rules;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -40,7 +40,6 @@ use crate::log::{ChannelKey, Entry, Epoch, Pos, SLOTS, Slot, SlotLog, SlotStats}
 use crate::message::ChannelName;
 use crate::metrics::Metrics;
 use listeners::Listeners;
-
 
 /// The bounds of the hub.
 #[derive(Clone, Copy, Debug)]
@@ -239,9 +238,8 @@ impl Hub {
 
     fn with_slot<T>(&self, slot: Slot, act: impl FnOnce(&mut SlotState) -> T) -> T {
         let mut place = self.slots[usize::from(slot.number())].lock();
-        let state = place.get_or_insert_with(|| {
-            Box::new(SlotState { log: SlotLog::new(slot, self.epoch), listeners: Vec::new(), waiting: Vec::new() })
-        });
+        let state = place
+            .get_or_insert_with(|| Box::new(SlotState { log: SlotLog::new(slot, self.epoch), listeners: Vec::new(), waiting: Vec::new() }));
         let before = state.log.stats();
         let outcome = act(state);
         self.totals.book(&before, &state.log.stats());

@@ -50,7 +50,7 @@ pub struct History {
 
 impl Default for History {
     fn default() -> Self {
-        Self { size: 100, ttl: Duration::from_secs(600), bytes: 1 << 20 }
+        Self { size: 1000, ttl: Duration::from_secs(600), bytes: 4 << 20 }
     }
 }
 

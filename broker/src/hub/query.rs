@@ -109,8 +109,8 @@ impl Hub {
             ChannelStats {
                 channel: channel.name.clone(),
                 offset: stats.offset,
-                messages: stats.entries as u64,
-                bytes: stats.bytes as u64,
+                messages: stats.entries,
+                bytes: stats.bytes,
                 listening: listening as u64,
                 commit: state.log.commit(),
                 slot: channel.slot,

@@ -18,10 +18,7 @@ pub struct Rules {
 impl From<&namespace::Config> for Rules {
     fn from(config: &namespace::Config) -> Self {
         let history = &config.history;
-        Self {
-            retention: Retention { size: history.size, ttl: history.ttl, bytes: history.bytes },
-            payload_bytes: config.payload_bytes,
-        }
+        Self { retention: Retention { size: history.size, ttl: history.ttl, bytes: history.bytes }, payload_bytes: config.payload_bytes }
     }
 }
 

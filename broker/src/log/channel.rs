@@ -92,6 +92,20 @@ impl Channel {
         self.floor
     }
 
+    /// Index of the oldest message kept.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.entries.front().map(|entry| entry.pos.idx)
+    }
+
+    /// Gives up the oldest message, for want of room.
+    pub(super) fn give_up_oldest(&mut self, evicted: &mut Vec<Arc<Entry>>) {
+        if let Some(entry) = self.entries.pop_front() {
+            self.bytes -= entry.cost();
+            self.floor = entry.pos.idx;
+            evicted.push(entry);
+        }
+    }
+
     /// When a message accepted now expires, if it asks for a life of its own.
     pub(super) fn expiry(&self, accepted: Duration, own: Option<Duration>) -> Duration {
         accepted.saturating_add(own.map_or(self.retention.ttl, |own| own.min(self.retention.ttl)))

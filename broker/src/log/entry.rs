@@ -7,7 +7,7 @@ use crate::clock::Moment;
 use crate::message::{ChannelName, EventName, Headers, MessageId, Payload, PublishId};
 
 /// What one kept message costs besides its own bytes: the entry, its reference counts, its place in the history.
-pub const ENTRY_FIXED_BYTES: u64 = 272;
+pub const ENTRY_FIXED_BYTES: u64 = 288;
 
 /// A message as it was appended.
 #[derive(Clone, Debug)]

@@ -147,5 +147,5 @@ mod tests {
         assert_eq!((Tag::new(0), Tag::new(1 << 40)), (None, None));
     }
 
-    const NEWS: u16 = 0;
+    const NEWS: u16 = 292;
 }

@@ -245,6 +245,19 @@ impl SlotLog {
         }
     }
 
+    /// Frees at least `bytes` by giving up the oldest messages of the slot, whatever their channel; readers that still
+    /// wanted them get a gap. `false` when the slot has nothing more to give.
+    pub fn make_room(&mut self, bytes: u64, evicted: &mut Vec<Arc<Entry>>) -> bool {
+        let wanted = self.bytes.saturating_sub(bytes);
+        let had = self.bytes;
+        while self.bytes > wanted {
+            let oldest = self.channels.iter().filter_map(|(at, channel)| Some((channel.oldest()?, at, channel.life))).min();
+            let Some((_, at, life)) = oldest else { break };
+            self.change(ChannelKey(at as u32), life, |channel| channel.give_up_oldest(evicted));
+        }
+        had - self.bytes >= bytes
+    }
+
     /// Appends the record that empties a channel, and returns its position. It takes effect when it is committed, also on
     /// messages that were appended before it and not committed yet.
     ///

@@ -73,7 +73,7 @@ fn begin(shard: &Shard, stream: TcpStream, seat: Seat, opening: Opening) {
 
 /// Speaks HTTP until the connection ends (`None`) or a front takes the socket.
 async fn drive(http: Http, shard: Shard, stream: TcpStream) -> Option<(TcpStream, Box<Opening>)> {
-        let address = stream.peer_addr().ok()?;
+    let address = stream.peer_addr().ok()?;
     match tokio::time::timeout(http.config.header_timeout, is_http2(&stream)).await {
         Ok(Some(true)) => {
             Box::pin(drive_http2(http, shard, stream, address)).await;

@@ -25,12 +25,7 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    pub(super) fn of(
-        http: &TcpListener,
-        grpc: Option<&TcpListener>,
-        unix: Option<PathBuf>,
-        admin: &TcpListener,
-    ) -> std::io::Result<Self> {
+    pub(super) fn of(http: &TcpListener, grpc: Option<&TcpListener>, unix: Option<PathBuf>, admin: &TcpListener) -> std::io::Result<Self> {
         Ok(Self { http: http.local_addr()?, grpc: grpc.map(TcpListener::local_addr).transpose()?, unix, admin: admin.local_addr()? })
     }
 }

@@ -21,10 +21,10 @@ use crate::auth::Keyring;
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::front;
 use crate::front::cors::Cors;
 use crate::front::long_poll::LongPoll;
 use crate::front::sse::Sse;
-use crate::front;
 use crate::hub::{self, CommitRule, Hub, Inbox, RuleBook};
 use crate::log::{Epoch, SLOTS, Tag};
 use crate::metrics::{Gauges, Metrics};
@@ -112,8 +112,7 @@ impl Node {
         let stopped = CancellationToken::new();
 
         let shards = Arc::new(start_shards(&config, shard_count, &hub, &metrics, &draining, &broker, &keyring)?);
-        let acceptor =
-            net::Acceptor { shards: shards.clone(), connections_max, config: config.http.clone(), metrics: metrics.clone() };
+        let acceptor = net::Acceptor { shards: shards.clone(), connections_max, config: config.http.clone(), metrics: metrics.clone() };
         tokio::spawn(net::accept(http, acceptor, draining.clone()));
 
         let grpc = TaskTracker::new();
@@ -138,13 +137,7 @@ impl Node {
         let gauges = gauges_of(hub.clone());
         let admin = Admin { metrics: metrics.clone(), gauges: Arc::new(gauges), readiness: readiness.clone() };
         tokio::spawn(admin::serve(admin_listener, admin, stopped.clone()));
-        tokio::spawn(admin::run_probe(
-            broker.clone(),
-            readiness.clone(),
-            metrics.clone(),
-            config.admin.probe_interval,
-            stopped.clone(),
-        ));
+        tokio::spawn(admin::run_probe(broker.clone(), readiness.clone(), metrics.clone(), config.admin.probe_interval, stopped.clone()));
         tokio::spawn(sweep(hub.clone(), metrics, stopped.clone()));
         if let Some(delay) = config.commit_delay {
             tokio::spawn(commit_late(hub, delay, stopped.clone()));

@@ -85,8 +85,17 @@ impl Routes {
 
 #[cfg(feature = "daemon")]
 fn demo(request: &Request<Incoming>) -> Option<Response<Body>> {
-    let _ = request;
-    None
+    let page = crate::demo::page(request.uri().path())?;
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let refused = error_response(&Error::new(ErrorCode::MethodNotAllowed, "this path takes GET and HEAD"));
+        return Some(with_allow(refused, HeaderValue::from_static("GET, HEAD")));
+    }
+    let mut response = Response::new(Body::full(page.body));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(page.content_type));
+    for (name, value) in crate::demo::HEADERS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    Some(response)
 }
 
 #[cfg(not(feature = "daemon"))]

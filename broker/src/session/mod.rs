@@ -7,4 +7,4 @@ mod rule;
 mod subscription;
 
 pub use rule::{OutOfWindow, out_of_window};
-pub use subscription::{Group, Member, News, Since, Subscription};
+pub use subscription::{Group, Joined, Member, News, Since, Subscription};

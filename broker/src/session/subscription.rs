@@ -88,6 +88,15 @@ pub enum News {
     Gap(Arc<Channel>, Gap),
 }
 
+/// How a subscription began.
+#[derive(Clone, Debug)]
+pub struct Joined {
+    /// What was missed, to be declared before anything else.
+    pub gaps: Vec<(Arc<Channel>, Gap)>,
+    /// A cursor was given and nothing was missed.
+    pub recovered: bool,
+}
+
 /// The channels a client listens to and how far it has come.
 #[derive(Clone, Debug)]
 pub struct Subscription {
@@ -105,7 +114,10 @@ impl Subscription {
             return Err(Error::invalid("name at least one channel: ?channel=NAME"));
         }
         if names.len() > channels_max {
-            return Err(Error::invalid(format!("one subscription takes at most {channels_max} channels (limits.subscribe_channels), {} were asked for", names.len())));
+            return Err(Error::invalid(format!(
+                "one subscription takes at most {channels_max} channels (limits.subscribe_channels), {} were asked for",
+                names.len()
+            )));
         }
         let mut slots: Vec<Slot> = names.iter().map(Slot::of).collect();
         slots.sort_unstable();
@@ -118,10 +130,8 @@ impl Subscription {
                 slots.len()
             )));
         }
-        let mut groups: SmallVec<[Group; 1]> = slots
-            .into_iter()
-            .map(|slot| Group { slot, pos: hub.commit(slot), extras: Vec::new(), members: SmallVec::new() })
-            .collect();
+        let mut groups: SmallVec<[Group; 1]> =
+            slots.into_iter().map(|slot| Group { slot, pos: hub.commit(slot), extras: Vec::new(), members: SmallVec::new() }).collect();
         for name in names {
             let channel = hub.open(name)?;
             if let Some(group) = groups.iter_mut().find(|group| group.slot == channel.slot)
@@ -133,12 +143,11 @@ impl Subscription {
         Ok(Self { groups })
     }
 
-    /// Takes the position that `since` asks for in every slot. Returns the gaps to declare, and whether a cursor was
-    /// given and nothing was missed.
+    /// Takes the position that `since` asks for in every slot.
     ///
     /// # Errors
     /// `internal` when a channel's state was given up between opening and joining; opening again helps.
-    pub fn join(&mut self, hub: &Hub, since: &Since) -> Result<(Vec<(Arc<Channel>, Gap)>, bool)> {
+    pub fn join(&mut self, hub: &Hub, since: &Since) -> Result<Joined> {
         let mut declared = Vec::new();
         let mut recovered = true;
         for group in &mut self.groups {
@@ -157,7 +166,7 @@ impl Subscription {
                 }
             }
         }
-        Ok((declared, recovered))
+        Ok(Joined { gaps: declared, recovered })
     }
 
     /// Looks handles up again that died meanwhile. Once somebody listens to the channels, they cannot die any more.
@@ -174,9 +183,9 @@ impl Subscription {
     /// Whether nothing is there to replay.
     #[must_use]
     pub fn is_live(&self, hub: &Hub) -> bool {
-        self.groups.iter().all(|group| {
-            group.pos == hub.commit(group.slot) && group.members.iter().all(|member| member.from <= group.pos.idx)
-        })
+        self.groups
+            .iter()
+            .all(|group| group.pos == hub.commit(group.slot) && group.members.iter().all(|member| member.from <= group.pos.idx))
     }
 
     /// Reads one page over all slots, each from its position. The flag says whether all of them reached the head.

@@ -35,7 +35,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            inbox: 4096,
+            inbox: 1024,
             page_bytes: 64 << 10,
             ring_bytes: 8 << 20,
             heartbeat_min: Duration::from_secs(15),

@@ -38,10 +38,10 @@ use crate::clock::Clock;
 use crate::close::CloseReason;
 use crate::error::Result;
 use crate::hub::Hub;
-use crate::message::ChannelName;
 use crate::log::Entry;
+use crate::message::ChannelName;
 use crate::metrics::{Metrics, ProtocolError, ShardMetrics};
-use crate::session::{Since, Subscription};
+use crate::session::{Joined, Since, Subscription};
 use session::{Listener, Session};
 use state::{Cell, State};
 use tally::Tally;
@@ -206,7 +206,7 @@ impl State {
             subscription.renew(&self.hub)?;
             subscription.join(&self.hub, &since)
         });
-        let (gaps, recovered) = match joined {
+        let Joined { gaps, recovered } = match joined {
             Ok(joined) => joined,
             Err(error) => {
                 self.remove(key);

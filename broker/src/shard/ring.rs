@@ -112,7 +112,8 @@ impl LocalChannel {
     pub(super) fn joined(&mut self, after: u64, encoder: &dyn Encoder, bytes_max: usize) -> Option<&Joined> {
         let form = encoder.form();
         let newest = self.newest();
-        let fits = |known: &Joined| known.after == after && known.form == form && (known.upto.idx == newest || known.bytes.len() >= bytes_max);
+        let fits =
+            |known: &Joined| known.after == after && known.form == form && (known.upto.idx == newest || known.bytes.len() >= bytes_max);
         if !self.joined.as_ref().is_some_and(fits) {
             self.joined = Some(self.join(after, encoder, bytes_max)?);
         }

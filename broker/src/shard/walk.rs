@@ -123,7 +123,9 @@ impl State {
                         let before = run.replace(next);
                         let more = joined.upto.idx < newest;
                         self.book_run(local, before, tally);
-                        return if more { self.again(local) };
+                        return if more {
+                            self.again(local)
+                        };
                     }
                 }
                 if joined.upto.idx < newest {

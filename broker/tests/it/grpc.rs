@@ -215,6 +215,21 @@ async fn a_subscriber_cut_off_anywhere_resumes_without_loss_or_repeat() {
 }
 
 #[tokio::test]
+async fn a_quiet_subscription_gets_heartbeats_with_a_fresh_cursor() {
+    let node = start().await;
+    let mut client = client(&node).await;
+    let mut replies = client.subscribe(subscribe(&["{u}quiet"], None)).await.unwrap().into_inner();
+    let joined = replies.message().await.unwrap().unwrap();
+    client.publish(publish("{u}busy", "x")).await.unwrap();
+    tokio::time::pause();
+    let start = tokio::time::Instant::now();
+    let reply = replies.message().await.unwrap().unwrap();
+    assert!((14..=20).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    assert!(matches!(reply.reply, Some(Reply::Heartbeat(_))), "{reply:?}");
+    assert_ne!(reply.cursor, joined.cursor, "the slot moved on, and so does the cursor");
+}
+
+#[tokio::test]
 async fn last_gives_the_newest_and_goes_on() {
     let node = start().await;
     let mut client = client(&node).await;

@@ -98,7 +98,7 @@ impl Listener {
                     None => self.close(CloseReason::Stopped),
                 },
                 () = sleep_until(silence_ends) => {
-                    self.cursor = self.subscription.cursor();
+                    self.cursor = self.subscription.refresh();
                     self.say(Reply::Heartbeat(v1::Heartbeat {}));
                 }
             }

@@ -3,9 +3,9 @@
 use http::Method;
 
 use crate::api::draft::parse_channel;
-use crate::wire::percent_decode;
 use crate::error::{Error, ErrorCode, Result};
 use crate::message::ChannelName;
+use crate::wire::percent_decode;
 
 /// One call of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]

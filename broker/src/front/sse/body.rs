@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::log::{PageLimit, SlotCursor};
 use crate::message::ChannelName;
 use crate::net::Frames;
-use crate::session::{News, OutOfWindow, Since, Subscription, out_of_window};
+use crate::session::{Joined, News, OutOfWindow, Since, Subscription, out_of_window};
 use crate::shard::{Encoder, Shard, Watcher, Woken};
 
 /// One frame's worth of the log. A client that reads slower than this fills up waits at its window, not here.
@@ -44,7 +44,7 @@ impl EventStream {
         // Listen first, then join: nothing is lost between the two.
         let watcher = shard.watch_stream(&names)?;
         subscription.renew(shard.hub())?;
-        let (gaps, recovered) = subscription.join(shard.hub(), since)?;
+        let Joined { gaps, recovered } = subscription.join(shard.hub(), since)?;
         let front = encoder.front();
         let metrics = shard.metrics();
         if matches!(since, Since::Cursor(_)) {
