@@ -4,3 +4,7 @@
 mod cli;
 mod grpc;
 mod http_api;
+mod layers;
+mod protocol_examples;
+mod source;
+mod tidy;
