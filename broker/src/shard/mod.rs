@@ -40,7 +40,7 @@ use crate::error::Result;
 use crate::hub::Hub;
 use crate::log::Entry;
 use crate::message::ChannelName;
-use crate::metrics::{Metrics, ProtocolError, ShardMetrics};
+use crate::metrics::{Metrics, ProtocolError, RefusedConnection, ShardMetrics};
 use crate::session::{Joined, Since, Subscription};
 use session::{Listener, Session};
 use state::{Cell, State};
@@ -138,6 +138,7 @@ impl Shard {
             .await;
             shard.cell.with(|state| state.remove(key));
             shard.metrics().session_closed(front, reason);
+            shard.metrics().connection_closed();
             drop(seat);
         });
         Ok(())
@@ -186,6 +187,11 @@ impl Shard {
     /// Counts what a peer did wrong.
     pub fn protocol_error(&self, kind: ProtocolError) {
         self.metrics.protocol_error(kind);
+    }
+
+    /// Counts a connection that was turned away.
+    pub fn refused(&self, reason: RefusedConnection) {
+        self.metrics.connection_refused(reason);
     }
 }
 
