@@ -2,5 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its scene shall stop there")]
 
 mod cli;
+mod every_front;
 mod grpc;
 mod http_api;
+mod support;
