@@ -223,7 +223,8 @@ impl State {
             shard.gap(front, gap.reason);
             encoder.gap(channel.slot, &channel.name, gap, &mut first);
         }
-        if subscription.is_live(&self.hub) {
+        let is_live = subscription.is_live(&self.hub);
+        if is_live {
             // A client that never got a message must be able to resume all the same.
             encoder.heartbeat(Some(&subscription.cursor()), &mut first);
         }
@@ -235,6 +236,7 @@ impl State {
             rest: None,
             behind: true,
             replaying: true,
+            cursor_due: !is_live,
             ended: None,
             waker: None,
             wrote_at: self.tick,
