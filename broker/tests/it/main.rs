@@ -5,4 +5,5 @@ mod cli;
 mod every_front;
 mod grpc;
 mod http_api;
+mod slow_client;
 mod support;
