@@ -129,7 +129,7 @@ fn overrides_reach_lists_mappings_nulls_and_text_that_is_no_yaml() {
     assert_eq!(config.namespaces.get(Some("unlisted")), config.namespaces.get(None));
     assert_eq!(config.grpc.listen, None);
     assert_eq!(config.http.listen, "[::1]:8000".parse().unwrap());
-    assert_eq!(config.limits.history_bytes, 2 << 20);
+    assert_eq!(config.limits.history_bytes, 8 << 20);
     assert_eq!(config.log.level, "info,tidings=debug");
 }
 

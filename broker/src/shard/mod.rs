@@ -229,7 +229,11 @@ impl State {
             shard.gap(front, gap.reason);
             encoder.gap(channel.slot, &channel.name, gap, &mut first);
         }
-        if subscription.is_live(&self.hub) {
+        // The shard listened before the join, so all that is committed since comes through the inbox: who joins live is
+        // caught up, whatever was committed meanwhile. Reading the log instead would find that a channel without history
+        // has lost it, and call the client too slow.
+        let is_live = since == Since::Live || subscription.is_live(&self.hub);
+        if is_live {
             // A client that never got a message must be able to resume all the same.
             encoder.heartbeat(Some(&subscription.cursor()), &mut first);
         }
@@ -239,8 +243,9 @@ impl State {
             subscription,
             places: SmallVec::new(),
             rest: None,
-            behind: true,
-            replaying: true,
+            behind: !is_live,
+            replaying: !is_live,
+            cursor_due: !is_live,
             ended: None,
             waker: None,
             wrote_at: self.tick,
@@ -255,7 +260,7 @@ impl State {
         }
         if self.draining.is_cancelled() {
             self.end_session(key, CloseReason::Draining, &mut tally);
-        } else if !is_blocked {
+        } else if !is_blocked && !is_live {
             self.serve(key, &mut tally);
             self.hub.inbox(self.number).rouse();
         }
