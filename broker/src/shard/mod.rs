@@ -229,7 +229,11 @@ impl State {
             shard.gap(front, gap.reason);
             encoder.gap(channel.slot, &channel.name, gap, &mut first);
         }
-        if subscription.is_live(&self.hub) {
+        // The shard listened before the join, so all that is committed since comes through the inbox: who joins live is
+        // caught up, whatever was committed meanwhile. Reading the log instead would find that a channel without history
+        // has lost it, and call the client too slow.
+        let is_live = since == Since::Live || subscription.is_live(&self.hub);
+        if is_live {
             // A client that never got a message must be able to resume all the same.
             encoder.heartbeat(Some(&subscription.cursor()), &mut first);
         }
@@ -239,8 +243,9 @@ impl State {
             subscription,
             places: SmallVec::new(),
             rest: None,
-            behind: true,
-            replaying: true,
+            behind: !is_live,
+            replaying: !is_live,
+            cursor_due: !is_live,
             ended: None,
             waker: None,
             wrote_at: self.tick,
@@ -255,7 +260,7 @@ impl State {
         }
         if self.draining.is_cancelled() {
             self.end_session(key, CloseReason::Draining, &mut tally);
-        } else if !is_blocked {
+        } else if !is_blocked && !is_live {
             self.serve(key, &mut tally);
             self.hub.inbox(self.number).rouse();
         }
@@ -281,7 +286,12 @@ impl State {
         for key in self.wheel.tick() {
             let Some(Listener::Session(session)) = self.listeners.get_mut(key as usize) else { continue };
             // A key that was freed and given again comes up at a time that is not its own.
-            if session.due != self.tick || session.ended.is_some() {
+            if session.due != self.tick {
+                continue;
+            }
+            if session.ended.is_some() {
+                // The farewell does not go out: a stopped client would keep its socket here for ever.
+                session.cut();
                 continue;
             }
             let is_silent = self.tick - session.wrote_at >= min;

@@ -42,6 +42,9 @@ pub(super) struct Session {
     pub(super) behind: bool,
     /// Still reading what was there before it came.
     pub(super) replaying: bool,
+    /// The client was told something that no message's cursor lies behind (a gap, or nothing at all): once it stands at
+    /// the head it must hear from where to come back, or it would be told the same again.
+    pub(super) cursor_due: bool,
     /// The stay is over; the session's task sees to the rest.
     pub(super) ended: Option<CloseReason>,
     /// Wakes the session's task.

@@ -3,7 +3,14 @@
 
 mod cli;
 mod event_stream;
+mod every_front;
 mod grpc;
 mod http_api;
 mod http_conformance;
+mod layers;
+mod protocol_examples;
 mod raw;
+mod slow_client;
+mod source;
+mod support;
+mod tidy;

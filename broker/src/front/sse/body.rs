@@ -29,6 +29,9 @@ pub(super) struct EventStream {
     heartbeat: Pin<Box<Sleep>>,
     /// At the head and waiting; only what comes then counts as delayed by us.
     live: bool,
+    /// A gap or nothing at all was told, and no message's cursor lies behind it: one is due at the head, so that the
+    /// client is not told the same again when it comes back.
+    cursor_due: bool,
     ended: Option<CloseReason>,
 }
 
@@ -55,13 +58,15 @@ impl EventStream {
             metrics.gap(front, gap.reason);
             encoder.gap(channel.slot, &channel.name, gap, &mut first);
         }
-        if subscription.is_live(shard.hub()) {
+        let is_live = subscription.is_live(shard.hub());
+        if is_live {
             encoder.heartbeat(Some(&subscription.cursor()), &mut first);
         }
         metrics.session_opened(front);
         let heartbeat = Box::pin(tokio::time::sleep(shard.heartbeat_after()));
         let ready = VecDeque::from([first.into()]);
-        Ok(Self { shard: shard.clone(), encoder, subscription, watcher, ready, heartbeat, live: false, ended: None })
+        let (shard, cursor_due) = (shard.clone(), !is_live);
+        Ok(Self { shard, encoder, subscription, watcher, ready, heartbeat, live: false, cursor_due, ended: None })
     }
 
     /// Reads one page and encodes it. `true` when it reached the head.
@@ -84,6 +89,7 @@ impl EventStream {
                 News::Gap(channel, gap) => {
                     metrics.gap(front, gap.reason);
                     self.encoder.gap(channel.slot, &channel.name, &gap, &mut out);
+                    self.cursor_due = true;
                 }
                 News::Message(entry) => {
                     if self.encoder.wants_own_cursor() {
@@ -98,6 +104,9 @@ impl EventStream {
                     messages += 1;
                 }
             }
+        }
+        if at_head && std::mem::take(&mut self.cursor_due) {
+            self.encoder.heartbeat(Some(&self.subscription.cursor()), &mut out);
         }
         if !out.is_empty() {
             metrics.delivered(front, messages, out.len() as u64);
