@@ -5,6 +5,7 @@ mod cli;
 mod event_stream;
 mod every_front;
 mod grpc;
+mod hostile;
 mod http_api;
 mod http_conformance;
 mod layers;
