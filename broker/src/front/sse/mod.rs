@@ -35,8 +35,9 @@ pub struct Sse {
 impl Sse {
     /// Answers `GET /sse`.
     ///
-    /// An `EventSource` cannot read an error's body and gives up silently, so it is told by an event, and its reconnect
-    /// is answered with 204, which ends it (WHATWG HTML, section 9.2.3). Everyone else gets the plain error.
+    /// An `EventSource` cannot read an error and gives up for good on any status but 200, so it is told by an event. If
+    /// coming back may help, its reconnect is another try; if not, it is answered with 204, which ends it (WHATWG HTML,
+    /// section 9.2.3). Everyone else gets the plain error.
     pub fn answer(&self, shard: &Shard, peer: Peer, parts: &Parts) -> Answer {
         let resume = text_of(&parts.headers, "last-event-id");
         if resume.is_some_and(|id| id.starts_with(OVER)) {
@@ -47,7 +48,7 @@ impl Sse {
         }
         match self.open(shard, peer, parts, resume) {
             Ok(answer) => answer,
-            Err(error) if is_event_source(&parts.headers) && !error.code.may_retry() => self.refuse_event_source(parts, &error),
+            Err(error) if is_event_source(&parts.headers) => self.refuse_event_source(shard, parts, &error),
             Err(error) => {
                 let mut response = super::error_response(&error);
                 self.cors.apply(&parts.headers, response.headers_mut());
@@ -122,8 +123,14 @@ impl Sse {
         greeting
     }
 
-    fn refuse_event_source(&self, parts: &Parts, error: &Error) -> Answer {
-        let mut text = format!("id: {OVER}{}\nevent: tidings:close\ndata: ", error.code.as_str()).into_bytes();
+    fn refuse_event_source(&self, shard: &Shard, parts: &Parts, error: &Error) -> Answer {
+        let next = if error.code.may_retry() {
+            // No id: what the client resumes from stays what it was.
+            format!("retry: {}", shard.retry_hint().as_millis())
+        } else {
+            format!("id: {OVER}{}", error.code.as_str())
+        };
+        let mut text = format!("{next}\nevent: tidings:close\ndata: ").into_bytes();
         crate::wire::write_refusal(&mut text, error);
         text.extend_from_slice(b"\n\n");
         let mut response = Response::new(Body::full(text));
