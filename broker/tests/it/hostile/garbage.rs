@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
 use super::scene::{DOORS, Door, Scene, hear, impatient, shout};
-use crate::raw::{PATIENCE, Raw, post, request};
+use crate::raw::{PATIENCE, Raw, ask, post, request};
 
 /// How a TLS 1.3 client begins: a handshake record with a ClientHello, cut off.
 const TLS_HELLO: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a";
@@ -218,6 +218,32 @@ async fn answers_that_nobody_reads() {
     scene.answers().await;
     drop(unread);
     scene.is_unharmed("unread answers").await;
+}
+
+#[tokio::test]
+async fn a_page_of_history_is_bounded_in_bytes_and_nothing_is_lost_between_pages() {
+    let scene = Scene::start().await;
+    let to = scene.http();
+    let mut publisher = Raw::connect(to).await;
+    for n in 0..50 {
+        publisher.send(post("/v1/channels/pages/messages", to, format!("{n:060000}").as_bytes())).await;
+        assert_eq!(publisher.answer().await.status, 200);
+    }
+    let mut target = "/v1/channels/pages/messages?limit=1000".to_owned();
+    let mut sizes = Vec::new();
+    loop {
+        let page = ask(to, request("GET", &target, to, "")).await;
+        assert!(page.body.len() < 3 << 20, "{}", page.body.len());
+        let page: serde_json::Value = serde_json::from_slice(&page.body).unwrap();
+        sizes.push(page["messages"].as_array().unwrap().len());
+        if sizes.last() == Some(&0) {
+            break;
+        }
+        target = format!("/v1/channels/pages/messages?limit=1000&since={}", page["cursor"].as_str().unwrap());
+    }
+    assert!(sizes.len() > 2 && sizes.iter().sum::<usize>() == 50, "{sizes:?}");
+    drop(publisher);
+    scene.is_unharmed("large histories").await;
 }
 
 #[tokio::test]
