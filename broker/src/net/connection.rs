@@ -104,7 +104,8 @@ async fn drive(http: Http, shard: Shard, stream: TcpStream) -> Option<(TcpStream
     match Box::pin(drive_http1(http, shard, stream, address, pace)).await {
         Ended::Taken(stream, opening) => Some((stream, opening)),
         Ended::Closed(stream) => {
-            linger(stream).await;
+            // Boxed: its buffer would otherwise be part of every connection.
+            Box::pin(linger(stream)).await;
             None
         }
         Ended::Cut => None,

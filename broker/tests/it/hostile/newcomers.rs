@@ -7,6 +7,8 @@ use crate::raw::{Raw, ask, config, request};
 async fn silent_connections_give_way_to_those_that_ask() {
     let mut config = config();
     config.limits.connections_pending = 10;
+    // One shard, so that they are met in the order in which they came.
+    config.shards = 1;
     let scene = Scene::with(config).await;
     let to = scene.http();
     let mut silent = Vec::new();
