@@ -32,6 +32,8 @@ pub(super) struct EventStream {
     /// A gap or nothing at all was told, and no message's cursor lies behind it: one is due at the head, so that the
     /// client is not told the same again when it comes back.
     cursor_due: bool,
+    /// The position lies behind the last cursor the client was told; the next heartbeat tells it.
+    is_ahead: bool,
     ended: Option<CloseReason>,
 }
 
@@ -66,7 +68,7 @@ impl EventStream {
         let heartbeat = Box::pin(tokio::time::sleep(shard.heartbeat_after()));
         let ready = VecDeque::from([first.into()]);
         let (shard, cursor_due) = (shard.clone(), !is_live);
-        Ok(Self { shard, encoder, subscription, watcher, ready, heartbeat, live: false, cursor_due, ended: None })
+        Ok(Self { shard, encoder, subscription, watcher, ready, heartbeat, live: false, cursor_due, is_ahead: false, ended: None })
     }
 
     /// Reads one page and encodes it. `true` when it reached the head.
@@ -107,6 +109,8 @@ impl EventStream {
         }
         if at_head && std::mem::take(&mut self.cursor_due) {
             self.encoder.heartbeat(Some(&self.subscription.cursor()), &mut out);
+        } else {
+            self.is_ahead = true;
         }
         if !out.is_empty() {
             metrics.delivered(front, messages, out.len() as u64);
@@ -125,7 +129,7 @@ impl EventStream {
     }
 
     fn beat(&mut self) {
-        let moved = self.live && self.subscription.refresh(self.shard.hub());
+        let moved = self.live && (self.subscription.refresh(self.shard.hub()) || std::mem::take(&mut self.is_ahead));
         let cursor = moved.then(|| self.subscription.cursor());
         let mut out = Vec::new();
         self.encoder.heartbeat(cursor.as_ref(), &mut out);
