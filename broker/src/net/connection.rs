@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Request, Response, Version};
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
@@ -22,7 +23,7 @@ use super::linger::linger;
 use super::pace::{Over, Pace, Patience, Tracked};
 use super::refusal::refuse_at_once;
 use super::socket::Socket;
-use super::{Answer, Door, Peer};
+use super::{Answer, Body, Door, Peer};
 use crate::limits::Crowd;
 use crate::metrics::{ProtocolError, RefusedConnection};
 use crate::shard::{OnConnection, Opening, Seat, Shard};
@@ -68,9 +69,9 @@ fn begin(shard: &Shard, stream: TcpStream, seat: Seat, opening: Opening) {
         let mut body = Vec::new();
         crate::wire::write_error(&mut body, &error);
         let mut headers = http::HeaderMap::new();
-        headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
-        headers.insert(http::header::CONTENT_LENGTH, http::HeaderValue::from(body.len()));
-        headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         let mut answer = super::raw_head(Version::HTTP_11, error.code.http_status(), &headers);
         answer.extend_from_slice(&body);
         let _ = stream.try_write(&answer);
@@ -259,11 +260,15 @@ impl Service<Request<Incoming>> for Answering {
         let in_flight = self.pace.asked();
         let may_take_over = self.taken.is_some() && request.body().is_end_stream() && request.version() <= Version::HTTP_11;
         let peer = Peer { address: self.address, may_take_over };
+        let is_head = request.method() == Method::HEAD;
         let answer = self.http.door.answer(&self.shard, peer, request);
         let taken = self.taken.clone();
         Box::pin(async move {
             match answer.await {
-                Answer::Response(response) => Ok(response.map(|body| Tracked::new(body, in_flight))),
+                Answer::Response(response) => {
+                    let response = if is_head { without_body(response) } else { response };
+                    Ok(response.map(|body| Tracked::new(body, in_flight)))
+                }
                 Answer::TakeOver(opening) => {
                     if let Some(taken) = taken {
                         *taken.borrow_mut() = Some(opening);
@@ -274,6 +279,15 @@ impl Service<Request<Incoming>> for Answering {
             }
         })
     }
+}
+
+/// What HEAD gets: the head that GET would get, its length included, and nothing after it (RFC 9110, section 9.3.2).
+fn without_body(mut response: Response<Body>) -> Response<Body> {
+    if let Body::Full(Some(bytes)) = response.body() {
+        let length = HeaderValue::from(bytes.len());
+        response.headers_mut().insert(header::CONTENT_LENGTH, length);
+    }
+    response.map(|_| Body::Empty)
 }
 
 /// Runs HTTP/2 streams on the shard's own thread.

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod drain;
+mod host;
 mod routes;
 
 use std::path::PathBuf;
@@ -238,6 +239,7 @@ fn start_shards(
         },
         cors,
         serves_demo: config.dev,
+        only_local: config.dev,
     };
     let newcomers = Crowd::new(config.limits.connections_pending as usize);
     let http = net::Http { config: Arc::new(config.http.clone()), door: Arc::new(routes), newcomers };

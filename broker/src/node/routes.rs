@@ -4,11 +4,12 @@ use std::future::Future;
 use std::pin::Pin;
 
 use http::header::{self, HeaderValue};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
+use super::host;
 use crate::api::http::{HttpApi, handle, is_api_path};
 use crate::error::{Error, ErrorCode};
 use crate::front::cors::Cors;
@@ -26,12 +27,18 @@ pub(super) struct Routes {
     pub(super) api: HttpApi,
     pub(super) cors: Cors,
     pub(super) serves_demo: bool,
+    /// Whether only requests to an address or to `localhost` are answered.
+    pub(super) only_local: bool,
 }
 
 const FRONT_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+const ALL_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE, OPTIONS");
 
 impl Door for Routes {
     fn answer(&self, shard: &Shard, peer: Peer, request: Request<Incoming>) -> Pin<Box<dyn Future<Output = Answer>>> {
+        if let Err(error) = host::check(&request, self.only_local) {
+            return ready(self.refuse(&request, &error).into());
+        }
         if let Some(response) = self.cors.preflight(&request) {
             return ready(response.into());
         }
@@ -47,10 +54,12 @@ impl Door for Routes {
         }
         let is_front = matches!(path, "/sse" | "/poll");
         match *request.method() {
-            Method::OPTIONS if is_front => return ready(with_allow(no_content(), FRONT_METHODS).into()),
+            Method::OPTIONS if is_front => return ready(self.no_content(&request, FRONT_METHODS).into()),
+            // Asks what the server can at all, wherever (RFC 9110, section 9.3.7).
+            Method::OPTIONS if path == "*" => return ready(self.no_content(&request, ALL_METHODS).into()),
             Method::GET | Method::HEAD => {}
             _ if is_front => {
-                let refused = error_response(&Error::new(ErrorCode::MethodNotAllowed, "this path takes GET, HEAD and OPTIONS"));
+                let refused = self.refuse(&request, &Error::new(ErrorCode::MethodNotAllowed, "this path takes GET, HEAD and OPTIONS"));
                 return ready(with_allow(refused, FRONT_METHODS).into());
             }
             _ => {}
@@ -79,7 +88,21 @@ impl Routes {
         {
             return page;
         }
-        error_response(&Error::new(ErrorCode::NotFound, "there is nothing at this path; see /sse, /poll and /v1/"))
+        self.refuse(request, &Error::new(ErrorCode::NotFound, "there is nothing at this path; see /sse, /poll and /v1/"))
+    }
+
+    /// The error, readable for pages of other origins that may read at all.
+    fn refuse(&self, request: &Request<Incoming>, error: &Error) -> Response<Body> {
+        let mut response = error_response(error);
+        self.cors.apply(request.headers(), response.headers_mut());
+        response
+    }
+
+    fn no_content(&self, request: &Request<Incoming>, methods: HeaderValue) -> Response<Body> {
+        let mut response = Response::new(Body::Empty);
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        self.cors.apply(request.headers(), response.headers_mut());
+        with_allow(response, methods)
     }
 }
 
@@ -101,12 +124,6 @@ fn demo(request: &Request<Incoming>) -> Option<Response<Body>> {
 #[cfg(not(feature = "daemon"))]
 fn demo(_request: &Request<Incoming>) -> Option<Response<Body>> {
     None
-}
-
-fn no_content() -> Response<Body> {
-    let mut response = Response::new(Body::Empty);
-    *response.status_mut() = http::StatusCode::NO_CONTENT;
-    response
 }
 
 fn ready(answer: Answer) -> Pin<Box<dyn Future<Output = Answer>>> {

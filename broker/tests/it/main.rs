@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its scene shall stop there")]
 
 mod cli;
+mod event_stream;
 mod every_front;
 mod grpc;
 mod http_api;
+mod http_conformance;
 mod layers;
 mod protocol_examples;
+mod raw;
 mod slow_client;
 mod source;
 mod support;
