@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its scene shall stop there")]
 
 mod cli;
+mod drain;
 mod every_front;
 mod grpc;
 mod http_api;
+mod resume;
 mod slow_client;
 mod support;
