@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its scene shall stop there")]
 
 mod cli;
+mod drain;
 mod event_stream;
 mod every_front;
 mod grpc;
@@ -10,6 +11,7 @@ mod http_conformance;
 mod layers;
 mod protocol_examples;
 mod raw;
+mod resume;
 mod slow_client;
 mod source;
 mod support;

@@ -14,8 +14,7 @@ use tidings_proto::v1::subscribe_reply::Reply;
 use tonic::codec::Streaming;
 use tonic::transport::Endpoint;
 
-use super::http2::Http2;
-use super::{EventStream, Http1, Scene, percent};
+use super::{EventStream, Http1, Http2, Scene, percent};
 
 /// A way to listen. A new front is a new row here and in the list of `every_front.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
