@@ -1,5 +1,6 @@
 //! The daemon from outside, over real sockets and processes.
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its scene shall stop there")]
+#![allow(clippy::large_futures, reason = "a test runs once and may keep its buffers on the stack")]
 
 mod cli;
 mod drain;
