@@ -16,6 +16,9 @@ pub use crate::session::Since;
 
 /// Most messages a subscription hands out at a time.
 const PAGE: PageLimit = PageLimit { entries: 512, bytes: 256 << 10 };
+/// Most bytes in one page of history, a single larger message excepted: what a caller asks for and then does not read
+/// stays in memory, and gRPC clients take no more than 4 MiB at once by themselves.
+const HISTORY_PAGE_BYTES: usize = 2 << 20;
 
 /// The broker of one node. A cheap handle.
 #[derive(Clone)]
@@ -222,7 +225,7 @@ impl Broker {
     /// # Errors
     /// None today; kept so that a node that must ask another one can say that it failed.
     pub fn history(&self, channel: &ChannelName, query: &HistoryQuery) -> Result<HistoryPage> {
-        let limit = PageLimit { entries: query.limit.clamp(1, self.shared.limits.page_messages), bytes: usize::MAX };
+        let limit = PageLimit { entries: query.limit.clamp(1, self.shared.limits.page_messages), bytes: HISTORY_PAGE_BYTES };
         let hub = &self.shared.hub;
         Ok(match query.order {
             Order::OldestFirst => {

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 
 /// At most so many at once, of something that is normally over in a moment: connections whose first request is still on
 /// its way. Whoever opens many and sends nothing pushes out his own, the oldest, and never those that come and ask.
@@ -20,7 +19,8 @@ pub struct Crowd {
 #[derive(Debug, Default)]
 struct Inside {
     next: u64,
-    by_age: BTreeMap<u64, oneshot::Sender<()>>,
+    /// Who is there, oldest first, and how to wake them. Who is not here any more has been pushed out.
+    by_age: BTreeMap<u64, Option<Waker>>,
 }
 
 /// One's place in a crowd; left when dropped.
@@ -28,7 +28,6 @@ struct Inside {
 pub struct Place {
     crowd: Arc<Crowd>,
     number: u64,
-    pushed_out: oneshot::Receiver<()>,
 }
 
 impl Crowd {
@@ -41,20 +40,19 @@ impl Crowd {
     /// Takes a place. The oldest is told to go if there was none left.
     #[must_use]
     pub fn enter(self: &Arc<Self>) -> Place {
-        let (push_out, pushed_out) = oneshot::channel();
         let (number, oldest) = {
             let mut inside = self.inside.lock();
             let number = inside.next;
             inside.next += 1;
             let oldest = if inside.by_age.len() >= self.bound { inside.by_age.pop_first() } else { None };
-            inside.by_age.insert(number, push_out);
+            inside.by_age.insert(number, None);
             (number, oldest)
         };
-        if let Some((_, push_out)) = oldest {
-            // It may have left in this very moment.
-            let _ = push_out.send(());
+        // Woken outside the lock, which waking may need.
+        if let Some((_, Some(waker))) = oldest {
+            waker.wake();
         }
-        Place { crowd: self.clone(), number, pushed_out }
+        Place { crowd: self.clone(), number }
     }
 }
 
@@ -62,8 +60,14 @@ impl Crowd {
 impl Future for Place {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.pushed_out).poll(context).map(|_| ())
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut inside = self.crowd.inside.lock();
+        let Some(known) = inside.by_age.get_mut(&self.number) else { return Poll::Ready(()) };
+        match known {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
     }
 }
 

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::future::Future as _;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
@@ -34,6 +34,8 @@ pub(super) struct Pace {
     in_flight: Cell<u32>,
     /// Among those who have not asked for anything yet.
     place: RefCell<Option<Place>>,
+    /// Who waits until everything is answered.
+    waits: RefCell<Option<Waker>>,
 }
 
 impl Pace {
@@ -44,6 +46,7 @@ impl Pace {
             since: Cell::new(since),
             in_flight: Cell::new(0),
             place: RefCell::new(Some(place)),
+            waits: RefCell::default(),
         })
     }
 
@@ -70,9 +73,13 @@ impl Pace {
         InFlight(self.clone())
     }
 
-    /// Whether a request is being answered.
-    pub(super) fn is_answering(&self) -> bool {
-        self.doing.get() == Doing::Answering
+    /// Ready when no request is being answered.
+    pub(super) fn poll_answered(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.doing.get() != Doing::Answering {
+            return Poll::Ready(());
+        }
+        *self.waits.borrow_mut() = Some(context.waker().clone());
+        Poll::Pending
     }
 
     fn set(&self, doing: Doing) {
@@ -95,6 +102,9 @@ impl Drop for InFlight {
         self.0.in_flight.set(left);
         if left == 0 {
             self.0.set(Doing::Resting);
+            if let Some(waker) = self.0.waits.take() {
+                waker.wake();
+            }
         }
     }
 }

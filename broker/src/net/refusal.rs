@@ -42,6 +42,8 @@ pub(super) fn refuse(stream: TcpStream) {
 
 /// Says why in one non-blocking write, and closes.
 pub(super) fn refuse_at_once(stream: impl AsFd) {
+    // A socket that is closed with something unread is reset, and that could overtake the words.
+    let _ = recv(stream.as_fd(), &mut [0; LOOK][..], RecvFlags::DONTWAIT);
     say(stream.as_fd());
     // Best effort, as above: a client that is refused may be gone already.
     let _ = shutdown(stream, Shutdown::Write);

@@ -49,7 +49,7 @@ impl AsyncRead for Socket {
             }
         }
         let grace = this.grace.get_or_insert_with(|| Box::pin(tokio::time::sleep(HALF_CLOSE_GRACE)));
-        if this.pace.is_answering() { grace.as_mut().poll(context).map(Ok) } else { Poll::Ready(Ok(())) }
+        if this.pace.poll_answered(context).is_ready() { Poll::Ready(Ok(())) } else { grace.as_mut().poll(context).map(Ok) }
     }
 }
 

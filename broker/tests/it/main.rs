@@ -7,6 +7,7 @@ mod drain;
 mod event_stream;
 mod every_front;
 mod grpc;
+mod hostile;
 mod http_api;
 mod http_conformance;
 mod layers;

@@ -35,8 +35,8 @@ pub struct Sse {
 impl Sse {
     /// Answers `GET /sse`.
     ///
-    /// An `EventSource` cannot read an error's body and gives up for good on any status but 200, so it is told by an event.
-    /// If it may come back, it does so by itself; if not, its reconnect is answered with 204, which ends it (WHATWG HTML,
+    /// An `EventSource` cannot read an error and gives up for good on any status but 200, so it is told by an event. If
+    /// coming back may help, its reconnect is another try; if not, it is answered with 204, which ends it (WHATWG HTML,
     /// section 9.2.3). Everyone else gets the plain error.
     pub fn answer(&self, shard: &Shard, peer: Peer, parts: &Parts) -> Answer {
         let resume = text_of(&parts.headers, "last-event-id");
@@ -124,14 +124,13 @@ impl Sse {
     }
 
     fn refuse_event_source(&self, shard: &Shard, parts: &Parts, error: &Error) -> Answer {
-        let mut text = if error.code.may_retry() {
-            // Without an id: the one it has still holds.
-            format!("retry: {}\n", shard.retry_hint().as_millis())
+        let next = if error.code.may_retry() {
+            // No id: what the client resumes from stays what it was.
+            format!("retry: {}", shard.retry_hint().as_millis())
         } else {
-            format!("id: {OVER}{}\n", error.code.as_str())
-        }
-        .into_bytes();
-        text.extend_from_slice(b"event: tidings:close\ndata: ");
+            format!("id: {OVER}{}", error.code.as_str())
+        };
+        let mut text = format!("{next}\nevent: tidings:close\ndata: ").into_bytes();
         crate::wire::write_refusal(&mut text, error);
         text.extend_from_slice(b"\n\n");
         let mut response = Response::new(Body::full(text));

@@ -18,6 +18,7 @@ type Client = SendRequest<Full<Bytes>>;
 
 async fn connect(to: SocketAddr, window: u32) -> Client {
     let socket = TcpStream::connect(to).await.unwrap();
+    socket.set_nodelay(true).unwrap();
     let mut builder = Builder::new(TokioExecutor::new());
     builder.initial_stream_window_size(window).initial_connection_window_size(window.max(65_535));
     let (client, connection) = builder.handshake(TokioIo::new(socket)).await.unwrap();

@@ -1,10 +1,11 @@
 //! Server-Sent Events over HTTP/1.1: heads, sockets that are taken over at any moment, and the event-stream format.
 
 use serde_json::Value;
+use tidings::node::Node;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::event_stream::{self, Event};
-use crate::raw::{Answer, Raw, ask, post, request, start};
+use crate::raw::{Answer, Raw, ask, config, post, request, start};
 
 #[tokio::test]
 async fn a_stream_has_exactly_these_headers() {
@@ -117,6 +118,24 @@ async fn an_event_source_is_told_by_an_event_and_everyone_else_by_a_status() {
         let again = ask(to, request("GET", target, to, &format!("Last-Event-ID: {last_event_id}\r\n"))).await;
         assert_eq!(again.status, 204);
     }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_source_that_comes_at_a_bad_time_comes_back_by_itself() {
+    let mut config = config();
+    config.limits.channels = 1;
+    let node = Node::start(config).await.unwrap();
+    let to = node.addresses().http;
+    // The self-probe's channel takes a place, or this one does.
+    ask(to, post("/v1/channels/first/messages", to, b"x")).await;
+    let plain = ask(to, request("GET", "/sse?channel=second", to, "")).await;
+    assert_eq!((plain.status, plain.code().as_str(), plain.header("retry-after")), (503, "overloaded", Some("2")));
+    let told = ask(to, request("GET", "/sse?channel=second", to, "Accept: text/event-stream\r\n")).await;
+    assert_eq!((told.status, told.header("content-type")), (200, Some("text/event-stream")));
+    let known = event_stream::read(told.text());
+    assert!(known.reconnection_time.is_some_and(|time| time > 0) && known.last_event_id.is_empty(), "{known:?}");
+    assert!(known.events[0].event == "tidings:close" && known.events[0].data.contains("\"retry\":true"), "{known:?}");
     node.stop().await;
 }
 
