@@ -7,6 +7,7 @@ pub mod cors;
 pub mod long_poll;
 mod request;
 pub mod sse;
+mod stream;
 
 pub use request::{Bounds, Request};
 
