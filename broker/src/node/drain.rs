@@ -27,8 +27,7 @@ impl Node {
         let spread = deadline.saturating_duration_since(Instant::now()).saturating_sub(LAST_BYTES);
         let first = Instant::now();
         for wave in 0..waves {
-            sleep_until(first + spread * wave / waves).await;
-            if wave > 0 && self.connections() == 0 {
+            if wave > 0 && self.all_gone_before(first + spread * wave / waves).await {
                 break;
             }
             for shard in self.shards.iter() {
@@ -54,6 +53,16 @@ impl Node {
         for shard in self.shards.iter() {
             shard.stop().await;
         }
+    }
+
+    /// Waits until this moment, or less when nobody is left. `true` when nobody is.
+    async fn all_gone_before(&self, moment: Instant) -> bool {
+        let all_gone = async {
+            while self.connections() > 0 {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        timeout_at(moment, all_gone).await.is_ok()
     }
 
     fn connections(&self) -> usize {

@@ -47,7 +47,7 @@ impl Door for Routes {
         }
         let is_front = matches!(path, "/sse" | "/poll");
         match *request.method() {
-            Method::OPTIONS if is_front => return ready(with_allow(Response::new(Body::Empty), FRONT_METHODS).into()),
+            Method::OPTIONS if is_front => return ready(with_allow(no_content(), FRONT_METHODS).into()),
             Method::GET | Method::HEAD => {}
             _ if is_front => {
                 let refused = error_response(&Error::new(ErrorCode::MethodNotAllowed, "this path takes GET, HEAD and OPTIONS"));
@@ -101,6 +101,12 @@ fn demo(request: &Request<Incoming>) -> Option<Response<Body>> {
 #[cfg(not(feature = "daemon"))]
 fn demo(_request: &Request<Incoming>) -> Option<Response<Body>> {
     None
+}
+
+fn no_content() -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    *response.status_mut() = http::StatusCode::NO_CONTENT;
+    response
 }
 
 fn ready(answer: Answer) -> Pin<Box<dyn Future<Output = Answer>>> {

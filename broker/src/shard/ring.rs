@@ -85,6 +85,11 @@ impl LocalChannel {
         self.unvisited = self.listeners.len();
     }
 
+    /// A visited session got less than there is: everyone is visited once more.
+    pub(super) fn visit_all_again(&mut self) {
+        self.unvisited = self.listeners.len();
+    }
+
     /// Forgets everything up to `base`, because there may be holes or nobody needs it. Returns (entries, cost) freed.
     pub(super) fn reset(&mut self, base: u64) -> (usize, usize) {
         self.joined = None;
@@ -171,6 +176,8 @@ impl LocalChannel {
 
     /// Everyone who could take it has everything: nothing needs to stay.
     pub(super) fn finish_walk(&mut self) -> (usize, usize) {
+        // Between walks the listeners may be closed up at any time, so the hand must not stand in the middle of them.
+        self.hand = 0;
         self.lap_newest = self.newest();
         self.trim(self.lap_newest)
     }
@@ -199,3 +206,6 @@ impl RingItem {
         &self.forms[at].1
     }
 }
+
+#[cfg(test)]
+mod tests;

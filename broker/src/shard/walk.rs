@@ -116,20 +116,15 @@ impl State {
             Wrote::All => {
                 let front = session.encoder.front();
                 tally.delivered(front, count as u64, joined.bytes.len() as u64);
+                if joined.upto.idx < newest {
+                    channel.visit_all_again();
+                }
                 match run {
                     Some(known) if (known.first, known.count, known.front) == (first, count, front) => known.sessions += 1,
                     _ => {
-                        let next = Run { first, count, front, sessions: 1 };
-                        let before = run.replace(next);
-                        let more = joined.upto.idx < newest;
+                        let before = run.replace(Run { first, count, front, sessions: 1 });
                         self.book_run(local, before, tally);
-                        return if more {
-                            self.again(local)
-                        };
                     }
-                }
-                if joined.upto.idx < newest {
-                    self.again(local);
                 }
             }
             Wrote::Part(sent) => {
@@ -138,13 +133,6 @@ impl State {
                 session.block(rest, count as u64, accepted);
             }
             Wrote::Gone => session.end(CloseReason::ClientGone),
-        }
-    }
-
-    /// A visited session got less than there is: everyone is visited once more.
-    fn again(&mut self, local: u32) {
-        if let Some(channel) = self.channels.get_mut(local as usize) {
-            channel.unvisited = channel.listeners.len();
         }
     }
 
@@ -197,8 +185,8 @@ impl State {
         let more = messages < wanted.len() as u64;
         session.write(&out, messages, oldest, self.tick, tally);
         self.scratch = out;
-        if more {
-            self.again(local);
+        if let Some(channel) = self.channels.get_mut(local as usize).filter(|_| more) {
+            channel.visit_all_again();
         }
     }
 
@@ -243,6 +231,12 @@ impl Session {
     /// The stay is over.
     pub(super) fn end(&mut self, reason: CloseReason) {
         self.ended.get_or_insert(reason);
+        self.wake();
+    }
+
+    /// Gives up on what could not be written.
+    pub(super) fn cut(&mut self) {
+        self.rest = None;
         self.wake();
     }
 

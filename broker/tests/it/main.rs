@@ -2,5 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its scene shall stop there")]
 
 mod cli;
+mod every_front;
 mod grpc;
 mod http_api;
+mod layers;
+mod protocol_examples;
+mod slow_client;
+mod source;
+mod support;
+mod tidy;

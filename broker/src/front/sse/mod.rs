@@ -34,8 +34,9 @@ pub struct Sse {
 impl Sse {
     /// Answers `GET /sse`.
     ///
-    /// An `EventSource` cannot read an error's body and gives up silently, so it is told by an event, and its reconnect
-    /// is answered with 204, which ends it (WHATWG HTML, section 9.2.3). Everyone else gets the plain error.
+    /// An `EventSource` cannot read an error's body and gives up for good on any status but 200, so it is told by an event.
+    /// If it may come back, it does so by itself; if not, its reconnect is answered with 204, which ends it (WHATWG HTML,
+    /// section 9.2.3). Everyone else gets the plain error.
     pub fn answer(&self, shard: &Shard, peer: Peer, parts: &Parts) -> Answer {
         let resume = text_of(&parts.headers, "last-event-id");
         if resume.is_some_and(|id| id.starts_with(OVER)) {
@@ -46,7 +47,7 @@ impl Sse {
         }
         match self.open(shard, peer, parts, resume) {
             Ok(answer) => answer,
-            Err(error) if is_event_source(&parts.headers) && !error.code.may_retry() => self.refuse_event_source(parts, &error),
+            Err(error) if is_event_source(&parts.headers) => self.refuse_event_source(shard, parts, &error),
             Err(error) => {
                 let mut response = super::error_response(&error);
                 self.cors.apply(&parts.headers, response.headers_mut());
@@ -89,8 +90,15 @@ impl Sse {
         greeting
     }
 
-    fn refuse_event_source(&self, parts: &Parts, error: &Error) -> Answer {
-        let mut text = format!("id: {OVER}{}\nevent: tidings:close\ndata: ", error.code.as_str()).into_bytes();
+    fn refuse_event_source(&self, shard: &Shard, parts: &Parts, error: &Error) -> Answer {
+        let mut text = if error.code.may_retry() {
+            // Without an id: the one it has still holds.
+            format!("retry: {}\n", shard.retry_hint().as_millis())
+        } else {
+            format!("id: {OVER}{}\n", error.code.as_str())
+        }
+        .into_bytes();
+        text.extend_from_slice(b"event: tidings:close\ndata: ");
         crate::wire::write_refusal(&mut text, error);
         text.extend_from_slice(b"\n\n");
         let mut response = Response::new(Body::full(text));

@@ -29,6 +29,11 @@ pub(super) struct StreamBody {
     heartbeat: Pin<Box<Sleep>>,
     /// At the head and waiting; only what comes then counts as delayed by us.
     live: bool,
+    /// A gap or nothing at all was told, and no message's cursor lies behind it: one is due at the head, so that the
+    /// client is not told the same again when it comes back.
+    cursor_due: bool,
+    /// The position lies behind the last cursor the client was told; the next heartbeat tells it.
+    is_ahead: bool,
     ended: Option<CloseReason>,
 }
 
@@ -55,13 +60,15 @@ impl StreamBody {
             metrics.gap(front, gap.reason);
             encoder.gap(channel.slot, &channel.name, gap, &mut first);
         }
-        if subscription.is_live(shard.hub()) {
+        let is_live = subscription.is_live(shard.hub());
+        if is_live {
             encoder.heartbeat(Some(&subscription.cursor()), &mut first);
         }
         metrics.session_opened(front);
         let heartbeat = Box::pin(tokio::time::sleep(shard.heartbeat_after()));
         let ready = VecDeque::from([first.into()]);
-        Ok(Self { shard: shard.clone(), encoder, subscription, watcher, ready, heartbeat, live: false, ended: None })
+        let (shard, cursor_due) = (shard.clone(), !is_live);
+        Ok(Self { shard, encoder, subscription, watcher, ready, heartbeat, live: false, cursor_due, is_ahead: false, ended: None })
     }
 
     /// Reads one page and encodes it. `true` when it reached the head.
@@ -84,6 +91,7 @@ impl StreamBody {
                 News::Gap(channel, gap) => {
                     metrics.gap(front, gap.reason);
                     self.encoder.gap(channel.slot, &channel.name, &gap, &mut out);
+                    self.cursor_due = true;
                 }
                 News::Message(entry) => {
                     if self.encoder.wants_own_cursor() {
@@ -98,6 +106,11 @@ impl StreamBody {
                     messages += 1;
                 }
             }
+        }
+        if at_head && std::mem::take(&mut self.cursor_due) {
+            self.encoder.heartbeat(Some(&self.subscription.cursor()), &mut out);
+        } else {
+            self.is_ahead = true;
         }
         if !out.is_empty() {
             metrics.delivered(front, messages, out.len() as u64);
@@ -116,7 +129,7 @@ impl StreamBody {
     }
 
     fn beat(&mut self) {
-        let moved = self.live && self.subscription.refresh(self.shard.hub());
+        let moved = self.live && (self.subscription.refresh(self.shard.hub()) || std::mem::take(&mut self.is_ahead));
         let cursor = moved.then(|| self.subscription.cursor());
         let mut out = Vec::new();
         self.encoder.heartbeat(cursor.as_ref(), &mut out);
