@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod cors;
+pub mod http_stream;
 pub mod long_poll;
 mod request;
 pub mod sse;

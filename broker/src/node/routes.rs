@@ -13,6 +13,7 @@ use crate::api::http::{HttpApi, handle, is_api_path};
 use crate::error::{Error, ErrorCode};
 use crate::front::cors::Cors;
 use crate::front::error_response;
+use crate::front::http_stream::HttpStream;
 use crate::front::long_poll::LongPoll;
 use crate::front::sse::Sse;
 use crate::net::{Answer, Body, Door, Peer};
@@ -22,6 +23,7 @@ use crate::shard::Shard;
 #[derive(Clone)]
 pub(super) struct Routes {
     pub(super) sse: Sse,
+    pub(super) http_stream: HttpStream,
     pub(super) long_poll: LongPoll,
     pub(super) api: HttpApi,
     pub(super) cors: Cors,
@@ -45,7 +47,7 @@ impl Door for Routes {
                 response.map(into_body).into()
             });
         }
-        let is_front = matches!(path, "/sse" | "/poll");
+        let is_front = matches!(path, "/sse" | "/stream" | "/poll");
         match *request.method() {
             Method::OPTIONS if is_front => return ready(with_allow(no_content(), FRONT_METHODS).into()),
             Method::GET | Method::HEAD => {}
@@ -59,6 +61,10 @@ impl Door for Routes {
             "/sse" => {
                 let (parts, _) = request.into_parts();
                 ready(self.sse.answer(shard, peer, &parts))
+            }
+            "/stream" => {
+                let (parts, _) = request.into_parts();
+                ready(self.http_stream.answer(shard, peer, &parts))
             }
             "/poll" => {
                 let (front, shard) = (self.long_poll.clone(), shard.clone());
@@ -79,7 +85,7 @@ impl Routes {
         {
             return page;
         }
-        error_response(&Error::new(ErrorCode::NotFound, "there is nothing at this path; see /sse, /poll and /v1/"))
+        error_response(&Error::new(ErrorCode::NotFound, "there is nothing at this path; see /sse, /stream, /poll and /v1/"))
     }
 }
 

@@ -5,6 +5,7 @@ mod cli;
 mod every_front;
 mod grpc;
 mod http_api;
+mod http_stream;
 mod layers;
 mod protocol_examples;
 mod slow_client;

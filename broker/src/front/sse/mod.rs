@@ -57,7 +57,8 @@ impl Sse {
     }
 
     fn open(&self, shard: &Shard, peer: Peer, parts: &Parts, resume: Option<&str>) -> Result<Answer> {
-        let request = stream::request(shard, parts)?;
+        stream::may_begin(shard)?;
+        let request = stream::request(parts)?;
         // Stand-ins for EventSource that cannot set headers send the id as a parameter.
         let since = request.since(resume.or_else(|| request.get("lastEventId")))?;
         let padding = stream::padding(&request)?;

@@ -66,7 +66,10 @@ impl StreamBody {
         }
         metrics.session_opened(front);
         let heartbeat = Box::pin(tokio::time::sleep(shard.heartbeat_after()));
-        let ready = VecDeque::from([first.into()]);
+        let mut ready = VecDeque::new();
+        if !first.is_empty() {
+            ready.push_back(first.into());
+        }
         let (shard, cursor_due) = (shard.clone(), !is_live);
         Ok(Self { shard, encoder, subscription, watcher, ready, heartbeat, live: false, cursor_due, is_ahead: false, ended: None })
     }

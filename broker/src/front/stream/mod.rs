@@ -35,12 +35,20 @@ pub(super) struct Stream {
 /// Parses the request for a stream.
 ///
 /// # Errors
-/// `draining` when the node takes nobody in any more; what [`Request::parse`] refuses.
-pub(super) fn request(shard: &Shard, parts: &Parts) -> Result<Request> {
+/// What [`Request::parse`] refuses.
+pub(super) fn request(parts: &Parts) -> Result<Request> {
+    Request::parse(parts.uri.query().unwrap_or_default())
+}
+
+/// Refuses a stream when the node takes nobody in any more.
+///
+/// # Errors
+/// `draining`.
+pub(super) fn may_begin(shard: &Shard) -> Result<()> {
     if shard.is_draining() {
         return Err(Error::new(ErrorCode::Draining, "this node is leaving; connect to another one"));
     }
-    Request::parse(parts.uri.query().unwrap_or_default())
+    Ok(())
 }
 
 /// How many bytes the request wants first that mean nothing.
