@@ -4,9 +4,11 @@
 
 pub mod config;
 pub mod cors;
+pub mod http_stream;
 pub mod long_poll;
 mod request;
 pub mod sse;
+mod stream;
 
 pub use request::{Bounds, Request};
 

@@ -30,7 +30,7 @@ use smallvec::SmallVec;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-pub use encoder::Encoder;
+pub use encoder::{Encoder, Form};
 pub use thread::{Command, Handle, Load, OnConnection, Seat, spawn};
 pub use watch::{Watcher, Woken};
 

@@ -17,6 +17,7 @@ macro_rules! on_every_front {
             use crate::support::Way;
             on_every_front!(@rows $promise:
                 sse_http1 SseHttp1, sse_http10 SseHttp10, sse_http2 SseHttp2,
+                stream_http1 StreamHttp1, stream_http10 StreamHttp10, stream_http2 StreamHttp2, stream_page StreamPage,
                 poll_http1 PollHttp1, poll_http2 PollHttp2, grpc Grpc, door Door);
         }
     )+ };

@@ -10,6 +10,7 @@ mod grpc;
 mod hostile;
 mod http_api;
 mod http_conformance;
+mod http_stream;
 mod layers;
 mod protocol_examples;
 mod raw;

@@ -5,6 +5,7 @@ mod daemon;
 mod event_stream;
 mod http1;
 mod http2;
+mod lines;
 mod listener;
 mod scene;
 
@@ -12,6 +13,7 @@ pub(crate) use daemon::Daemon;
 pub(crate) use event_stream::{EventStream, StreamEvent};
 pub(crate) use http1::{BodyDecoder, Http1};
 pub(crate) use http2::Http2;
+pub(crate) use lines::{Lines, script_call};
 pub(crate) use listener::{Listener, Message, News, Since, Way};
 pub(crate) use scene::{Commit, Scene, draft, metric, sibling};
 
