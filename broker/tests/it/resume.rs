@@ -73,7 +73,7 @@ async fn storm(commit: Commit, change: impl FnOnce(&mut Config)) {
     for publisher in publishers {
         publisher.await.unwrap();
     }
-    let mut order_of_one_slot: Option<Vec<String>> = None;
+    let mut order_of_one_slot: Option<Vec<(String, u64)>> = None;
     for wanderer in wanderers {
         let heard = soon("all messages", wanderer).await.unwrap();
         for channel in channels.iter() {
@@ -85,9 +85,9 @@ async fn storm(commit: Commit, change: impl FnOnce(&mut Config)) {
                 assert!(mine.eq((1..=EACH).map(|number| number.to_string())), "the order of publisher {publisher} in {channel}");
             }
         }
-        let of_one_slot = heard.iter().filter(|message| message.channel != "elsewhere").map(|message| message.cursor.clone());
-        let of_one_slot: Vec<String> = of_one_slot.collect();
-        assert_eq!(order_of_one_slot.get_or_insert_with(|| of_one_slot.clone()), &of_one_slot, "a slot has one order for all");
+        let of_one_slot = heard.iter().filter(|message| message.channel != "elsewhere");
+        let of_one_slot: Vec<(String, u64)> = of_one_slot.map(|message| (message.channel.clone(), message.offset)).collect();
+        assert!(*order_of_one_slot.get_or_insert_with(|| of_one_slot.clone()) == of_one_slot, "a slot has one order for all");
     }
     assert_eq!(scene.metric("tidings_gaps_declared_total", &[]).await, 0.0);
     let overflowed = scene.metric("tidings_shard_inbox_overflowed_total", &[]).await;
