@@ -223,7 +223,7 @@ impl Hub {
                 dashmap::Entry::Vacant(place) => place,
             };
             let key = state.log.open_channel(name.clone(), namespace, rules.retention, now);
-            let channel = Arc::new(Channel::new(name.clone(), slot, key, namespace, rules.retention.size > 0));
+            let channel = Arc::new(Channel::new(name.clone(), slot, key, namespace, rules.has_history));
             place.insert(channel.clone());
             self.totals.channels.fetch_add(1, Ordering::Relaxed);
             channel

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use rustix::net::SocketFlags;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
@@ -45,7 +46,7 @@ pub async fn accept(listener: TcpListener, acceptor: Acceptor, stop: Cancellatio
     loop {
         let accepted = tokio::select! {
             biased;
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -64,6 +65,10 @@ pub async fn accept(listener: TcpListener, acceptor: Acceptor, stop: Cancellatio
                 }
             }
         }
+    }
+    // Who knocked before the door closed is told to go elsewhere; closing the listener on them would be a reset.
+    while let Some(Ok((stream, address))) = listener.accept().now_or_never() {
+        acceptor.admit(stream, address);
     }
 }
 

@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::front;
 use crate::front::cors::Cors;
+use crate::front::http_stream::HttpStream;
 use crate::front::long_poll::LongPoll;
 use crate::front::sse::Sse;
 use crate::hub::{self, CommitRule, Hub, Inbox, RuleBook};
@@ -225,6 +226,7 @@ fn start_shards(
     let bounds = front::Bounds { channels: config.limits.subscribe_channels, slots: config.limits.subscribe_slots };
     let routes = Routes {
         sse: Sse { config: config.sse.clone(), bounds, cors: cors.clone() },
+        http_stream: HttpStream { bounds, cors: cors.clone() },
         long_poll: LongPoll { config: config.poll.clone(), bounds, cors: cors.clone() },
         api: api::http::HttpApi {
             broker: broker.clone(),

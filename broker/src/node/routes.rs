@@ -14,6 +14,7 @@ use crate::api::http::{HttpApi, handle, is_api_path};
 use crate::error::{Error, ErrorCode};
 use crate::front::cors::Cors;
 use crate::front::error_response;
+use crate::front::http_stream::HttpStream;
 use crate::front::long_poll::LongPoll;
 use crate::front::sse::Sse;
 use crate::net::{Answer, Body, Door, Peer};
@@ -23,6 +24,7 @@ use crate::shard::Shard;
 #[derive(Clone)]
 pub(super) struct Routes {
     pub(super) sse: Sse,
+    pub(super) http_stream: HttpStream,
     pub(super) long_poll: LongPoll,
     pub(super) api: HttpApi,
     pub(super) cors: Cors,
@@ -52,7 +54,7 @@ impl Door for Routes {
                 response.map(into_body).into()
             });
         }
-        let is_front = matches!(path, "/sse" | "/poll");
+        let is_front = matches!(path, "/sse" | "/stream" | "/poll");
         match *request.method() {
             Method::OPTIONS if is_front => return ready(self.no_content(&request, FRONT_METHODS).into()),
             // Asks what the server can at all, wherever (RFC 9110, section 9.3.7).
@@ -68,6 +70,10 @@ impl Door for Routes {
             "/sse" => {
                 let (parts, _) = request.into_parts();
                 ready(self.sse.answer(shard, peer, &parts))
+            }
+            "/stream" => {
+                let (parts, _) = request.into_parts();
+                ready(self.http_stream.answer(shard, peer, &parts))
             }
             "/poll" => {
                 let (front, shard) = (self.long_poll.clone(), shard.clone());
@@ -88,7 +94,7 @@ impl Routes {
         {
             return page;
         }
-        self.refuse(request, &Error::new(ErrorCode::NotFound, "there is nothing at this path; see /sse, /poll and /v1/"))
+        self.refuse(request, &Error::new(ErrorCode::NotFound, "there is nothing at this path; see /sse, /stream, /poll and /v1/"))
     }
 
     /// The error, readable for pages of other origins that may read at all.

@@ -30,7 +30,7 @@ use smallvec::SmallVec;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-pub use encoder::Encoder;
+pub use encoder::{Encoder, Form};
 pub use thread::{Command, Handle, Load, OnConnection, Seat, spawn};
 pub use watch::{Watcher, Woken};
 
@@ -246,6 +246,7 @@ impl State {
             behind: !is_live,
             replaying: !is_live,
             cursor_due: !is_live,
+            is_ahead: false,
             ended: None,
             waker: None,
             wrote_at: self.tick,
@@ -297,7 +298,8 @@ impl State {
             let is_silent = self.tick - session.wrote_at >= min;
             // A busy stream over several slots may still have a quiet one whose position grows old.
             if session.rest.is_none() && !session.behind && (is_silent || !session.subscription.is_plain()) {
-                let moved = session.subscription.refresh(&self.hub);
+                let moved = session.subscription.refresh(&self.hub) || session.is_ahead;
+                session.is_ahead = false;
                 let cursor = moved.then(|| session.subscription.cursor());
                 let mut out = Vec::with_capacity(64);
                 session.encoder.heartbeat(cursor.as_ref(), &mut out);

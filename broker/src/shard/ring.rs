@@ -11,7 +11,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::cache::encode;
-use super::encoder::Encoder;
+use super::encoder::{Encoder, Form};
 use crate::hub::Channel;
 use crate::log::{Entry, Pos};
 
@@ -22,14 +22,14 @@ pub(super) const VACANT: u32 = u32::MAX;
 struct RingItem {
     entry: Arc<Entry>,
     /// Encoded on first need, once per wire form.
-    forms: SmallVec<[(u8, Bytes); 1]>,
+    forms: SmallVec<[(Form, Bytes); 1]>,
 }
 
 /// The bytes a session at `after` gets, kept because long runs of sessions stand at the same place.
 #[derive(Debug, Clone)]
 pub(super) struct Joined {
     after: u64,
-    form: u8,
+    form: Form,
     pub(super) bytes: Bytes,
     pub(super) upto: Pos,
     /// Index of the first item in the ring and how many.
@@ -198,7 +198,7 @@ impl LocalChannel {
 }
 
 impl RingItem {
-    fn form(&mut self, form: u8, encoder: &dyn Encoder) -> &Bytes {
+    fn form(&mut self, form: Form, encoder: &dyn Encoder) -> &Bytes {
         let at = self.forms.iter().position(|(known, _)| *known == form).unwrap_or_else(|| {
             self.forms.push((form, encode(encoder, &self.entry)));
             self.forms.len() - 1

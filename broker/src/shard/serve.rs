@@ -80,6 +80,8 @@ impl State {
                 }
                 if at_head && std::mem::take(&mut session.cursor_due) {
                     session.encoder.heartbeat(Some(&session.subscription.cursor()), &mut out);
+                } else {
+                    session.is_ahead = true;
                 }
                 shard.page_read(messages);
                 // A replayed message was accepted long ago; its age is no delay of ours.

@@ -45,6 +45,9 @@ pub(super) struct Session {
     /// The client was told something that no message's cursor lies behind (a gap, or nothing at all): once it stands at
     /// the head it must hear from where to come back, or it would be told the same again.
     pub(super) cursor_due: bool,
+    /// The position lies behind the last cursor the client was told, because it read a page to the head: the next
+    /// heartbeat tells it, so that its cursor does not age.
+    pub(super) is_ahead: bool,
     /// The stay is over; the session's task sees to the rest.
     pub(super) ended: Option<CloseReason>,
     /// Wakes the session's task.

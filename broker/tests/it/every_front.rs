@@ -17,6 +17,7 @@ macro_rules! on_every_front {
             use crate::support::Way;
             on_every_front!(@rows $promise:
                 sse_http1 SseHttp1, sse_http10 SseHttp10, sse_http2 SseHttp2,
+                stream_http1 StreamHttp1, stream_http10 StreamHttp10, stream_http2 StreamHttp2, stream_page StreamPage,
                 poll_http1 PollHttp1, poll_http2 PollHttp2, grpc Grpc, door Door);
         }
     )+ };
@@ -51,20 +52,8 @@ on_every_front![
     a_repeated_publish_is_delivered_once,
     bounds_are_told_by_their_code,
     a_drain_sends_clients_away_gently,
+    a_channel_without_history_reaches_those_who_listen,
 ];
-
-/// Not kept yet by those who read the log, since the log holds nothing of such a channel: they are told of a gap or are
-/// closed as too slow, however fast they read. Only a socket that a shard writes gets these messages.
-mod a_channel_without_history_reaches_those_who_listen {
-    use crate::support::Way;
-    on_every_front!(@rows a_channel_without_history_reaches_those_who_listen:
-        sse_http1 SseHttp1, sse_http10 SseHttp10,
-        #[ignore = "not kept yet: reads the log, which holds nothing of such a channel"] sse_http2 SseHttp2,
-        #[ignore = "not kept yet: reads the log, which holds nothing of such a channel"] poll_http1 PollHttp1,
-        #[ignore = "not kept yet: reads the log, which holds nothing of such a channel"] poll_http2 PollHttp2,
-        #[ignore = "not kept yet: reads the log, which holds nothing of such a channel"] grpc Grpc,
-        #[ignore = "not kept yet: reads the log, which holds nothing of such a channel"] door Door);
-}
 
 const CHANNEL: &str = "orders";
 

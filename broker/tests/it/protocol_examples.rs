@@ -34,7 +34,12 @@ fn the_tables_of_the_page_are_those_of_the_code() {
     let errors = table("## Errors");
     let of_code = ErrorCode::ALL.map(|code| {
         let retry = if code.may_retry() { "yes" } else { "no" };
-        [code.as_str().to_owned(), code.http_status().as_u16().to_string(), format!("{:?}", code.grpc_code()), retry.to_owned()]
+        [
+            code.as_str().to_owned(),
+            code.http_status().as_u16().to_string(),
+            format!("{:?}", tidings::api::grpc::grpc_code(code)),
+            retry.to_owned(),
+        ]
     });
     assert_eq!(errors.iter().map(|row| row[..4].to_vec()).collect::<Vec<_>>(), of_code);
 

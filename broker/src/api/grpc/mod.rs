@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 
 pub use serve::{Accept, serve};
+pub use status::grpc_code;
 
 /// Everything the gRPC services stand on. Cheap to clone: a node may serve them on several listeners.
 #[derive(Clone)]

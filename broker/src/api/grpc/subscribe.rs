@@ -16,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::{GrpcServices, convert};
-use crate::api::draft::parse_channel;
 use crate::broker::{Delivery, Since, Subscribe, Subscription};
 use crate::close::CloseReason;
 use crate::error::{Error, Result};
 use crate::log::{Cursor, Entry, SlotCursor};
+use crate::message::ChannelName;
 use crate::metrics::Front;
 
 /// Heartbeats come after this much silence; each stream draws its own, so that they do not come all at once.
@@ -32,7 +32,7 @@ pub(super) type Replies = Pin<Box<dyn Stream<Item = Result<v1::SubscribeReply, S
 /// Reads a subscribe.
 fn asked(request: &v1::SubscribeRequest) -> Result<Subscribe> {
     use v1::subscribe_request::Since as Wire;
-    let channels = request.channels.iter().map(|name| parse_channel(name)).collect::<Result<_>>()?;
+    let channels = request.channels.iter().map(|name| ChannelName::parse(name)).collect::<Result<_>>()?;
     let since = match &request.since {
         None | Some(Wire::Earliest(false)) => Since::Live,
         Some(Wire::Earliest(true)) => Since::Earliest,

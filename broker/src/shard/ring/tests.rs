@@ -15,11 +15,8 @@ use crate::metrics::{Front, Metrics};
 struct Numbers;
 
 impl Encoder for Numbers {
-    fn front(&self) -> Front {
-        Front::Sse
-    }
-    fn form(&self) -> u8 {
-        0
+    fn form(&self) -> Form {
+        Form { front: Front::Sse, number: 0 }
     }
     fn wants_own_cursor(&self) -> bool {
         false

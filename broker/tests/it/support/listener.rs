@@ -14,8 +14,7 @@ use tidings_proto::v1::subscribe_reply::Reply;
 use tonic::codec::Streaming;
 use tonic::transport::Endpoint;
 
-use super::http2::Http2;
-use super::{EventStream, Http1, Scene, percent};
+use super::{EventStream, Http1, Http2, Lines, Scene, percent};
 
 /// A way to listen. A new front is a new row here and in the list of `every_front.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +25,14 @@ pub(crate) enum Way {
     SseHttp10,
     /// An event stream as a body.
     SseHttp2,
+    /// Lines, on a socket that the shard took over, in chunks.
+    StreamHttp1,
+    /// The same without chunks.
+    StreamHttp10,
+    /// Lines as a body.
+    StreamHttp2,
+    /// Script calls of a hidden frame.
+    StreamPage,
     PollHttp1,
     PollHttp2,
     Grpc,
@@ -34,8 +41,19 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::SseHttp1, Self::SseHttp10, Self::SseHttp2, Self::PollHttp1, Self::PollHttp2, Self::Grpc, Self::Door];
+    pub(crate) const ALL: [Self; 11] = [
+        Self::SseHttp1,
+        Self::SseHttp10,
+        Self::SseHttp2,
+        Self::StreamHttp1,
+        Self::StreamHttp10,
+        Self::StreamHttp2,
+        Self::StreamPage,
+        Self::PollHttp1,
+        Self::PollHttp2,
+        Self::Grpc,
+        Self::Door,
+    ];
 
     /// Whether each request gets one answer, so that there is no stream to be closed.
     pub(crate) fn is_poll(self) -> bool {
@@ -88,6 +106,7 @@ pub(crate) struct Listener {
 
 enum Wire {
     Sse { source: Source, stream: EventStream },
+    Lines { source: Source, lines: Lines },
     Poll { to: SocketAddr, is_http2: bool, query: String, since: Since, is_first: bool },
     Grpc(Box<Streaming<v1::SubscribeReply>>),
     Door { subscription: Box<Subscription>, cursor: Cursor },
@@ -119,6 +138,7 @@ impl Listener {
         let is_live = matches!(since, Since::Live);
         let wire = match way {
             Way::SseHttp1 | Way::SseHttp10 | Way::SseHttp2 => sse(way, scene, channels, &since).await?,
+            Way::StreamHttp1 | Way::StreamHttp10 | Way::StreamHttp2 | Way::StreamPage => lines(way, scene, channels, &since).await?,
             Way::PollHttp1 | Way::PollHttp2 => {
                 let query = query(channels);
                 Wire::Poll { to: scene.http(), is_http2: way == Way::PollHttp2, query, since, is_first: true }
@@ -131,7 +151,7 @@ impl Listener {
             Wire::Door { cursor, .. } => listener.cursor = cursor.encode(),
             Wire::Poll { .. } | Wire::Grpc(_) => listener.fill().await?,
             // Who joins live is told where it stands.
-            Wire::Sse { .. } => {
+            Wire::Sse { .. } | Wire::Lines { .. } => {
                 while is_live && listener.cursor.is_empty() && listener.ready.is_empty() {
                     listener.fill().await?;
                 }
@@ -234,6 +254,21 @@ impl Listener {
                 }
                 if self.ready.is_empty() {
                     self.cursor.clone_from(&stream.last_event_id);
+                }
+            }
+            Wire::Lines { source, lines } => {
+                let Some(bytes) = source.read().await else {
+                    self.ready.push_back(News::Over);
+                    return Ok(());
+                };
+                for byte in bytes {
+                    if let Some(news) = lines.push(byte).and_then(|object| line_news(&object)) {
+                        self.ready.push_back(news);
+                        self.cursors.push_back(lines.cursor.clone());
+                    }
+                }
+                if self.ready.is_empty() {
+                    self.cursor.clone_from(&lines.cursor);
                 }
             }
             Wire::Poll { to, is_http2, query, since, is_first } => {
@@ -353,6 +388,33 @@ async fn sse(way: Way, scene: &Scene, channels: &[&str], since: &Since) -> Resul
     Ok(Wire::Sse { source: Source::Http1(Box::new(response)), stream })
 }
 
+async fn lines(way: Way, scene: &Scene, channels: &[&str], since: &Since) -> Result<Wire, String> {
+    let is_page = way == Way::StreamPage;
+    let path = format!("/stream?{}{}{}", query(channels), since_query(since), if is_page { "&format=html" } else { "" });
+    let known = if let Since::Cursor(cursor) = since { cursor } else { "" };
+    let mut lines = Lines::resumed(known, is_page);
+    let (status, mut source) = if way == Way::StreamHttp2 {
+        let response = Http2::get(scene.http(), &path, &[]).await;
+        (response.status.as_u16(), Source::Http2(Box::new(response)))
+    } else {
+        let version = if way == Way::StreamHttp10 { "1.0" } else { "1.1" };
+        let mut response = Http1::get(scene.http(), version, &path, "", None).await;
+        (response.status().await, Source::Http1(Box::new(response)))
+    };
+    if status == 200 {
+        return Ok(Wire::Lines { source, lines });
+    }
+    let mut body = Vec::new();
+    while let Some(more) = source.read().await {
+        body.extend(more);
+    }
+    if !is_page {
+        return Err(refusal(&body));
+    }
+    let close = body.into_iter().find_map(|byte| lines.push(byte)).unwrap();
+    Err(close["close"]["code"].as_str().unwrap().to_owned())
+}
+
 async fn grpc(scene: &Scene, channels: &[&str], since: Since) -> Result<Wire, String> {
     use v1::subscribe_request::Since as S;
     let since = match since {
@@ -395,6 +457,19 @@ fn sse_news(event: &super::StreamEvent) -> News {
         "tidings:close" => News::Closed { code: data["code"].as_str().unwrap().to_owned(), retry: data["retry"].as_bool().unwrap() },
         _ => message(&data),
     }
+}
+
+fn line_news(object: &Value) -> Option<News> {
+    if object.get("heartbeat").is_some() {
+        return None;
+    }
+    if let Some(data) = object.get("gap") {
+        return Some(gap(data));
+    }
+    if let Some(data) = object.get("close") {
+        return Some(News::Closed { code: data["code"].as_str().unwrap().to_owned(), retry: data["retry"].as_bool().unwrap() });
+    }
+    Some(message(object))
 }
 
 fn gap(data: &Value) -> News {

@@ -1,14 +1,19 @@
 //! What the suites of promises stand on: a node on free ports, every way to listen to it, and readers of its wire forms
 //! that were written from the specifications and share no code with the broker.
 
+mod daemon;
 mod event_stream;
 mod http1;
 mod http2;
+mod lines;
 mod listener;
 mod scene;
 
+pub(crate) use daemon::Daemon;
 pub(crate) use event_stream::{EventStream, StreamEvent};
 pub(crate) use http1::{BodyDecoder, Http1};
+pub(crate) use http2::Http2;
+pub(crate) use lines::{Lines, script_call};
 pub(crate) use listener::{Listener, Message, News, Since, Way};
 pub(crate) use scene::{Commit, Scene, draft, metric, sibling};
 
