@@ -49,7 +49,7 @@ impl Default for Config {
             header_bytes: 16 << 10,
             idle_timeout: Duration::from_secs(60),
             http2_streams: 100,
-            write_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(300),
             send_buffer_bytes: 0,
         }
     }
