@@ -167,6 +167,7 @@ impl Listener {
                 if let Some(cursor) = self.cursors.pop_front() {
                     self.cursor = cursor;
                 }
+                self.catch_up();
                 return news;
             }
             self.fill().await.unwrap_or_else(|code| panic!("refused in the middle: {code}"));
@@ -231,6 +232,18 @@ impl Listener {
         self.cursor()
     }
 
+    /// Once all news is read, what came behind it counts too: a block with nothing but an id may come in the same piece.
+    fn catch_up(&mut self) {
+        let known = match &self.wire {
+            Wire::Sse { stream, .. } => &stream.last_event_id,
+            Wire::Lines { lines, .. } => &lines.cursor,
+            Wire::Poll { .. } | Wire::Grpc(_) | Wire::Door { .. } => return,
+        };
+        if self.ready.is_empty() {
+            self.cursor.clone_from(known);
+        }
+    }
+
     /// Waits for one answer of the broker that holds no news.
     pub(crate) async fn answered_empty(&mut self) {
         self.fill().await.unwrap();
@@ -252,9 +265,7 @@ impl Listener {
                         self.cursors.push_back(stream.last_event_id.clone());
                     }
                 }
-                if self.ready.is_empty() {
-                    self.cursor.clone_from(&stream.last_event_id);
-                }
+                self.catch_up();
             }
             Wire::Lines { source, lines } => {
                 let Some(bytes) = source.read().await else {
@@ -267,9 +278,7 @@ impl Listener {
                         self.cursors.push_back(lines.cursor.clone());
                     }
                 }
-                if self.ready.is_empty() {
-                    self.cursor.clone_from(&lines.cursor);
-                }
+                self.catch_up();
             }
             Wire::Poll { to, is_http2, query, since, is_first } => {
                 // The first poll only finds out where it stands.
