@@ -153,3 +153,29 @@ async fn the_memory_of_the_daemon_does_not_grow_with_stopped_readers() {
     assert!(grown < 4 << 20, "32 MiB flowed past 50 stopped readers and {grown} bytes stayed");
     assert!(crate::support::metric(daemon.admin, "tidings_sessions", &["sse"]).await >= 50.0, "nobody was thrown out");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_room_for_a_burst_on_a_channel_without_history_gets_it_in_as_many_writes_as_it_takes() {
+    // Many writes per session, and more messages than the tail keeps; all of it fits into the socket's buffers.
+    const BURST: u64 = 480;
+    let scene = Scene::with(Commit::AtOnce, |config| {
+        let mut rules = tidings::hub::namespace::Config::default();
+        rules.history.size = 0;
+        config.namespaces.insert("default", rules);
+        (config.shards, config.shard.page_bytes) = (1, 4 << 10);
+    })
+    .await;
+    let mut listeners = Vec::new();
+    for _ in 0..100 {
+        listeners.push(Listener::open(Way::SseHttp1, &scene, &[CHANNEL], Since::Live).await);
+    }
+    scene.publish_numbers(CHANNEL, 1..=BURST).await;
+    for listener in &mut listeners {
+        for number in 1..=BURST {
+            match soon("a message of the burst", listener.next()).await {
+                News::Message(message) => assert_eq!(message.offset, number),
+                other => panic!("instead of message {number}: {other:?}"),
+            }
+        }
+    }
+}
