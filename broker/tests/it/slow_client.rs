@@ -1,6 +1,7 @@
 //! A slow client hurts nobody and costs nothing; and nobody is called slow who is not.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::support::{Commit, Daemon, Http1, Listener, News, Scene, Since, Way, soon};
 
@@ -178,4 +179,23 @@ async fn who_has_room_for_a_burst_on_a_channel_without_history_gets_it_in_as_man
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_stops_reading_is_waited_for_as_long_as_the_configuration_says() {
+    // The system counts a window that stays shut like a peer that answers nothing.
+    let scene = Scene::with(Commit::AtOnce, |config| config.http.write_timeout = Duration::from_secs(1)).await;
+    let mut stopped = Http1::get(scene.http(), "1.1", "/sse?channel=ticker", "", Some(4096)).await;
+    assert_eq!(stopped.status().await, 200);
+    for number in 1..=100 {
+        scene.publish(CHANNEL, &large(number)).await;
+    }
+    let gone = async {
+        while scene.metric("tidings_sessions_closed_total", &["sse", "client_gone"]).await < 1.0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    soon("the end of the wait", gone).await;
+    let patience = tidings::config::Config::default().http.write_timeout;
+    assert!(patience >= Duration::from_secs(300), "a suspended page or a debugged program is no dead peer: {patience:?}");
 }
