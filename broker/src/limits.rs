@@ -22,7 +22,7 @@ pub struct Config {
     pub connections_pending: u32,
     /// Most channels known at once; a publish or subscribe that would make one more is refused.
     pub channels: u32,
-    /// Most history of all channels together; past it the oldest messages of the same slot give way to a new one.
+    /// Most history of all channels together; past it the oldest messages of the same slot, or else of others, give way to a new one.
     #[serde(with = "units::bytes")]
     #[schemars(with = "Size")]
     pub history_bytes: u64,

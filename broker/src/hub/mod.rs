@@ -95,6 +95,8 @@ pub struct Hub {
     clock: Clock,
     metrics: Arc<Metrics>,
     totals: Totals,
+    /// Where the next search for room in the histories begins.
+    history_hand: AtomicUsize,
 }
 
 /// Sums over all slots, kept beside them so that reading them takes no lock.
@@ -160,6 +162,7 @@ impl Hub {
             clock,
             metrics,
             totals: Totals::default(),
+            history_hand: AtomicUsize::new(0),
         }
     }
 

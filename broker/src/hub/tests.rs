@@ -140,8 +140,31 @@ fn at_the_bound_of_all_histories_the_oldest_of_the_slot_give_way_and_their_reade
     let page = hub.read(channel.slot, &[(channel.clone(), base)], PAGE).unwrap();
     assert!(!page.entries.is_empty() && page.entries.len() < 50);
     assert_eq!(page.gaps.len(), 1, "what is lost is told");
-    let refused = hub.append(draft("elsewhere", "x")).unwrap_err();
-    assert_eq!(refused.code, ErrorCode::Overloaded, "a slot with nothing to give cannot take either");
+}
+
+#[test]
+fn full_histories_refuse_no_channel_whose_slot_has_nothing_to_give() {
+    let bound = 4 * 1024;
+    let hub = hub_with(CommitRule::AtOnce, bound);
+    for number in 0..50 {
+        hub.append(draft("a", &format!("{number:0>100}"))).unwrap();
+    }
+    let full = hub.totals();
+    let refused = hub.append(draft("b", &"x".repeat(bound as usize))).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Overloaded, "larger than all histories together");
+    assert_eq!(
+        (hub.totals().history_bytes, hub.totals().history_messages),
+        (full.history_bytes, full.history_messages),
+        "and nothing is given up for it"
+    );
+    for number in 0..20 {
+        hub.append(draft(&format!("b{number}"), &"x".repeat(500))).unwrap();
+        assert!(hub.totals().history_bytes <= bound);
+    }
+    hub.append(draft("a", &"x".repeat(3000))).unwrap();
+    assert!(hub.totals().history_bytes <= bound, "more than its own slot has left");
+    let first = hub.open(&name("a")).unwrap();
+    assert_eq!(hub.read(first.slot, &[(first.clone(), 1)], PAGE).unwrap().gaps.len(), 1, "what gave way is told");
 }
 
 #[test]

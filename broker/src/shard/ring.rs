@@ -2,7 +2,8 @@
 //!
 //! The ring holds *every* committed entry of the channel with `base < idx ≤ newest`, so a session whose position is at
 //! least `base` can be served from it, and any other must read the log. Nothing else decides; in particular nothing is
-//! taken from the ring because a session was visited, only because a whole lap delivered it.
+//! taken from the ring because a session was visited, only because a whole lap delivered it: a session that got less than
+//! there is, for want of room in one write, holds back what it lacks.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -52,6 +53,8 @@ pub(super) struct LocalChannel {
     pub(super) unvisited: usize,
     /// The newest index when the current lap began: a finished lap has delivered everything up to it.
     lap_newest: u64,
+    /// How far the session came that got least in the current lap, of those whose write had no room for all.
+    lap_least: u64,
     /// Whether it stands in the queue of channels to walk.
     pub(super) queued: bool,
     joined: Option<Joined>,
@@ -68,6 +71,7 @@ impl LocalChannel {
             hand: 0,
             unvisited: 0,
             lap_newest: 0,
+            lap_least: u64::MAX,
             queued: false,
             joined: None,
         }
@@ -85,9 +89,11 @@ impl LocalChannel {
         self.unvisited = self.listeners.len();
     }
 
-    /// A visited session got less than there is: everyone is visited once more.
-    pub(super) fn visit_all_again(&mut self) {
+    /// A visited session got less than there is, only up to `upto`: everyone is visited once more, and nothing after that
+    /// leaves the ring with this lap.
+    pub(super) fn visit_all_again(&mut self, upto: u64) {
         self.unvisited = self.listeners.len();
+        self.lap_least = self.lap_least.min(upto);
     }
 
     /// Forgets everything up to `base`, because there may be holes or nobody needs it. Returns (entries, cost) freed.
@@ -169,7 +175,7 @@ impl LocalChannel {
     /// cost) freed.
     pub(super) fn finish_lap(&mut self) -> (usize, usize) {
         self.hand = 0;
-        let delivered = self.lap_newest;
+        let delivered = self.lap_newest.min(std::mem::replace(&mut self.lap_least, u64::MAX));
         self.lap_newest = self.newest();
         self.trim(delivered)
     }
@@ -178,6 +184,8 @@ impl LocalChannel {
     pub(super) fn finish_walk(&mut self) -> (usize, usize) {
         // Between walks the listeners may be closed up at any time, so the hand must not stand in the middle of them.
         self.hand = 0;
+        // Whoever got less than all once was visited again since.
+        self.lap_least = u64::MAX;
         self.lap_newest = self.newest();
         self.trim(self.lap_newest)
     }

@@ -116,8 +116,9 @@ impl State {
             Wrote::All => {
                 let front = session.encoder.front();
                 tally.delivered(front, count as u64, joined.bytes.len() as u64);
-                if joined.upto.idx < newest {
-                    channel.visit_all_again();
+                let upto = joined.upto.idx;
+                if upto < newest {
+                    channel.visit_all_again(upto);
                 }
                 match run {
                     Some(known) if (known.first, known.count, known.front) == (first, count, front) => known.sessions += 1,
@@ -182,11 +183,11 @@ impl State {
                 break;
             }
         }
-        let more = messages < wanted.len() as u64;
+        let more = (messages < wanted.len() as u64).then_some(session.subscription.groups[at].pos.idx);
         session.write(&out, messages, oldest, self.tick, tally);
         self.scratch = out;
-        if let Some(channel) = self.channels.get_mut(local as usize).filter(|_| more) {
-            channel.visit_all_again();
+        if let (Some(channel), Some(upto)) = (self.channels.get_mut(local as usize), more) {
+            channel.visit_all_again(upto);
         }
     }
 

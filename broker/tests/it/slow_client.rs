@@ -1,6 +1,7 @@
 //! A slow client hurts nobody and costs nothing; and nobody is called slow who is not.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::support::{Commit, Daemon, Http1, Listener, News, Scene, Since, Way, soon};
 
@@ -152,4 +153,49 @@ async fn the_memory_of_the_daemon_does_not_grow_with_stopped_readers() {
     println!("resident {before} + {grown} bytes");
     assert!(grown < 4 << 20, "32 MiB flowed past 50 stopped readers and {grown} bytes stayed");
     assert!(crate::support::metric(daemon.admin, "tidings_sessions", &["sse"]).await >= 50.0, "nobody was thrown out");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_room_for_a_burst_on_a_channel_without_history_gets_it_in_as_many_writes_as_it_takes() {
+    // Many writes per session, and more messages than the tail keeps; all of it fits into the socket's buffers.
+    const BURST: u64 = 480;
+    let scene = Scene::with(Commit::AtOnce, |config| {
+        let mut rules = tidings::hub::namespace::Config::default();
+        rules.history.size = 0;
+        config.namespaces.insert("default", rules);
+        (config.shards, config.shard.page_bytes) = (1, 4 << 10);
+    })
+    .await;
+    let mut listeners = Vec::new();
+    for _ in 0..100 {
+        listeners.push(Listener::open(Way::SseHttp1, &scene, &[CHANNEL], Since::Live).await);
+    }
+    scene.publish_numbers(CHANNEL, 1..=BURST).await;
+    for listener in &mut listeners {
+        for number in 1..=BURST {
+            match soon("a message of the burst", listener.next()).await {
+                News::Message(message) => assert_eq!(message.offset, number),
+                other => panic!("instead of message {number}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_stops_reading_is_waited_for_as_long_as_the_configuration_says() {
+    // The system counts a window that stays shut like a peer that answers nothing.
+    let scene = Scene::with(Commit::AtOnce, |config| config.http.write_timeout = Duration::from_secs(1)).await;
+    let mut stopped = Http1::get(scene.http(), "1.1", "/sse?channel=ticker", "", Some(4096)).await;
+    assert_eq!(stopped.status().await, 200);
+    for number in 1..=100 {
+        scene.publish(CHANNEL, &large(number)).await;
+    }
+    let gone = async {
+        while scene.metric("tidings_sessions_closed_total", &["sse", "client_gone"]).await < 1.0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    soon("the end of the wait", gone).await;
+    let patience = tidings::config::Config::default().http.write_timeout;
+    assert!(patience >= Duration::from_secs(300), "a suspended page or a debugged program is no dead peer: {patience:?}");
 }

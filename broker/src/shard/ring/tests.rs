@@ -92,6 +92,17 @@ fn nothing_leaves_the_ring_before_a_whole_lap_delivered_it() {
 }
 
 #[test]
+fn what_one_write_had_no_room_for_stays_until_a_later_lap_delivered_it() {
+    let mut channel = channel_with(5);
+    assert_eq!(channel.finish_lap().0, 0);
+    channel.visit_all_again(4);
+    channel.visit_all_again(3);
+    assert_eq!(channel.finish_lap().0, 2, "somebody only came to 3");
+    assert_eq!((channel.base, channel.newest()), (3, 5));
+    assert_eq!(channel.finish_lap().0, 2, "a lap in which everybody got all");
+}
+
+#[test]
 fn a_finished_walk_leaves_nothing_behind_and_a_reset_forgets_at_once() {
     let mut channel = channel_with(4);
     channel.hand = 2;
@@ -107,7 +118,7 @@ fn what_is_pushed_must_be_seen_by_everyone_again() {
     let mut channel = channel_with(2);
     assert_eq!(channel.unvisited, 3);
     channel.unvisited = 1;
-    channel.visit_all_again();
+    channel.visit_all_again(1);
     assert_eq!(channel.unvisited, 3);
     assert_eq!(channel.encoded(2, &Numbers).unwrap(), "2,");
     assert!(channel.encoded(7, &Numbers).is_none());
