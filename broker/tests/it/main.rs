@@ -12,3 +12,4 @@ mod slow_client;
 mod source;
 mod support;
 mod tidy;
+mod websocket_codec;
