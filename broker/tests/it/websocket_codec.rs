@@ -269,7 +269,7 @@ proptest! {
             }).unwrap();
         }
         first.flush().unwrap();
-        prop_assert_eq!(ours(&first.get_ref().output).0.said, expected.clone());
+        prop_assert_eq!(&ours(&first.get_ref().output).0.said, &expected);
 
         let written = run(async {
             let (near, mut far) = tokio::io::duplex(1 << 20);
