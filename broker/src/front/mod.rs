@@ -9,6 +9,7 @@ pub mod long_poll;
 mod request;
 pub mod sse;
 mod stream;
+pub mod websocket;
 
 pub use request::{Bounds, Request};
 

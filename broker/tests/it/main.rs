@@ -19,3 +19,4 @@ mod slow_client;
 mod source;
 mod support;
 mod tidy;
+mod websocket_codec;
