@@ -1,53 +1,62 @@
-//! What one subscriber must see: the messages of one run, each once, in order.
+//! What one subscriber must see: the messages of its channel, each once, in order, and none of another channel.
 
-/// Digits of the number every payload begins with.
-pub(crate) const NUMBER_DIGITS: usize = 10;
-/// Digits of the time (microseconds since the run began) that follows it.
-pub(crate) const TIME_DIGITS: usize = 12;
-/// What stands before a payload on the wire.
-const BEFORE: &[u8] = b"data: ";
-/// What stands for a declared gap.
-const GAP: &[u8] = b"event: tidings:gap";
+use memchr::memmem::Finder;
 
-/// Follows one connection's bytes, however they are cut.
-#[derive(Debug)]
-pub(crate) struct Stream {
-    /// The number that must come next.
-    next: u64,
-    /// The end of what was read, when it may be the beginning of something.
-    carry: Vec<u8>,
-    head_seen: bool,
-    pub(crate) gaps: u64,
-}
+use crate::payload::{self, HEAD_BYTES, MARK, Said};
+
+/// What declares a gap, in an event stream and in JSON; a cursor cannot hold either.
+const GAPS: [&[u8]; 2] = [b":gap", b"\"gap\""];
+/// The end of a read that holds no beginning of a payload is kept from this length on: what is shorter can only be the
+/// end of one wrapping and the beginning of the next.
+const WRAPPING_BYTES: usize = 8;
+/// Bytes kept of what is neither a payload nor the beginning of one.
+const CARRY_BYTES_MAX: usize = 4096;
 
 /// What went wrong on a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Another number came than the one expected.
+    /// Another number came than the one expected: a message was lost, doubled or out of order.
     Order { expected: u64, got: u64 },
-    /// The response was not a stream.
-    Refused(String),
-    /// A payload that this run did not publish.
-    Foreign,
+    /// A message of another channel.
+    Misrouted { channel: u32 },
+    /// Something that begins like a payload and is not one.
+    Damaged,
 }
 
-impl Stream {
-    pub(crate) fn new() -> Self {
-        Self { next: 1, carry: Vec::new(), head_seen: false, gaps: 0 }
+/// Follows one connection's bytes, however they are cut.
+#[derive(Debug)]
+pub(crate) struct Checker {
+    channel: u32,
+    /// Declared gaps that explained a jump.
+    pub(crate) gaps: u32,
+    /// The number that must come next; 0: whatever comes first.
+    next: u64,
+    /// The end of what was read, when it may be the beginning of something.
+    carry: Vec<u8>,
+}
+
+/// What all connections of a crowd have in common.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// Bytes of each payload.
+    pub(crate) length: usize,
+    mark: Finder<'static>,
+}
+
+impl Rules {
+    pub(crate) fn new(length: usize) -> Self {
+        Self { length, mark: Finder::new(MARK) }
+    }
+}
+
+impl Checker {
+    /// Expects messages of this channel, from number `next` on; 0: from whichever comes first.
+    pub(crate) fn new(channel: u32, next: u64) -> Self {
+        Self { channel, gaps: 0, next, carry: Vec::new() }
     }
 
-    /// Messages seen.
-    pub(crate) fn seen(&self) -> u64 {
-        self.next - 1
-    }
-
-    /// Whether the response's head has come.
-    pub(crate) fn is_open(&self) -> bool {
-        self.head_seen
-    }
-
-    /// Takes bytes; calls `message` with each message's time.
-    pub(crate) fn take(&mut self, bytes: &[u8], mut message: impl FnMut(u64)) -> Result<(), Fault> {
+    /// Takes bytes; calls `message` with each message, and with how far the count moved (more than one over a gap).
+    pub(crate) fn take(&mut self, rules: &Rules, bytes: &[u8], mut message: impl FnMut(Said, u64)) -> Result<(), Fault> {
         let joined;
         let mut rest: &[u8] = if self.carry.is_empty() {
             bytes
@@ -56,80 +65,123 @@ impl Stream {
             joined = std::mem::take(&mut self.carry);
             &joined
         };
-        if !self.head_seen {
-            let Some(end) = find(rest, b"\r\n\r\n") else {
-                self.carry = rest.to_vec();
-                return Ok(());
-            };
-            if !rest.starts_with(b"HTTP/1.1 200") {
-                return Err(Fault::Refused(String::from_utf8_lossy(&rest[..end]).into_owned()));
-            }
-            self.head_seen = true;
-            rest = &rest[end + 4..];
-        }
-        while let Some(line) = rest.iter().position(|byte| *byte == b'\n') {
-            let (text, after) = rest.split_at(line);
-            rest = &after[1..];
-            if text.starts_with(GAP) {
-                self.gaps += 1;
-            }
-            let Some(payload) = text.strip_prefix(BEFORE) else { continue };
-            if payload.starts_with(b"{\"channel\"") {
+        let mut search = 0;
+        while let Some(found) = rules.mark.find(&rest[search..]) {
+            let at = search + found;
+            let begun = &rest[at..];
+            if !payload::may_begin(begun) {
+                search = at + 1;
                 continue;
             }
-            let (Some(got), Some(time)) = (digits(payload, 0, NUMBER_DIGITS), digits(payload, NUMBER_DIGITS + 1, TIME_DIGITS)) else {
-                return Err(Fault::Foreign);
-            };
-            if got != self.next {
-                // After a declared gap the next number is whatever is still kept; never an older one.
-                if self.gaps == 0 || got < self.next {
-                    return Err(Fault::Order { expected: self.next, got });
-                }
+            if begun.len() < rules.length {
+                // Before the head is whole it may still turn out to be something else; both are carried.
+                self.carry = rest.to_vec();
+                return Ok(());
             }
-            self.next = got + 1;
-            message(time);
+            let said = payload::read(&begun[..rules.length]).ok_or(Fault::Damaged)?;
+            let moved = self.admit(said, &rest[..at])?;
+            message(said, moved);
+            rest = &begun[rules.length..];
+            search = 0;
         }
-        self.carry = rest.to_vec();
+        self.keep(rest);
         Ok(())
     }
-}
 
-fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
-    bytes.windows(what.len()).position(|window| window == what)
-}
+    /// How far the count moves with this message. `between` is what stands between the last message and this one.
+    fn admit(&mut self, said: Said, between: &[u8]) -> Result<u64, Fault> {
+        if said.channel != self.channel {
+            return Err(Fault::Misrouted { channel: said.channel });
+        }
+        let moved = match self.next {
+            0 => 1,
+            next if next == said.number => 1,
+            next if next < said.number && GAPS.iter().any(|gap| memchr::memmem::find(between, gap).is_some()) => {
+                self.gaps += 1;
+                said.number - next + 1
+            }
+            expected => return Err(Fault::Order { expected, got: said.number }),
+        };
+        self.next = said.number + 1;
+        Ok(moved)
+    }
 
-fn digits(bytes: &[u8], from: usize, count: usize) -> Option<u64> {
-    bytes.get(from..from + count)?.iter().try_fold(0u64, |number, byte| byte.is_ascii_digit().then(|| number * 10 + u64::from(byte - b'0')))
+    fn keep(&mut self, rest: &[u8]) {
+        let may_be_cut = rest.last() == MARK.first();
+        if rest.len() > CARRY_BYTES_MAX {
+            self.carry = rest[rest.len() - HEAD_BYTES..].to_vec();
+        } else if may_be_cut || rest.len() > WRAPPING_BYTES {
+            self.carry = rest.to_vec();
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::payload::Batch;
+
+    const LENGTH: usize = 64;
 
     fn stream(numbers: &[u64]) -> Vec<u8> {
-        let mut bytes = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
+        let mut bytes = b": hello\n\n".to_vec();
         for number in numbers {
-            bytes.extend_from_slice(format!("20\r\nid: x\ndata: {number:010} {:012} xx\n\n\r\n", 7).as_bytes());
+            if *number == 0 {
+                bytes.extend_from_slice(b"2a\r\nevent: tidings:gap\ndata: {}\n\n\r\n");
+                continue;
+            }
+            let mut batch = Batch::new(LENGTH).unwrap();
+            batch.push(Said { channel: 7, number: *number, due: 9 });
+            bytes.extend_from_slice(b"20\r\nid: x\ndata: ");
+            bytes.extend_from_slice(batch.iter().next().unwrap().1);
+            bytes.extend_from_slice(b"\n\n\r\n");
         }
         bytes
     }
 
     #[test]
     fn every_cut_of_a_good_stream_is_good() {
-        let bytes = stream(&[1, 2, 3]);
+        let bytes = stream(&[1, 2, 3, 0, 9, 10]);
         for cut in 0..bytes.len() {
-            let mut checked = Stream::new();
-            let mut times = 0;
-            checked.take(&bytes[..cut], |_| times += 1).unwrap();
-            checked.take(&bytes[cut..], |_| times += 1).unwrap();
-            assert_eq!((checked.seen(), times), (3, 3), "cut at {cut}");
+            let mut checker = Checker::new(7, 1);
+            let (mut count, mut progress) = (0, 0);
+            for part in [&bytes[..cut], &bytes[cut..]] {
+                let rules = Rules::new(LENGTH);
+                checker
+                    .take(&rules, part, |_, moved| {
+                        count += 1;
+                        progress += moved;
+                    })
+                    .unwrap();
+            }
+            assert_eq!((count, progress, checker.gaps), (5, 10, 1), "cut at {cut}");
         }
     }
 
     #[test]
     fn loss_doubles_and_disorder_are_found() {
-        for bad in [&[1, 3][..], &[1, 1], &[2], &[1, 2, 1]] {
-            assert!(Stream::new().take(&stream(bad), |_| {}).is_err(), "{bad:?}");
+        for bad in [&[1, 3][..], &[1, 1], &[2], &[1, 2, 1], &[1, 0, 1]] {
+            let taken = Checker::new(7, 1).take(&Rules::new(LENGTH), &stream(bad), |_, _| {});
+            assert!(matches!(taken, Err(Fault::Order { .. })), "{bad:?}: {taken:?}");
         }
+    }
+
+    #[test]
+    fn what_is_misrouted_or_damaged_is_found() {
+        let rules = Rules::new(LENGTH);
+        assert_eq!(Checker::new(8, 1).take(&rules, &stream(&[1]), |_, _| {}), Err(Fault::Misrouted { channel: 7 }));
+        let mut bytes = stream(&[1]);
+        let last_x = bytes.iter().rposition(|byte| *byte == b'.').unwrap();
+        bytes.remove(last_x - 1);
+        assert_eq!(Checker::new(7, 1).take(&rules, &bytes, |_, _| {}), Err(Fault::Damaged));
+    }
+
+    #[test]
+    fn wrappings_that_look_like_a_mark_are_passed_over() {
+        let mut bytes = b"\x81~Tx~T12".to_vec();
+        bytes.extend_from_slice(&stream(&[1]));
+        let mut count = 0;
+        Checker::new(7, 1).take(&Rules::new(LENGTH), &bytes, |_, _| count += 1).unwrap();
+        assert_eq!(count, 1);
     }
 }

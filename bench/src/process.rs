@@ -1,31 +1,78 @@
-//! What a process costs, as the system counts it.
+//! What processes cost, as the system counts it.
 
 use std::fs;
-
-/// Processor time and memory of a process.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Cost {
-    /// Seconds of processor time, user and kernel.
-    pub(crate) cpu: f64,
-    /// Proportional set size in bytes: shared pages counted by their share.
-    pub(crate) pss: u64,
-    /// Resident set size in bytes.
-    pub(crate) rss: u64,
-}
 
 /// Ticks of the kernel's clock per second: 100 on every Linux of today (`getconf CLK_TCK`).
 const TICKS: f64 = 100.0;
 
-/// What the process has cost until now.
-pub(crate) fn cost(pid: u32) -> anyhow::Result<Cost> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+/// Memory of a server, all its processes together, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    /// Proportional set size: shared pages counted by their share.
+    pub(crate) pss: u64,
+    /// Resident set size.
+    pub(crate) rss: u64,
+}
+
+/// The processes that these started, and themselves.
+pub(crate) fn tree(roots: &[u32]) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return roots.to_vec() };
+    let all: Vec<(u32, u32)> = entries
+        .filter_map(|entry| {
+            let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            Some((pid, fields(pid)?.get(1)?.parse().ok()?))
+        })
+        .collect();
+    let mut found = roots.to_vec();
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        next += 1;
+        let children = all.iter().filter(|(pid, of)| *of == parent && !found.contains(pid)).map(|(pid, _)| *pid);
+        let children: Vec<u32> = children.collect();
+        found.extend(children);
+    }
+    found
+}
+
+/// Seconds of processor time, user and kernel, of all of them. One that is gone counts nothing.
+pub(crate) fn cpu(pids: &[u32]) -> f64 {
+    let ticks = |fields: &[String], at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    pids.iter().filter_map(|pid| fields(*pid)).map(|fields| (ticks(&fields, 11) + ticks(&fields, 12)) / TICKS).sum()
+}
+
+/// Memory of all of them.
+pub(crate) fn memory(pids: &[u32]) -> Memory {
+    pids.iter().fold(Memory::default(), |sum, pid| {
+        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+        Memory { pss: sum.pss + kib(&rollup, "Pss:") * 1024, rss: sum.rss + kib(&rollup, "Rss:") * 1024 }
+    })
+}
+
+/// The number behind a name in one of the system's tables.
+pub(crate) fn kib(table: &str, name: &str) -> u64 {
+    let line = table.lines().find(|line| line.starts_with(name));
+    line.and_then(|line| line.split_whitespace().nth(1)).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// Fields of `/proc/PID/stat` after the name: state, parent, …
+fn fields(pid: u32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold spaces: count fields after it.
-    let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
-    let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let kib = |name: &str| {
-        let line = rollup.lines().find(|line| line.starts_with(name));
-        line.and_then(|line| line.split_whitespace().nth(1)).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0)
-    };
-    Ok(Cost { cpu: (ticks(11) + ticks(12)) / TICKS, pss: kib("Pss:") * 1024, rss: kib("Rss:") * 1024 })
+    let (_, rest) = stat.rsplit_once(')')?;
+    Some(rest.split_whitespace().map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_holds_children_and_their_cost() {
+        let me = std::process::id();
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(tree(&[me]).contains(&child.id()));
+        assert!(memory(&[me]).pss > 0);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 }

@@ -1,0 +1,185 @@
+//! The kinds of load, and what they share: a server that runs, and a meter beside it.
+
+mod drive;
+mod flow;
+mod idle;
+mod publish;
+mod replay;
+mod storm;
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use hdrhistogram::Histogram;
+
+use crate::crowd::Plan;
+use crate::machine::Busy;
+use crate::peer::Server;
+use crate::peer::start::Running;
+use crate::peer::wire::{Front, Step};
+use crate::process;
+use crate::publish::{Publisher, open};
+use crate::scenario::{Load, Scenario};
+
+/// What a round gave: names and numbers.
+pub(crate) type Figures = BTreeMap<String, f64>;
+
+/// One measured piece of a round.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    /// The way to publish, where the round compares them.
+    pub(crate) way: Option<String>,
+    pub(crate) figures: Figures,
+    /// Processors that somebody else used meanwhile.
+    pub(crate) foreign: f64,
+}
+
+/// A server that runs, and what to do with it.
+pub(crate) struct Round<'a> {
+    pub(crate) server: &'a Server,
+    pub(crate) running: Running,
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) payload: usize,
+}
+
+impl Round<'_> {
+    /// Does it.
+    pub(crate) fn run(&mut self) -> anyhow::Result<Vec<Outcome>> {
+        let scenario = self.scenario;
+        match &scenario.load {
+            Load::Flow(flow) => flow::run(self, flow).map(|outcome| vec![outcome]),
+            Load::Idle(idle) => idle::run(self, idle).map(|outcome| vec![outcome]),
+            Load::Storm(storm) => storm::run(self, storm).map(|outcome| vec![outcome]),
+            Load::Publish(load) => publish::run(self, load),
+            Load::Replay(replay) => replay::run(self, replay).map(|outcome| vec![outcome]),
+        }
+    }
+
+    /// Subscribers of these channels. `query` is added to each request's path.
+    fn plan(&self, channels: &[String], per_channel: usize, query: &str) -> anyhow::Result<Plan> {
+        let front = &self.server.front;
+        let greetings = channels.iter().map(|channel| Arc::<[Step]>::from(front.greeting(channel, query))).collect();
+        Ok(Plan {
+            address: self.running.address(front.port())?,
+            greetings,
+            per_channel,
+            payload: self.payload,
+            opening_max: 256,
+            first: 1,
+            stalled: 0,
+            patience: self.scenario.patience(),
+        })
+    }
+
+    fn publisher(&self, channels: &[String]) -> anyhow::Result<Box<dyn Publisher>> {
+        let peer = &self.server.peer;
+        open(&peer.publish[&peer.publish_by], &self.running, channels, 1024)
+    }
+
+    /// A cursor of now for this channel: the first `id:` that a stream gives.
+    fn cursor(&self, channel: &str) -> anyhow::Result<String> {
+        let greeting = self.server.front.greeting(channel, "");
+        let mut stream = TcpStream::connect(self.running.address(self.server.front.port())?)?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(&greeting.first().context("a front without a greeting")?.say)?;
+        let mut seen = Vec::new();
+        let mut chunk = [0; 2048];
+        loop {
+            let count = stream.read(&mut chunk).context("waiting for a cursor")?;
+            ensure!(count > 0, "the stream ended without a cursor");
+            seen.extend_from_slice(&chunk[..count]);
+            let text = String::from_utf8_lossy(&seen);
+            if let Some((_, rest)) = text.split_once("id: ")
+                && let Some((cursor, _)) = rest.split_once('\n')
+            {
+                return Ok(cursor.trim().to_owned());
+            }
+        }
+    }
+
+    fn meter(&self) -> anyhow::Result<Meter> {
+        let pids = process::tree(&self.running.pids());
+        let own = process::cpu(&[std::process::id()]);
+        Ok(Meter { server: process::cpu(&pids), own, writes: self.writes()?, busy: Busy::now(&pids), began: Instant::now() })
+    }
+
+    /// What was used since.
+    fn used(&self, since: &Meter) -> anyhow::Result<Used> {
+        let now = self.meter()?;
+        Ok(Used {
+            server: now.server - since.server,
+            own: now.own - since.own,
+            writes: now.writes.zip(since.writes).map(|(now, then)| now - then),
+            foreign: now.busy.foreign_since(&since.busy),
+            wall: since.began.elapsed(),
+        })
+    }
+
+    /// The server's own count of write calls, where it has one.
+    fn writes(&self) -> anyhow::Result<Option<f64>> {
+        let Some(writes) = &self.server.peer.writes else { return Ok(None) };
+        let mut stream = TcpStream::connect(self.running.address(&writes.port)?)?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.write_all(format!("GET {} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n", writes.path).as_bytes())?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let lines = text.lines().filter(|line| line.starts_with(&writes.counter));
+        Ok(Some(lines.filter_map(|line| line.split_whitespace().last()?.parse::<f64>().ok()).sum()))
+    }
+}
+
+/// Where the counts stood.
+struct Meter {
+    server: f64,
+    own: f64,
+    writes: Option<f64>,
+    busy: Busy,
+    began: Instant,
+}
+
+/// What was used in between.
+struct Used {
+    /// Seconds of processor time of the server.
+    server: f64,
+    /// Of this program.
+    own: f64,
+    writes: Option<f64>,
+    foreign: f64,
+    wall: Duration,
+}
+
+impl Used {
+    /// Costs for each of so many things that were done.
+    fn each(&self, figures: &mut Figures, count: f64, what: &str) {
+        figures.insert(format!("server_us_per_{what}"), self.server * 1e6 / count);
+        figures.insert(format!("generator_us_per_{what}"), self.own * 1e6 / count);
+        figures.insert("server_cores".to_owned(), self.server / self.wall.as_secs_f64());
+        figures.insert("generator_cores".to_owned(), self.own / self.wall.as_secs_f64());
+        figures.insert("foreign_cores".to_owned(), self.foreign);
+        if let Some(writes) = self.writes {
+            figures.insert(format!("writes_per_{what}"), writes / count);
+        }
+    }
+}
+
+/// Quantiles in milliseconds.
+fn quantiles(figures: &mut Figures, prefix: &str, latency: &Histogram<u64>) {
+    for (name, at) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)] {
+        figures.insert(format!("{prefix}{name}_ms"), latency.value_at_quantile(at) as f64 / 1e3);
+    }
+}
+
+/// Names for channels, new in each round.
+fn channels(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("bench{number}")).collect()
+}
+
+/// What to add to a request so that it resumes after this cursor; only on fronts where that is possible.
+fn resume(front: &Front, cursor: &str) -> anyhow::Result<String> {
+    let Front::Http { resume: Some(resume), .. } = front else { anyhow::bail!("this front does not resume") };
+    Ok(resume.replace("{cursor}", cursor))
+}
