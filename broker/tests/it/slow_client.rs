@@ -199,3 +199,28 @@ async fn who_stops_reading_is_waited_for_as_long_as_the_configuration_says() {
     let patience = tidings::config::Config::default().http.write_timeout;
     assert!(patience >= Duration::from_secs(300), "a suspended page or a debugged program is no dead peer: {patience:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_that_overflows_the_inbox_reaches_everyone_to_its_end() {
+    let scene = Scene::with(Commit::Late, |config| {
+        config.shard.inbox = 2;
+        config.limits.publish_wait = std::time::Duration::from_secs(20);
+    })
+    .await;
+    let mut listeners = Vec::new();
+    for way in [Way::SseHttp1, Way::SseHttp2, Way::SseHttp10] {
+        listeners.push(Listener::open(way, &scene, &[CHANNEL], Since::Live).await);
+    }
+    for burst in 0..40 {
+        // Appended before any of it is committed, so that nobody waits for room; nothing follows that would make up for
+        // what the last of them missed.
+        scene.publish_numbers(CHANNEL, burst * 30 + 1..=burst * 30 + 30).await;
+        for listener in &mut listeners {
+            for number in burst * 30 + 1..=burst * 30 + 30 {
+                assert_eq!(listener.message().await.offset, number);
+            }
+        }
+    }
+    let overflowed = scene.metric("tidings_shard_inbox_overflowed_total", &[]).await;
+    assert!(overflowed > 0.0, "this is about inboxes that overflow");
+}
