@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use rustix::net::SocketFlags;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,6 +22,8 @@ use crate::shard::{Command, Handle};
 const UNSENT_BYTES_MAX: u32 = 128 << 10;
 /// After an error of the listener itself; without a pause it would spin.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Most connections let in after the door closed: more than the system keeps in the queue, and an end to a storm.
+const KNOCKING_MAX: usize = 20_000;
 /// How often the log says that no connection can be accepted.
 const COMPLAIN_AGAIN: Duration = Duration::from_secs(60);
 
@@ -67,8 +68,16 @@ pub async fn accept(listener: TcpListener, acceptor: Acceptor, stop: Cancellatio
         }
     }
     // Who knocked before the door closed is told to go elsewhere; closing the listener on them would be a reset.
-    while let Some(Ok((stream, address))) = listener.accept().now_or_never() {
-        acceptor.admit(stream, address);
+    for _ in 0..KNOCKING_MAX {
+        // By the plain system call: the runtime may not have heard yet that somebody is there, and lets a task take only so
+        // many at a time.
+        let Ok(socket) = rustix::net::accept_with(&listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) else { break };
+        let stream = std::net::TcpStream::from(socket);
+        if let Ok(address) = stream.peer_addr()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            acceptor.admit(stream, address);
+        }
     }
 }
 
@@ -139,4 +148,28 @@ impl Acceptor {
 fn is_of_one_connection(error: &std::io::Error) -> bool {
     use std::io::ErrorKind as K;
     matches!(error.kind(), K::ConnectionAborted | K::ConnectionReset | K::ConnectionRefused | K::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+    use crate::clock::Clock;
+
+    #[tokio::test]
+    async fn everyone_who_knocked_before_the_door_closed_is_let_in() {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1024).unwrap();
+        let address = listener.local_addr().unwrap();
+        let waiting: Vec<std::net::TcpStream> = (0..500).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        // Without a shard each is let in and dropped: an end. One that is left in the queue gets a reset.
+        let metrics = Metrics::new(1, Clock::start());
+        accept(listener, Acceptor { shards: Arc::default(), connections_max: 1, config: Config::default(), metrics }, stop).await;
+        let ends = waiting.into_iter().map(|mut stream| stream.read(&mut [0; 1]).is_ok_and(|count| count == 0));
+        assert_eq!(ends.filter(|ended| *ended).count(), 500);
+    }
 }

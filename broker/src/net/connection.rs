@@ -33,6 +33,8 @@ const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 /// Unsent bytes per HTTP/2 stream; the rest stays in the log.
 const STREAM_SEND_BYTES: usize = 64 << 10;
+/// How long a silent connection is listened to when the node leaves. Browsers open some ahead of need.
+const LAST_WORD: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// How HTTP is spoken, and who answers.
@@ -95,6 +97,7 @@ async fn drive(http: Http, shard: Shard, stream: TcpStream) -> Option<(TcpStream
             end_early(&shard, &stream, Over::HeadTooSlow);
             return None;
         }
+        () = leave(&shard) => return None,
     };
     let pace = Pace::new(place, began);
     if spoken {
@@ -110,6 +113,12 @@ async fn drive(http: Http, shard: Shard, stream: TcpStream) -> Option<(TcpStream
         }
         Ended::Cut => None,
     }
+}
+
+/// Resolves when the node has been leaving for a moment, so that who just knocked is still told to go elsewhere.
+async fn leave(shard: &Shard) {
+    shard.drained().await;
+    tokio::time::sleep(LAST_WORD).await;
 }
 
 /// How a connection that spoke HTTP/1 ended.

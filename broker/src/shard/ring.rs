@@ -135,27 +135,24 @@ impl LocalChannel {
         let first = self.first_after(after);
         let form = encoder.form();
         let mut upto = self.ring.get(first)?.entry.pos;
-        let mut count = 0;
-        let mut only = Bytes::new();
-        let mut several = Vec::new();
+        let (mut count, mut size) = (0, 0);
         for item in self.ring.range_mut(first..) {
-            let encoded = item.form(form, encoder);
-            match count {
-                0 => only = encoded.clone(),
-                1 => {
-                    several.reserve(bytes_max.min(64 << 10));
-                    several.extend_from_slice(&only);
-                    several.extend_from_slice(encoded);
-                }
-                _ => several.extend_from_slice(encoded),
-            }
+            size += item.form(form, encoder).len();
             upto = item.entry.pos;
             count += 1;
-            if only.len().max(several.len()) >= bytes_max {
+            if size >= bytes_max {
                 break;
             }
         }
-        let bytes = if count == 1 { only } else { several.into() };
+        let mut encoded = self.ring.range_mut(first..first + count).map(|item| item.form(form, encoder));
+        let bytes = if count == 1 {
+            encoded.next()?.clone()
+        } else {
+            // Of its very size: a session whose socket is full keeps the end of it, and with it all of it.
+            let mut bytes = Vec::with_capacity(size);
+            encoded.for_each(|message| bytes.extend_from_slice(message));
+            bytes.into()
+        };
         Some(Joined { after, form, bytes, upto, first, count })
     }
 

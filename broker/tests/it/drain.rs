@@ -88,3 +88,22 @@ async fn a_second_signal_ends_at_once() {
     daemon.terminate();
     assert!(!tokio::time::timeout(Duration::from_secs(10), daemon.ended()).await.expect("at once").success());
 }
+
+#[tokio::test]
+async fn who_has_not_said_a_word_does_not_hold_up_the_end() {
+    let mut daemon = soon("the start", Daemon::start(&["drain.grace=8s", "drain.waves=1"])).await;
+    // Browsers open connections ahead of need.
+    let silent = TcpStream::connect(daemon.http).await.unwrap();
+    let accepted = async {
+        while crate::support::metric(daemon.admin, "tidings_connections_accepted_total", &[]).await < 1.0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the connection", accepted).await;
+    let began = tokio::time::Instant::now();
+    daemon.terminate();
+    let ended = soon("the end", daemon.ended()).await;
+    assert!(ended.success(), "{ended}");
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    drop(silent);
+}

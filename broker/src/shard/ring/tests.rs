@@ -83,6 +83,13 @@ fn a_piece_is_bounded_and_holds_at_least_one_message() {
 }
 
 #[test]
+fn a_piece_takes_no_more_memory_than_it_has_bytes() {
+    let mut channel = channel_with(5);
+    let piece = channel.join(1, &Numbers, 64 << 10).unwrap().bytes.try_into_mut().unwrap();
+    assert_eq!((&piece[..], piece.capacity()), (&b"2,3,4,5,"[..], 8));
+}
+
+#[test]
 fn nothing_leaves_the_ring_before_a_whole_lap_delivered_it() {
     let mut channel = channel_with(3);
     assert_eq!(channel.finish_lap().0, 0, "the lap began before anything was here");
