@@ -9,7 +9,7 @@ use crate::message::ChannelName;
 
 /// What a channel without history keeps: the small bound within which a listener may be slow, or read the log instead of
 /// being pushed to. Past it, it is closed.
-const TAIL: Retention = Retention { size: 256, ttl: Duration::from_secs(5), bytes: 256 << 10 };
+const TAIL: Retention = Retention { size: 256, ttl: Duration::from_secs(60), bytes: 256 << 10 };
 
 /// What the hub enforces for the channels of one namespace.
 #[derive(Clone, Debug)]

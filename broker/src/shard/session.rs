@@ -28,6 +28,13 @@ pub(super) struct Rest {
     pub(super) accepted: Option<Duration>,
 }
 
+impl Rest {
+    /// Of bytes that went out, those to be counted as delivered: not what belongs to no message.
+    pub(super) fn counted(&self, sent: usize) -> u64 {
+        if self.messages > 0 { sent as u64 } else { 0 }
+    }
+}
+
 /// A client's stay on a socket that the shard writes itself.
 #[derive(Debug)]
 pub(super) struct Session {

@@ -129,6 +129,7 @@ impl State {
                 }
             }
             Wrote::Part(sent) => {
+                tally.delivered(session.encoder.front(), 0, sent as u64);
                 let rest = unsent(&joined.bytes, sent);
                 let accepted = channel.run(first, count).next().map(|entry| entry.accepted.mono);
                 session.block(rest, count as u64, accepted);
@@ -218,7 +219,12 @@ impl Session {
                     }
                 }
             }
-            Wrote::Part(sent) => self.block(Bytes::copy_from_slice(&bytes[sent..]), messages, accepted),
+            Wrote::Part(sent) => {
+                if messages > 0 {
+                    tally.delivered(self.encoder.front(), 0, sent as u64);
+                }
+                self.block(Bytes::copy_from_slice(&bytes[sent..]), messages, accepted);
+            }
             Wrote::Gone => self.end(CloseReason::ClientGone),
         }
     }

@@ -224,3 +224,23 @@ async fn a_burst_that_overflows_the_inbox_reaches_everyone_to_its_end() {
     let overflowed = scene.metric("tidings_shard_inbox_overflowed_total", &[]).await;
     assert!(overflowed > 0.0, "this is about inboxes that overflow");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_that_a_socket_took_in_parts_are_all_counted() {
+    let scene = Scene::open(Commit::AtOnce).await;
+    let mut slow = Listener::open(Way::SseHttp1, &scene, &[CHANNEL], Since::Live).await;
+    for number in 1..=300 {
+        scene.publish(CHANNEL, &large(number)).await;
+    }
+    for number in 1..=300 {
+        assert_eq!(slow.message().await.offset, number);
+    }
+    let all = async {
+        while scene.metric("tidings_messages_delivered_total", &["sse"]).await < 300.0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("the count of messages", all).await;
+    let bytes = scene.metric("tidings_messages_delivered_bytes_total", &["sse"]).await;
+    assert!(bytes >= (300 * LARGE) as f64, "{bytes}");
+}
