@@ -70,7 +70,7 @@ async fn run(mut config: Config) -> anyhow::Result<()> {
     tracing::info!(signal, grace = ?config.drain.grace, "draining; a second signal ends at once");
     tokio::select! {
         biased;
-        signal = signals.next() => anyhow::bail!("{signal} again: stopped at once"),
+        signal = signals.again() => anyhow::bail!("{signal} again: stopped at once"),
         () = node.drain() => tracing::info!("drained"),
     }
     Ok(())

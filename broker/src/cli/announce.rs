@@ -7,6 +7,8 @@ use tidings::node::Addresses;
 pub(crate) fn warnings(config: &Config) {
     if config.dev && config.keys.is_empty() {
         tracing::warn!("DEV MODE: everyone on this machine may publish and query without a key; set `dev: false` in production");
+    } else if config.dev {
+        tracing::warn!("dev mode with keys: the demo is served, but publishing and querying need a key all the same");
     } else if config.insecure && config.keys.is_empty() {
         tracing::warn!("INSECURE: everyone who reaches a listener may publish and query without a key");
     } else if config.keys.is_empty() {

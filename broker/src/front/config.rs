@@ -33,7 +33,7 @@ impl Default for CorsConfig {
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Sse")]
 pub struct SseConfig {
-    /// How long a browser waits before it reconnects (the stream's `retry:`).
+    /// How long a browser waits before it reconnects (the stream's `retry:`); each is told up to half as long again, so that they spread.
     #[serde(with = "units::duration")]
     #[schemars(with = "HumanDuration")]
     pub retry: Duration,

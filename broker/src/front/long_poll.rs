@@ -213,5 +213,6 @@ fn deliver(shard: &Shard, batch: &Batch, cursor: &str, ended: HoldEnded) -> Resp
 fn entity_tag(headers: &HeaderMap) -> Option<&str> {
     let tag = text_of(headers, "if-none-match")?;
     let tag = tag.strip_prefix("W/").unwrap_or(tag);
-    tag.strip_prefix('"')?.strip_suffix('"').filter(|tag| !tag.is_empty())
+    // A list of tags is somebody else's cache: only the one tag we gave is a cursor.
+    tag.strip_prefix('"')?.strip_suffix('"').filter(|tag| !tag.is_empty() && !tag.contains('"'))
 }

@@ -48,6 +48,10 @@ struct Request<'a> {
 /// # Errors
 /// `invalid_request` that says what is wrong and where.
 pub(super) fn parse(bytes: &[u8]) -> Result<(Target, Content)> {
+    // The library would take an array for the fields in their order.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Error::invalid("the body of a publish is a JSON object"));
+    }
     let request: Request<'_> = serde_json::from_slice(bytes).map_err(|why| {
         // The message may quote the body; nobody needs a megabyte of it back.
         let why: String = why.to_string().chars().take(300).collect();

@@ -130,8 +130,12 @@ fn content_type(headers: &HeaderMap) -> Result<Option<&str>> {
     Ok((!text.is_empty() && !essence.eq_ignore_ascii_case(FORM)).then_some(text))
 }
 
-/// Compressed bytes would reach subscribers as they are, and nothing would tell them.
+/// Compressed bytes would reach subscribers as they are, and nothing would tell them. Transfer codings besides chunked are
+/// optional (RFC 9112, section 6.1), and hyper leaves them on.
 fn refuse_content_encoding(headers: &HeaderMap) -> Result<()> {
+    if headers.get_all(header::TRANSFER_ENCODING).iter().any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        return Err(Error::invalid("of the transfer codings only chunked is supported"));
+    }
     match headers.get(header::CONTENT_ENCODING).map(HeaderValue::as_bytes) {
         None | Some(b"") => Ok(()),
         Some(encoding) if encoding.eq_ignore_ascii_case(b"identity") => Ok(()),

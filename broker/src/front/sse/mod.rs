@@ -10,7 +10,7 @@ use super::config::SseConfig;
 use super::cors::Cors;
 use super::request::{Bounds, header as text_of};
 use super::stream::{self, Stream};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::net::{Answer, Body, Peer};
 use crate::session::Subscription;
 use crate::shard::Shard;
@@ -59,6 +59,11 @@ impl Sse {
     fn open(&self, shard: &Shard, peer: Peer, parts: &Parts, resume: Option<&str>) -> Result<Answer> {
         stream::may_begin(shard)?;
         let request = stream::request(parts)?;
+        // Nothing is guessed: who says where it was, but not in a way that can be read, must not be taken for new.
+        let mut given = parts.headers.get_all("last-event-id").iter();
+        if given.next().is_some_and(|id| id.to_str().is_err()) || given.next().is_some() {
+            return Err(Error::new(ErrorCode::InvalidCursor, "send one Last-Event-ID, in ASCII"));
+        }
         // Stand-ins for EventSource that cannot set headers send the id as a parameter.
         let since = request.since(resume.or_else(|| request.get("lastEventId")))?;
         let padding = stream::padding(&request)?;

@@ -107,7 +107,7 @@ impl Stage {
         matches(head.next().unwrap_or_default(), &status, &mut self.values)?;
         self.headers(head, &parts.headers)?;
         let content_type = parts.headers.get("content-type").map_or("", |value| value.to_str().unwrap());
-        if content_type == "text/event-stream" {
+        if matches!(content_type, "text/event-stream" | "application/x-ndjson") {
             let mut stream = EventStream { body: incoming, came: String::new() };
             stream.expect(body, &mut self.values).await?;
             self.streams.push(stream);
