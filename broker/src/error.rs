@@ -75,22 +75,6 @@ impl ErrorCode {
         }
     }
 
-    /// The gRPC status code (grpc.io, "Status codes and their use in gRPC").
-    #[must_use]
-    pub fn grpc_code(self) -> tonic::Code {
-        use tonic::Code as C;
-        match self {
-            Self::InvalidRequest | Self::InvalidCursor => C::InvalidArgument,
-            Self::Unauthenticated => C::Unauthenticated,
-            Self::PermissionDenied => C::PermissionDenied,
-            Self::NotFound => C::NotFound,
-            Self::MethodNotAllowed => C::Unimplemented,
-            Self::TooLarge | Self::Overloaded => C::ResourceExhausted,
-            Self::Draining => C::Unavailable,
-            Self::Internal => C::Internal,
-        }
-    }
-
     /// Whether the same request may pass later, here or on another node.
     #[must_use]
     pub fn may_retry(self) -> bool {

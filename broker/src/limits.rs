@@ -1,5 +1,7 @@
 //! The node's bounds: how much of everything it takes before it says no.
 
+mod crowd;
+
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -7,18 +9,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::units::{self, HumanDuration, Size};
 
+pub use crowd::{Crowd, Place};
+
 /// Bounds of the whole node and of one request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Limits")]
 pub struct Config {
-    /// Most connections at once on all listeners; 0: as many as open files allow. Each costs about 1 KiB, and its kernel buffers.
+    /// Most connections at once on the public listener; 0: as many as open files allow. Each costs about 1 KiB, and its kernel buffers.
     pub connections: u32,
-    /// Most connections that are not yet in a session (still sending a head, or in a plain request).
+    /// Most connections that have not sent their first request yet; past it the one that waited longest is refused.
     pub connections_pending: u32,
     /// Most channels known at once; a publish or subscribe that would make one more is refused.
     pub channels: u32,
-    /// Most history of all channels together; past it the oldest messages of the same slot give way to a new one.
+    /// Most history of all channels together; past it the oldest messages of the same slot, or else of others, give way to a new one.
     #[serde(with = "units::bytes")]
     #[schemars(with = "Size")]
     pub history_bytes: u64,
@@ -39,11 +43,21 @@ pub struct Config {
 /// Descriptors kept back from connections: listeners, logs, the runtimes' own, and some to answer health checks with.
 pub const OPEN_FILES_RESERVED: u64 = 128;
 
+/// Most gRPC connections. Backends are few and share a connection among many calls.
+const GRPC_CONNECTIONS_MAX: u64 = 1024;
+
+/// How many gRPC connections the node takes when the process may have so many open files: a share of their own, so that
+/// neither listener can use up what the other needs.
+#[must_use]
+pub fn grpc_connections_max(open_files: u64) -> u64 {
+    (open_files / 8).clamp(1, GRPC_CONNECTIONS_MAX)
+}
+
 impl Config {
-    /// How many connections the node takes when the process may have so many open files.
+    /// How many connections the public listener takes when the process may have so many open files.
     #[must_use]
     pub fn connections_max(&self, open_files: u64) -> u64 {
-        let possible = open_files.saturating_sub(OPEN_FILES_RESERVED).max(1);
+        let possible = open_files.saturating_sub(OPEN_FILES_RESERVED + grpc_connections_max(open_files)).max(1);
         if self.connections == 0 { possible } else { possible.min(self.connections.into()) }
     }
 }
@@ -71,9 +85,10 @@ mod tests {
     #[test]
     fn connections_are_bounded_by_the_key_and_by_open_files_whichever_is_less() {
         let limits = |connections| Config { connections, ..Config::default() };
-        assert_eq!(limits(0).connections_max(1024), 896);
+        assert_eq!(limits(0).connections_max(1024), 768);
         assert_eq!(limits(100).connections_max(1024), 100);
-        assert_eq!(limits(2000).connections_max(1024), 896);
+        assert_eq!(limits(2000).connections_max(1024), 768);
         assert_eq!(limits(0).connections_max(10), 1);
+        assert_eq!([10, 1024, 1 << 20].map(grpc_connections_max), [1, 128, 1024]);
     }
 }

@@ -33,11 +33,15 @@ pub const INTERNAL_CHANNEL_PREFIX: &str = "tidings-probe:";
 pub struct ChannelName(Arc<str>);
 
 impl ChannelName {
-    /// Parses a name.
+    /// Parses a name that a user gave.
     ///
     /// # Errors
-    /// `invalid_request` when it is empty, longer than 255 bytes, or holds a control character.
+    /// `invalid_request` when it is empty, longer than 255 bytes, or holds a control character; `permission_denied` for a
+    /// channel of the broker's own.
     pub fn parse(name: &str) -> Result<Self> {
+        if name.starts_with(INTERNAL_CHANNEL_PREFIX) {
+            return Err(Error::new(ErrorCode::PermissionDenied, "channels that start with `tidings-probe:` are the broker's own"));
+        }
         if name.is_empty() {
             return Err(Error::invalid("a channel name must not be empty"));
         }
@@ -48,6 +52,12 @@ impl ChannelName {
             return Err(Error::invalid("a channel name must not hold control characters"));
         }
         Ok(Self(name.into()))
+    }
+
+    /// A channel of the broker's own.
+    #[must_use]
+    pub(crate) fn internal(name: &'static str) -> Self {
+        Self(format!("{INTERNAL_CHANNEL_PREFIX}{name}").into())
     }
 
     /// The name itself.

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::Readiness;
 use crate::broker::{Broker, Delivery, Since, Subscribe};
 use crate::error::{Error, ErrorCode, Result};
-use crate::message::{ChannelName, Draft, Headers, INTERNAL_CHANNEL_PREFIX, Payload};
+use crate::message::{ChannelName, Draft, Headers, Payload};
 use crate::metrics::Metrics;
 
 /// A probe that takes longer has failed. Shorter than the window it must pass in, so that a stuck broker is noticed.
@@ -51,7 +51,7 @@ pub async fn run(broker: Broker, readiness: Readiness, metrics: Arc<Metrics>, ev
 
 /// One message from the door to a listener. It joins anew each time, so joining is probed too.
 async fn probe(broker: &Broker) -> Result<()> {
-    let channel = ChannelName::parse(&format!("{INTERNAL_CHANNEL_PREFIX}self"))?;
+    let channel = ChannelName::internal("self");
     let mut subscription = broker.subscribe(Subscribe { channels: vec![channel.clone()], since: Since::Live })?;
     let draft =
         Draft { channel, id: None, event: None, payload: Payload::new(b"probe", None)?, headers: Headers::default(), ttl: Some(PROBE_TTL) };

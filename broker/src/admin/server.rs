@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,14 +12,15 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Admin;
+use crate::limits::{Crowd, Place};
 
-/// Connections at once: a few scrapers and health checks; whoever hangs on to more waits.
+/// Connections at once: a few scrapers and health checks. Whoever hangs on to more loses the oldest, so that nobody can
+/// keep health checks out.
 const CONNECTIONS_MAX: usize = 64;
 /// How long a request's head may take; also how long a connection may idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,7 +36,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves until `stop`, which should come last of all: during a drain health checks must still get their 503.
 pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken) {
     let connections = TaskTracker::new();
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let crowd = Crowd::new(CONNECTIONS_MAX);
     let mut upkeep = interval(UPKEEP_INTERVAL);
     upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -44,8 +44,8 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
             biased;
             () = stop.cancelled() => break,
             _ = upkeep.tick() => admin.metrics.upkeep(),
-            Some((socket, permit)) = accept(&listener, &permits) => {
-                connections.spawn(connection(socket, permit, admin.clone(), stop.clone()));
+            socket = accept(&listener) => {
+                connections.spawn(connection(socket, crowd.enter(), admin.clone(), stop.clone()));
             }
         }
     }
@@ -54,12 +54,10 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
     connections.wait().await;
 }
 
-/// The next connection and its place. `None` only if the semaphore were closed, which nobody does.
-async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
+async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
-            Ok((socket, _)) => return Some((socket, permit)),
+            Ok((socket, _)) => return socket,
             Err(error) => {
                 tracing::debug!(%error, "the admin listener could not accept");
                 sleep(ACCEPT_PAUSE).await;
@@ -68,7 +66,7 @@ async fn accept(listener: &TcpListener, permits: &Arc<Semaphore>) -> Option<(Tcp
     }
 }
 
-async fn connection(socket: TcpStream, permit: OwnedSemaphorePermit, admin: Admin, stop: CancellationToken) {
+async fn connection(socket: TcpStream, mut place: Place, admin: Admin, stop: CancellationToken) {
     let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&admin, &request))));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(16 * 1024);
@@ -76,12 +74,12 @@ async fn connection(socket: TcpStream, permit: OwnedSemaphorePermit, admin: Admi
     tokio::select! {
         // A broken connection concerns nobody but its peer.
         _ = connection.as_mut() => {}
+        () = &mut place => {}
         () = stop_or_age(&stop) => {
             connection.as_mut().graceful_shutdown();
             let _ = timeout(CLOSE_GRACE, connection).await;
         }
     }
-    drop(permit);
 }
 
 async fn stop_or_age(stop: &CancellationToken) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::{Error, Result};
 use crate::message::{ChannelName, Draft, EventName, Headers, Payload, PublishId};
 
 /// A draft that does not know its channel yet. Cheap to clone, so that one content can go to many channels.
@@ -26,18 +26,6 @@ impl Content {
     pub fn for_channel(self, channel: ChannelName) -> Draft {
         Draft { channel, id: self.id, event: self.event, payload: self.payload, headers: self.headers, ttl: self.ttl }
     }
-}
-
-/// Parses a channel name that a user gave.
-///
-/// # Errors
-/// `invalid_request` when it is no channel name, `permission_denied` for a channel of the broker's own.
-pub fn parse_channel(name: &str) -> Result<ChannelName> {
-    let channel = ChannelName::parse(name)?;
-    if channel.is_internal() {
-        return Err(Error::new(ErrorCode::PermissionDenied, format!("the channel `{channel}` is the broker's own")));
-    }
-    Ok(channel)
 }
 
 /// Parses a time to live: seconds (`30`, `0.5`), or a number with `ms`, `s`, `m`, `h` or `d`.
@@ -79,6 +67,7 @@ fn no_ttl() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorCode;
 
     #[test]
     fn a_ttl_is_seconds_or_a_number_with_a_unit() {
@@ -102,8 +91,8 @@ mod tests {
 
     #[test]
     fn the_brokers_own_channels_are_closed() {
-        assert_eq!(parse_channel("tidings-probe:x").unwrap_err().code, ErrorCode::PermissionDenied);
-        assert_eq!(parse_channel("").unwrap_err().code, ErrorCode::InvalidRequest);
-        assert_eq!(parse_channel("tidings-probes").unwrap().as_str(), "tidings-probes");
+        assert_eq!(ChannelName::parse("tidings-probe:x").unwrap_err().code, ErrorCode::PermissionDenied);
+        assert_eq!(ChannelName::parse("").unwrap_err().code, ErrorCode::InvalidRequest);
+        assert_eq!(ChannelName::parse("tidings-probes").unwrap().as_str(), "tidings-probes");
     }
 }

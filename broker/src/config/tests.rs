@@ -117,7 +117,7 @@ fn overrides_reach_lists_mappings_nulls_and_text_that_is_no_yaml() {
             set("grpc.listen=null"),
             set("http.listen=[::1]:8000"),
             set("cors.origins=[\"*\"]"),
-            set("limits.history_bytes=2097152"),
+            set("limits.history_bytes=8388608"),
             set("log.level=info,tidings=debug"),
         ],
     )
@@ -129,7 +129,7 @@ fn overrides_reach_lists_mappings_nulls_and_text_that_is_no_yaml() {
     assert_eq!(config.namespaces.get(Some("unlisted")), config.namespaces.get(None));
     assert_eq!(config.grpc.listen, None);
     assert_eq!(config.http.listen, "[::1]:8000".parse().unwrap());
-    assert_eq!(config.limits.history_bytes, 2 << 20);
+    assert_eq!(config.limits.history_bytes, 8 << 20);
     assert_eq!(config.log.level, "info,tidings=debug");
 }
 
@@ -184,7 +184,7 @@ grpc: {{message_bytes: 64KiB, streams: 0}}
 keys: [{{name: a, sha256: {hash}}}, {{name: a, sha256: {hash}}}]
 namespaces:
   a:b: {{payload_bytes: 0B}}
-  big: {{payload_bytes: 2MiB}}
+  big: {{payload_bytes: 8MiB}}
   huge: {{history: {{bytes: 2GiB, ttl: 0s}}}}
 limits: {{channels: 0, subscribe_slots: 17}}
 shards: 65

@@ -78,9 +78,6 @@ impl LongPoll {
             Ok(response) => response,
             Err(error) => super::error_response(&error),
         };
-        if parts.method == Method::HEAD {
-            *response.body_mut() = Body::Empty;
-        }
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         self.cors.apply(&parts.headers, response.headers_mut());
         response

@@ -4,9 +4,12 @@
 
 pub mod config;
 pub mod cors;
+pub mod http_stream;
 pub mod long_poll;
 mod request;
 pub mod sse;
+mod stream;
+pub mod websocket;
 
 pub use request::{Bounds, Request};
 
@@ -23,6 +26,7 @@ pub(crate) fn error_response(error: &Error) -> http::Response<Body> {
     let mut response = http::Response::new(Body::full(text));
     *response.status_mut() = error.code.http_status();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if error.code.may_retry() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
     }

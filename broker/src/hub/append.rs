@@ -9,8 +9,11 @@ use tokio::sync::oneshot;
 
 use super::{Channel, Hub, SlotState};
 use crate::error::{Error, ErrorCode, Result};
-use crate::log::{Appended, ENTRY_FIXED_BYTES, Entry, Pos, Slot};
+use crate::log::{Appended, ENTRY_FIXED_BYTES, Entry, Pos, SLOTS, Slot};
 use crate::message::{ChannelName, Draft, MessageId};
+
+/// How often a publish looks for room in other slots; what it finds, another one may take first.
+const SEARCHES_MAX: u32 = 3;
 
 /// When an appended record counts as committed.
 #[derive(Debug)]
@@ -93,18 +96,22 @@ impl Hub {
     /// Gives the draft its position, keeps it and, once committed, hands it to everyone who listens.
     ///
     /// # Errors
-    /// `overloaded` when the histories or the channels are at their bound.
+    /// `overloaded` when the channels are at their bound, or the message is larger than all histories may be.
     pub fn append(&self, draft: Draft) -> Result<Receipt> {
         let mut channel = self.open(&draft.channel)?;
         let now = self.clock.now();
         let mut draft = Some(draft);
         let mut evicted = Vec::new();
         let mut told = 0;
+        let mut searches = SEARCHES_MAX;
         loop {
             let placed = self.with_channel(&channel, |state| {
-                // Taken at most once: a dead handle returns before this line.
+                let bytes = draft.as_ref().map_or(0, history_bytes);
+                if !self.has_history_room(bytes) && !state.log.make_room(bytes, &mut evicted) {
+                    return None;
+                }
+                // Taken at most once: neither a dead handle nor a lack of room comes to this line.
                 let draft = draft.take()?;
-                self.make_room(state, &draft, &mut evicted)?;
                 let room = self.bounds.dedupe_ids.saturating_sub(self.totals.dedupe_ids.load(Ordering::Relaxed));
                 let appended = state.log.append(channel.key, draft, now, room as usize);
                 let wait = match &self.commit_rule {
@@ -130,20 +137,45 @@ impl Hub {
                 channel = self.open(&name)?;
                 continue;
             };
+            let Some((appended, committed)) = placed else {
+                // The slot has too little to give: others have what fills the histories.
+                let found = searches > 0 && self.make_room_elsewhere(draft.as_ref().map_or(0, history_bytes), &mut evicted);
+                if found {
+                    searches -= 1;
+                    continue;
+                }
+                self.free(evicted);
+                return Err(self.histories_full());
+            };
             self.tell(told);
             self.free(evicted);
-            let Some((appended, committed)) = placed else { return Err(self.histories_full()) };
             let Appended { pos, offset, id, duplicate } = appended;
             return Ok(Receipt { channel: channel.name.clone(), slot: channel.slot, pos, offset, id, duplicate, committed });
         }
     }
 
-    /// At the bound of all histories, the oldest messages of the same slot give way to the new one. `None` when the slot
-    /// has nothing to give.
-    fn make_room(&self, state: &mut SlotState, draft: &Draft, evicted: &mut Vec<Arc<Entry>>) -> Option<()> {
-        let bytes = ENTRY_FIXED_BYTES + draft.payload.bytes().len() as u64;
-        let is_full = self.totals.history_bytes.load(Ordering::Relaxed) + bytes > self.bounds.history_bytes;
-        (!is_full || state.log.make_room(bytes, evicted)).then_some(())
+    fn has_history_room(&self, bytes: u64) -> bool {
+        self.totals.history_bytes.load(Ordering::Relaxed) + bytes <= self.bounds.history_bytes
+    }
+
+    /// Lets the oldest messages of other slots give way, one slot after the other from where the last search ended, so that
+    /// none pays for all. Locks one slot at a time and none for long. `false` when the bound is smaller than that.
+    fn make_room_elsewhere(&self, bytes: u64, evicted: &mut Vec<Arc<Entry>>) -> bool {
+        if bytes > self.bounds.history_bytes {
+            return false;
+        }
+        for _ in 0..SLOTS {
+            if self.has_history_room(bytes) {
+                break;
+            }
+            let number = self.history_hand.fetch_add(1, Ordering::Relaxed) % usize::from(SLOTS);
+            let mut place = self.slots[number].lock();
+            let Some(state) = place.as_mut() else { continue };
+            let before = state.log.stats();
+            state.log.make_room(bytes.min(before.bytes), evicted);
+            self.totals.book(&before, &state.log.stats());
+        }
+        self.has_history_room(bytes)
     }
 
     fn histories_full(&self) -> Error {
@@ -178,4 +210,9 @@ impl Hub {
         self.free(evicted);
         true
     }
+}
+
+/// What a draft will cost in the histories, but for its headers.
+fn history_bytes(draft: &Draft) -> u64 {
+    ENTRY_FIXED_BYTES + draft.payload.bytes().len() as u64
 }

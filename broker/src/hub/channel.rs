@@ -16,7 +16,7 @@ pub struct Channel {
     pub key: ChannelKey,
     /// The namespace whose rules apply.
     pub namespace: NamespaceId,
-    /// Whether messages are kept at all; without history a listener that falls behind has nothing to read.
+    /// Whether messages are kept for those who come later; without history only a short tail is, for those who listen now.
     pub has_history: bool,
     /// Set under the slot's lock when the channel's state is given up.
     dead: AtomicBool,

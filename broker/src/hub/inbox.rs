@@ -63,7 +63,8 @@ impl Inbox {
             return false;
         }
         queue.items.push(Item { local, entry });
-        drop(queue);
+        // Before the lock is given back: a shard that took and finished the entry first would count below zero, and
+        // publishers would wait for room that nobody tells them of.
         self.depth.fetch_add(1, Ordering::Relaxed);
         true
     }

@@ -95,6 +95,8 @@ pub struct Hub {
     clock: Clock,
     metrics: Arc<Metrics>,
     totals: Totals,
+    /// Where the next search for room in the histories begins.
+    history_hand: AtomicUsize,
 }
 
 /// Sums over all slots, kept beside them so that reading them takes no lock.
@@ -160,6 +162,7 @@ impl Hub {
             clock,
             metrics,
             totals: Totals::default(),
+            history_hand: AtomicUsize::new(0),
         }
     }
 
@@ -223,7 +226,7 @@ impl Hub {
                 dashmap::Entry::Vacant(place) => place,
             };
             let key = state.log.open_channel(name.clone(), namespace, rules.retention, now);
-            let channel = Arc::new(Channel::new(name.clone(), slot, key, namespace, rules.retention.size > 0));
+            let channel = Arc::new(Channel::new(name.clone(), slot, key, namespace, rules.has_history));
             place.insert(channel.clone());
             self.totals.channels.fetch_add(1, Ordering::Relaxed);
             channel

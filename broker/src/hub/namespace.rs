@@ -36,7 +36,7 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct History {
-    /// Most messages kept; 0 keeps none, and then nobody can resume.
+    /// Most messages kept; 0 keeps none: only who listens gets a message, and is closed when more than a moment behind.
     pub size: u32,
     /// Longest time a message is kept.
     #[serde(with = "units::duration")]

@@ -33,7 +33,7 @@ impl Hub {
         let slot = Slot::of(name);
         let start = since.and_then(|cursor| cursor.get(slot)).map_or(Start::Earliest, |at| Start::After(at.clone()));
         let now = self.clock.now();
-        let Some(channel) = self.find(name) else {
+        let Some(channel) = self.find(name).filter(|channel| channel.has_history) else {
             return (Vec::new(), Cursor::single(slot, self.commit(slot)), None);
         };
         let page = self.with_channel(&channel, |state| {
@@ -52,7 +52,7 @@ impl Hub {
         let slot = Slot::of(name);
         let now = self.clock.now();
         let after = since.and_then(|cursor| cursor.get(slot)).map(|at| at.main);
-        let found = self.find(name).and_then(|channel| {
+        let found = self.find(name).filter(|channel| channel.has_history).and_then(|channel| {
             self.with_channel(&channel, |state| {
                 let mut entries = state.log.read_back(channel.key, None, limit, now);
                 // A cursor of another epoch says nothing about this line: then the newest are all newer.

@@ -1,16 +1,23 @@
 //! The rules of every namespace, by number, so that a channel's rules are one index away.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::namespace::{self, DEFAULT};
 use crate::log::{NamespaceId, Retention};
 use crate::message::ChannelName;
+
+/// What a channel without history keeps: the small bound within which a listener may be slow, or read the log instead of
+/// being pushed to. Past it, it is closed.
+const TAIL: Retention = Retention { size: 256, ttl: Duration::from_secs(60), bytes: 256 << 10 };
 
 /// What the hub enforces for the channels of one namespace.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// What is kept.
     pub retention: Retention,
+    /// Whether users may come back to it; without history only the tail is kept, for those who listen now.
+    pub has_history: bool,
     /// Largest payload, in bytes.
     pub payload_bytes: usize,
 }
@@ -18,7 +25,9 @@ pub struct Rules {
 impl From<&namespace::Config> for Rules {
     fn from(config: &namespace::Config) -> Self {
         let history = &config.history;
-        Self { retention: Retention { size: history.size, ttl: history.ttl, bytes: history.bytes }, payload_bytes: config.payload_bytes }
+        let has_history = history.size > 0;
+        let kept = Retention { size: history.size, ttl: history.ttl, bytes: history.bytes };
+        Self { retention: if has_history { kept } else { TAIL }, has_history, payload_bytes: config.payload_bytes }
     }
 }
 

@@ -1,1 +1,198 @@
-//! Stories of the hub.
+//! Stories of the hub: publishing meets listening, without a socket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::namespace::{Config, History, Namespaces};
+use super::*;
+use crate::log::{PageLimit, Start, Tag};
+use crate::message::{Draft, Headers, Payload, PublishId};
+
+const PAGE: PageLimit = PageLimit { entries: 100, bytes: usize::MAX };
+const INBOX: usize = 4;
+
+fn hub_with(rule: CommitRule, history_bytes: u64) -> Hub {
+    let mut namespaces = Namespaces::default();
+    let none = History { size: 0, ttl: Duration::from_secs(1), ..History::default() };
+    namespaces.insert("none", Config { history: none, ..Config::default() });
+    let clock = Clock::start();
+    let bounds = Bounds { channels: 100, history_bytes, dedupe_ids: 1000 };
+    let epoch = Epoch::new(1, Tag::new(7).unwrap());
+    let inboxes = (0..2).map(|_| Arc::new(Inbox::new(INBOX))).collect();
+    Hub::new(RuleBook::new(&namespaces), inboxes, bounds, epoch, rule, clock, Metrics::new(2, clock))
+}
+
+fn hub() -> Hub {
+    hub_with(CommitRule::AtOnce, 1 << 30)
+}
+
+fn name(text: &str) -> ChannelName {
+    ChannelName::parse(text).unwrap()
+}
+
+fn draft(channel: &str, text: &str) -> Draft {
+    let payload = Payload::new(text.as_bytes(), None).unwrap();
+    Draft { channel: name(channel), id: None, event: None, payload, headers: Headers::default(), ttl: None }
+}
+
+fn drained(hub: &Hub, shard: usize) -> (Vec<String>, Vec<u32>) {
+    let (mut items, mut missed) = (Vec::new(), Vec::new());
+    hub.inbox(shard).drain(&mut items, &mut missed);
+    let texts = items.iter().map(|item| String::from_utf8(item.entry.payload.bytes().to_vec()).unwrap());
+    (texts.collect(), missed)
+}
+
+#[test]
+fn a_listening_shard_gets_what_is_published_after_it_came_and_nothing_after_it_left() {
+    let hub = hub();
+    hub.append(draft("a", "before")).unwrap();
+    let channel = hub.open(&name("a")).unwrap();
+    let base = hub.listen(&channel, 1, 42).unwrap();
+    assert_eq!(base, hub.commit(channel.slot).idx);
+    hub.append(draft("a", "one")).unwrap();
+    hub.append(draft("b", "elsewhere")).unwrap();
+    hub.append(draft("a", "two")).unwrap();
+    assert_eq!(drained(&hub, 1), (vec!["one".into(), "two".into()], vec![]));
+    assert_eq!(drained(&hub, 0), (vec![], vec![]), "a shard without listeners is left alone");
+    hub.leave(&channel, 1);
+    hub.append(draft("a", "three")).unwrap();
+    assert_eq!(drained(&hub, 1), (vec![], vec![]));
+}
+
+#[test]
+fn after_a_full_inbox_nothing_is_pushed_until_the_shard_has_read_the_log() {
+    let hub = hub();
+    let channel = hub.open(&name("a")).unwrap();
+    let base = hub.listen(&channel, 0, 5).unwrap();
+    for number in 0..INBOX + 3 {
+        hub.append(draft("a", &number.to_string())).unwrap();
+    }
+    let (pushed, missed) = drained(&hub, 0);
+    assert_eq!((pushed.len(), missed), (INBOX, vec![5]), "what did not fit is named once");
+    hub.append(draft("a", "still missed")).unwrap();
+    assert_eq!(drained(&hub, 0), (vec![], vec![]), "a hole must never be followed by an entry");
+
+    let again = hub.listen_again(&channel, 0).unwrap();
+    let page = hub.read(channel.slot, &[(channel.clone(), base)], PAGE).unwrap();
+    assert_eq!(page.entries.len(), INBOX + 4, "the log has it all");
+    assert_eq!(page.upto.idx, again);
+    hub.append(draft("a", "pushed again")).unwrap();
+    assert_eq!(drained(&hub, 0).0, ["pushed again"]);
+}
+
+#[tokio::test]
+async fn nobody_sees_a_message_before_it_is_committed_and_the_publisher_waits_for_that() {
+    let hub = hub_with(CommitRule::Later(Mutex::default()), 1 << 30);
+    let channel = hub.open(&name("a")).unwrap();
+    let base = hub.listen(&channel, 0, 1).unwrap();
+    let mut receipt = hub.append(draft("a", "late")).unwrap();
+    assert_eq!(drained(&hub, 0).0, [""; 0]);
+    assert!(hub.read(channel.slot, &[(channel.clone(), base)], PAGE).unwrap().entries.is_empty());
+    let waiting = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move { receipt.committed().await }));
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    assert!(hub.commit_next());
+    waiting.await.unwrap().unwrap();
+    assert_eq!(drained(&hub, 0).0, ["late"]);
+    assert!(!hub.commit_next());
+}
+
+#[tokio::test]
+async fn a_repeat_of_an_uncommitted_publish_is_acknowledged_with_its_commit() {
+    let hub = hub_with(CommitRule::Later(Mutex::default()), 1 << 30);
+    let keyed = || Draft { id: Some(PublishId::keyed("k").unwrap()), ..draft("a", "x") };
+    let mut first = hub.append(keyed()).unwrap();
+    let mut repeat = hub.append(keyed()).unwrap();
+    assert!(!first.duplicate && repeat.duplicate);
+    assert_eq!(first.pos, repeat.pos);
+    hub.commit_next();
+    first.committed().await.unwrap();
+    repeat.committed().await.unwrap();
+}
+
+#[tokio::test]
+async fn publishers_wait_for_room_and_are_refused_when_none_comes() {
+    let hub = Arc::new(hub());
+    let channel = hub.open(&name("a")).unwrap();
+    let _ = hub.listen(&channel, 0, 1).unwrap();
+    for _ in 0..INBOX {
+        hub.append(draft("a", "x")).unwrap();
+    }
+    let refused = hub.room(&channel, Duration::from_millis(5)).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Overloaded);
+    let (waiting_hub, waiting_channel) = (hub.clone(), channel.clone());
+    let waiting = tokio::spawn(async move { waiting_hub.room(&waiting_channel, Duration::from_secs(60)).await });
+    tokio::task::yield_now().await;
+    let (taken, _) = drained(&hub, 0);
+    hub.inbox(0).done(taken.len());
+    assert!(waiting.await.unwrap().unwrap().is_some(), "it waited and then had room");
+}
+
+#[test]
+fn at_the_bound_of_all_histories_the_oldest_of_the_slot_give_way_and_their_reader_is_told() {
+    let hub = hub_with(CommitRule::AtOnce, 4 * 1024);
+    let channel = hub.open(&name("a")).unwrap();
+    let base = hub.commit(channel.slot).idx;
+    for number in 0..50 {
+        hub.append(draft("a", &format!("{number:0>100}"))).unwrap();
+        assert!(hub.totals().history_bytes <= 4 * 1024);
+    }
+    let page = hub.read(channel.slot, &[(channel.clone(), base)], PAGE).unwrap();
+    assert!(!page.entries.is_empty() && page.entries.len() < 50);
+    assert_eq!(page.gaps.len(), 1, "what is lost is told");
+}
+
+#[test]
+fn full_histories_refuse_no_channel_whose_slot_has_nothing_to_give() {
+    let bound = 4 * 1024;
+    let hub = hub_with(CommitRule::AtOnce, bound);
+    for number in 0..50 {
+        hub.append(draft("a", &format!("{number:0>100}"))).unwrap();
+    }
+    let full = hub.totals();
+    let refused = hub.append(draft("b", &"x".repeat(bound as usize))).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Overloaded, "larger than all histories together");
+    assert_eq!(
+        (hub.totals().history_bytes, hub.totals().history_messages),
+        (full.history_bytes, full.history_messages),
+        "and nothing is given up for it"
+    );
+    for number in 0..20 {
+        hub.append(draft(&format!("b{number}"), &"x".repeat(500))).unwrap();
+        assert!(hub.totals().history_bytes <= bound);
+    }
+    hub.append(draft("a", &"x".repeat(3000))).unwrap();
+    assert!(hub.totals().history_bytes <= bound, "more than its own slot has left");
+    let first = hub.open(&name("a")).unwrap();
+    assert_eq!(hub.read(first.slot, &[(first.clone(), 1)], PAGE).unwrap().gaps.len(), 1, "what gave way is told");
+}
+
+#[test]
+fn the_bound_of_channels_is_an_error_and_known_channels_go_on() {
+    let hub = hub();
+    for number in 0..100 {
+        hub.open(&name(&format!("c{number}"))).unwrap();
+    }
+    assert_eq!(hub.open(&name("one more")).unwrap_err().code, ErrorCode::Overloaded);
+    hub.append(draft("c7", "x")).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_frees_what_is_old_and_a_dead_handle_is_looked_up_again() {
+    let hub = hub();
+    hub.append(draft("none:x", "gone at once")).unwrap();
+    let stale = hub.find(&name("none:x")).unwrap();
+    let kept = hub.open(&name("none:y")).unwrap();
+    let _ = hub.listen(&kept, 0, 1).unwrap();
+    for _ in 0..10 {
+        tokio::time::advance(Duration::from_secs(60)).await;
+        hub.sweep(0, SLOTS);
+    }
+    assert!(hub.find(&name("none:x")).is_none(), "nobody needs it");
+    assert!(hub.find(&name("none:y")).is_some(), "somebody listens");
+    assert_eq!(hub.totals(), HubTotals { channels: 1, ..HubTotals::default() });
+    assert!(hub.listen(&stale, 0, 9).is_none());
+    assert!(hub.join(stale.slot, std::slice::from_ref(&stale), &Start::Live).is_none());
+    hub.append(draft("none:x", "again")).unwrap();
+    assert!(!Arc::ptr_eq(&stale, &hub.find(&name("none:x")).unwrap()));
+}

@@ -246,16 +246,15 @@ impl SlotLog {
     }
 
     /// Frees at least `bytes` by giving up the oldest messages of the slot, whatever their channel; readers that still
-    /// wanted them get a gap. `false` when the slot has nothing more to give.
+    /// wanted them get a gap. `false` when it does not hold as many: then it gives up none.
     pub fn make_room(&mut self, bytes: u64, evicted: &mut Vec<Arc<Entry>>) -> bool {
-        let wanted = self.bytes.saturating_sub(bytes);
-        let had = self.bytes;
+        let Some(wanted) = self.bytes.checked_sub(bytes) else { return false };
         while self.bytes > wanted {
             let oldest = self.channels.iter().filter_map(|(at, channel)| Some((channel.oldest()?, at, channel.life))).min();
             let Some((_, at, life)) = oldest else { break };
             self.change(ChannelKey(at as u32), life, |channel| channel.give_up_oldest(evicted));
         }
-        had - self.bytes >= bytes
+        self.bytes <= wanted
     }
 
     /// Appends the record that empties a channel, and returns its position. It takes effect when it is committed, also on

@@ -20,10 +20,10 @@ const PUBLISH_WAIT: &str = "tidings_publish_wait_seconds";
 /// Each family with its one line of help. What moves it and what to do about it stands in `docs/OPERATING.md`.
 const HELP: [(&str, &str); 40] = [
     ("tidings_build_info", "Always 1; the version is a label."),
-    ("tidings_connections_accepted_total", "Sockets accepted."),
+    ("tidings_connections_accepted_total", "Sockets accepted, public and gRPC."),
     ("tidings_connections_closed_total", "Accepted sockets that are gone."),
     ("tidings_connections", "Sockets open now."),
-    ("tidings_connections_limit", "Most connections this process allows."),
+    ("tidings_connections_limit", "Most connections the public listener takes."),
     ("tidings_connections_refused_total", "Connections turned away, by reason."),
     ("tidings_open_files_limit", "Soft limit on open files."),
     ("tidings_protocol_errors_seen_total", "Peers that broke their protocol, by kind."),

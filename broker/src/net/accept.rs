@@ -1,15 +1,19 @@
 //! One acceptor per listener: takes connections, refuses what is over the bound, and gives each to the shard that
 //! carries the fewest.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::SocketFlags;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
+use super::refusal::{refuse, refuse_at_once};
 use crate::metrics::{Metrics, RefusedConnection};
 use crate::shard::{Command, Handle};
 
@@ -18,8 +22,10 @@ use crate::shard::{Command, Handle};
 const UNSENT_BYTES_MAX: u32 = 128 << 10;
 /// After an error of the listener itself; without a pause it would spin.
 const PAUSE: Duration = Duration::from_millis(50);
-/// What a refused client is told, in one packet.
-const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 2\r\nconnection: close\r\ncontent-length: 96\r\n\r\n{\"error\":{\"code\":\"overloaded\",\"message\":\"no more connections (limits.connections)\",\"retry\":true}}\n";
+/// Most connections let in after the door closed: more than the system keeps in the queue, and an end to a storm.
+const KNOCKING_MAX: usize = 20_000;
+/// How often the log says that no connection can be accepted.
+const COMPLAIN_AGAIN: Duration = Duration::from_secs(60);
 
 /// What an acceptor needs.
 #[derive(Clone, Debug)]
@@ -36,21 +42,65 @@ pub struct Acceptor {
 
 /// Accepts until `stop`.
 pub async fn accept(listener: TcpListener, acceptor: Acceptor, stop: CancellationToken) {
+    let mut spare = Spare::new();
+    let mut complained: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             biased;
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, address)) => acceptor.admit(stream, address),
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
+                // Once a minute: a log that is written at the rate of connections would be the next thing to run out.
+                if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_AGAIN) {
+                    tracing::warn!(%error, "no connection can be accepted now");
+                    complained = Some(Instant::now());
+                }
+                let refused = spare.refuse_next(&listener);
                 acceptor.metrics.connection_refused(RefusedConnection::OpenFiles);
-                tracing::warn!(%error, "no connection can be accepted now");
-                tokio::time::sleep(PAUSE).await;
+                if !refused {
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
         }
+    }
+    // Who knocked before the door closed is told to go elsewhere; closing the listener on them would be a reset.
+    for _ in 0..KNOCKING_MAX {
+        // By the plain system call: the runtime may not have heard yet that somebody is there, and lets a task take only so
+        // many at a time.
+        let Ok(socket) = rustix::net::accept_with(&listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) else { break };
+        let stream = std::net::TcpStream::from(socket);
+        if let Ok(address) = stream.peer_addr()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            acceptor.admit(stream, address);
+        }
+    }
+}
+
+/// A descriptor held back for the moment when there is none left: given up, it lets one connection in, to be refused
+/// instead of left hanging.
+struct Spare(Option<File>);
+
+impl Spare {
+    fn new() -> Self {
+        Self(File::open("/dev/null").ok())
+    }
+
+    /// Accepts the next connection only to turn it away. `false` when even that failed.
+    fn refuse_next(&mut self, listener: &TcpListener) -> bool {
+        self.0 = None;
+        let accepted = rustix::net::accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC);
+        if let Ok(stream) = &accepted {
+            refuse_at_once(stream);
+        }
+        let refused = accepted.is_ok();
+        drop(accepted);
+        *self = Self::new();
+        refused
     }
 }
 
@@ -59,7 +109,7 @@ impl Acceptor {
         let Some((shard, connections)) = self.least_loaded() else { return };
         if connections >= self.connections_max {
             self.metrics.connection_refused(RefusedConnection::Limit);
-            return refuse(&stream);
+            return refuse(stream);
         }
         if let Err(error) = self.tune(&stream) {
             // The peer is gone already; nothing else makes these fail on a fresh socket.
@@ -69,7 +119,7 @@ impl Acceptor {
         let Ok(stream) = stream.into_std() else { return };
         if let Err(Command::Connection(stream, _)) = shard.tell(Command::Connection(stream, shard.load.seat())) {
             self.metrics.connection_refused(RefusedConnection::Limit);
-            refuse(&stream);
+            refuse_at_once(&stream);
         }
     }
 
@@ -94,14 +144,6 @@ impl Acceptor {
     }
 }
 
-/// Says why in one non-blocking write, and closes.
-fn refuse(stream: impl std::os::fd::AsFd) {
-    use rustix::net::{SendFlags, Shutdown, send, shutdown};
-    // Best effort: a client that is refused may be gone already.
-    let _ = send(stream.as_fd(), REFUSAL, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-    let _ = shutdown(stream.as_fd(), Shutdown::Write);
-}
-
 /// Errors of `accept` that concern only the connection that was about to be accepted.
 fn is_of_one_connection(error: &std::io::Error) -> bool {
     use std::io::ErrorKind as K;
@@ -110,12 +152,24 @@ fn is_of_one_connection(error: &std::io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::Read as _;
 
-    #[test]
-    fn the_refusal_says_its_true_length() {
-        let text = std::str::from_utf8(REFUSAL).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.ends_with(&format!("content-length: {}", body.len())), "{}", body.len());
+    use super::*;
+    use crate::clock::Clock;
+
+    #[tokio::test]
+    async fn everyone_who_knocked_before_the_door_closed_is_let_in() {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1024).unwrap();
+        let address = listener.local_addr().unwrap();
+        let waiting: Vec<std::net::TcpStream> = (0..500).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        // Without a shard each is let in and dropped: an end. One that is left in the queue gets a reset.
+        let metrics = Metrics::new(1, Clock::start());
+        accept(listener, Acceptor { shards: Arc::default(), connections_max: 1, config: Config::default(), metrics }, stop).await;
+        let ends = waiting.into_iter().map(|mut stream| stream.read(&mut [0; 1]).is_ok_and(|count| count == 0));
+        assert_eq!(ends.filter(|ended| *ended).count(), 500);
     }
 }

@@ -31,7 +31,7 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Most requests and streams at once on one HTTP/2 connection.
     pub http2_streams: u32,
-    /// A peer that acknowledges nothing of what was sent for this long is gone (TCP_USER_TIMEOUT).
+    /// A peer that takes nothing of what is there for it for this long is gone, also one that only stopped reading (TCP_USER_TIMEOUT).
     #[serde(with = "units::duration")]
     #[schemars(with = "HumanDuration")]
     pub write_timeout: Duration,
@@ -49,7 +49,7 @@ impl Default for Config {
             header_bytes: 16 << 10,
             idle_timeout: Duration::from_secs(60),
             http2_streams: 100,
-            write_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(300),
             send_buffer_bytes: 0,
         }
     }

@@ -1,6 +1,6 @@
 //! One connection: HTTP/1 or HTTP/2, told apart by its first bytes, until it ends or a front takes the socket.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -9,24 +9,32 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Request, Response, Version};
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
+use super::first_bytes::is_http2;
+use super::linger::linger;
+use super::pace::{Over, Pace, Patience, Tracked};
+use super::refusal::refuse_at_once;
+use super::socket::Socket;
 use super::{Answer, Body, Door, Peer};
-use crate::metrics::ProtocolError;
+use crate::limits::Crowd;
+use crate::metrics::{ProtocolError, RefusedConnection};
 use crate::shard::{OnConnection, Opening, Seat, Shard};
 
-/// What begins every HTTP/2 connection (RFC 9113, section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Windows for browsers: large enough for uploads, small enough that one connection cannot hold much memory.
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 /// Unsent bytes per HTTP/2 stream; the rest stays in the log.
 const STREAM_SEND_BYTES: usize = 64 << 10;
+/// How long a silent connection is listened to when the node leaves. Browsers open some ahead of need.
+const LAST_WORD: Duration = Duration::from_secs(1);
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// How HTTP is spoken, and who answers.
@@ -36,6 +44,8 @@ pub struct Http {
     pub config: Arc<super::config::Config>,
     /// Who answers.
     pub door: Arc<dyn Door>,
+    /// Connections whose first request is on its way.
+    pub newcomers: Arc<Crowd>,
 }
 
 /// What a shard does with a new socket of the public listener.
@@ -61,9 +71,9 @@ fn begin(shard: &Shard, stream: TcpStream, seat: Seat, opening: Opening) {
         let mut body = Vec::new();
         crate::wire::write_error(&mut body, &error);
         let mut headers = http::HeaderMap::new();
-        headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
-        headers.insert(http::header::CONTENT_LENGTH, http::HeaderValue::from(body.len()));
-        headers.insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         let mut answer = super::raw_head(Version::HTTP_11, error.code.http_status(), &headers);
         answer.extend_from_slice(&body);
         let _ = stream.try_write(&answer);
@@ -74,54 +84,61 @@ fn begin(shard: &Shard, stream: TcpStream, seat: Seat, opening: Opening) {
 /// Speaks HTTP until the connection ends (`None`) or a front takes the socket.
 async fn drive(http: Http, shard: Shard, stream: TcpStream) -> Option<(TcpStream, Box<Opening>)> {
     let address = stream.peer_addr().ok()?;
-    match tokio::time::timeout(http.config.header_timeout, is_http2(&stream)).await {
-        Ok(Some(true)) => {
-            Box::pin(drive_http2(http, shard, stream, address)).await;
-            None
-        }
-        Ok(Some(false)) => Box::pin(drive_http1(http, shard, stream, address)).await,
-        Ok(None) => None,
-        Err(_) => {
-            shard.protocol_error(ProtocolError::HeaderTimeout);
-            None
-        }
-    }
-}
-
-/// Looks at the first bytes without taking them. `None` when the peer left.
-async fn is_http2(stream: &TcpStream) -> Option<bool> {
-    let mut first = [0; PREFACE.len()];
-    let mut seen = 0;
-    loop {
-        let count = stream.peek(&mut first).await.ok()?;
-        if count == 0 {
+    let began = Instant::now();
+    let mut place = http.newcomers.enter();
+    let spoken = tokio::select! {
+        biased;
+        spoken = is_http2(&stream) => spoken?,
+        () = &mut place => {
+            end_early(&shard, &stream, Over::PushedOut);
             return None;
         }
-        if !PREFACE.starts_with(&first[..count]) {
-            return Some(false);
+        () = tokio::time::sleep(http.config.header_timeout) => {
+            end_early(&shard, &stream, Over::HeadTooSlow);
+            return None;
         }
-        if count == PREFACE.len() {
-            return Some(true);
+        () = leave(&shard) => return None,
+    };
+    let pace = Pace::new(place, began);
+    if spoken {
+        Box::pin(drive_http2(http, shard, stream, address, pace)).await;
+        return None;
+    }
+    match Box::pin(drive_http1(http, shard, stream, address, pace)).await {
+        Ended::Taken(stream, opening) => Some((stream, opening)),
+        Ended::Closed(stream) => {
+            // Boxed: its buffer would otherwise be part of every connection.
+            Box::pin(linger(stream)).await;
+            None
         }
-        if count == seen {
-            // The socket stays readable while we only look; wait for more in steps.
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        seen = count;
+        Ended::Cut => None,
     }
 }
 
-async fn drive_http1(http: Http, shard: Shard, stream: TcpStream, address: SocketAddr) -> Option<(TcpStream, Box<Opening>)> {
+/// Resolves when the node has been leaving for a moment, so that who just knocked is still told to go elsewhere.
+async fn leave(shard: &Shard) {
+    shard.drained().await;
+    tokio::time::sleep(LAST_WORD).await;
+}
+
+/// How a connection that spoke HTTP/1 ended.
+enum Ended {
+    /// A front has the socket.
+    Taken(TcpStream, Box<Opening>),
+    /// By HTTP's own rules; the peer may still have to read the last answer.
+    Closed(TcpStream),
+    /// The peer is gone, or was given up.
+    Cut,
+}
+
+async fn drive_http1(http: Http, shard: Shard, stream: TcpStream, address: SocketAddr, pace: Rc<Pace>) -> Ended {
     let taken: Rc<RefCell<Option<Box<Opening>>>> = Rc::default();
-    let requests = Rc::new(Cell::new(0u32));
-    let service = Answering { http: http.clone(), shard: shard.clone(), address, taken: Some(taken.clone()), requests: requests.clone() };
+    let mut patience = Patience::new(pace.clone(), &http.config);
+    let socket = Socket::new(stream, pace.clone());
     let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(http.config.header_timeout)
-        .max_header_size(http.config.header_bytes)
-        .max_buf_size(http.config.header_bytes.max(8192));
-    let mut connection = builder.serve_connection(TokioIo::new(stream), service);
+    builder.header_read_timeout(None).max_header_size(http.config.header_bytes).max_buf_size(http.config.header_bytes.max(8192));
+    let service = Answering { http, shard: shard.clone(), address, taken: Some(taken.clone()), pace };
+    let mut connection = builder.serve_connection(TokioIo::new(socket), service);
     let draining = shard.drained();
     let mut draining = pin!(draining);
     let mut is_draining = false;
@@ -132,22 +149,32 @@ async fn drive_http1(http: Http, shard: Shard, stream: TcpStream, address: Socke
         }
         let polled = Pin::new(&mut connection).poll(context);
         // hyper reads a head only after everything before it was flushed, so nothing is lost by taking the socket here.
-        if taken.borrow().is_some() { Poll::Ready(Ok(())) } else { polled }
+        if taken.borrow().is_some() {
+            return Poll::Ready(Ok(Ok(())));
+        }
+        // Last, because polling the connection is what changes its pace.
+        if polled.is_ready() { polled.map(Ok) } else { patience.poll_over(context).map(Err) }
     })
     .await;
-    if let Some(opening) = taken.borrow_mut().take() {
-        let parts = connection.into_parts();
-        return Some((parts.io.into_inner(), opening));
+    let opening = taken.borrow_mut().take();
+    let socket = connection.into_parts().io.into_inner();
+    match (opening, ended) {
+        (Some(opening), _) => Ended::Taken(socket.into_inner(), opening),
+        (None, Ok(Ok(()))) => Ended::Closed(socket.into_inner()),
+        (None, Ok(Err(error))) => {
+            let said = error.is_parse();
+            note(&shard, &error);
+            if said { Ended::Closed(socket.into_inner()) } else { Ended::Cut }
+        }
+        (None, Err(over)) => {
+            end_early(&shard, &socket.into_inner(), over);
+            Ended::Cut
+        }
     }
-    if let Err(error) = ended {
-        note(&shard, &error, requests.get());
-    }
-    None
 }
 
-async fn drive_http2(http: Http, shard: Shard, stream: TcpStream, address: SocketAddr) {
-    let requests = Rc::new(Cell::new(0u32));
-    let service = Answering { http: http.clone(), shard: shard.clone(), address, taken: None, requests: requests.clone() };
+async fn drive_http2(http: Http, shard: Shard, stream: TcpStream, address: SocketAddr, pace: Rc<Pace>) {
+    let mut patience = Patience::new(pace.clone(), &http.config);
     let mut builder = http2::Builder::new(LocalExecutor);
     builder
         .timer(TokioTimer::new())
@@ -158,6 +185,8 @@ async fn drive_http2(http: Http, shard: Shard, stream: TcpStream, address: Socke
         .max_send_buf_size(STREAM_SEND_BYTES)
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
+    let last_answers = http.config.idle_timeout;
+    let service = Answering { http, shard: shard.clone(), address, taken: None, pace };
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut draining = pin!(shard.drained());
     let mut is_draining = false;
@@ -166,23 +195,52 @@ async fn drive_http2(http: Http, shard: Shard, stream: TcpStream, address: Socke
             is_draining = true;
             connection.as_mut().graceful_shutdown();
         }
-        connection.as_mut().poll(context)
+        let polled = connection.as_mut().poll(context);
+        if polled.is_ready() { polled.map(Ok) } else { patience.poll_over(context).map(Err) }
     })
     .await;
+    let ended = match ended {
+        // Answers that were handed over may still wait for the peer's windows; it has as long again to take them.
+        Err(Over::Idle) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(last_answers, connection).await.unwrap_or(Ok(()))
+        }
+        Err(over) => return count(&shard, over),
+        Ok(ended) => ended,
+    };
     if let Err(error) = ended {
-        note(&shard, &error, requests.get());
+        note_http2(&shard, &error);
     }
 }
 
-/// Counts what the peer did wrong; an ordinary hang-up is no error.
-fn note(shard: &Shard, error: &hyper::Error, requests: u32) {
-    let kind = if error.is_timeout() {
-        // An idle kept-alive connection ends the same way, and that is nobody's fault.
-        if requests > 0 {
-            return;
-        }
-        ProtocolError::HeaderTimeout
-    } else if error.is_parse_too_large() {
+/// Ends a connection that has run out of time or place.
+fn end_early(shard: &Shard, stream: &TcpStream, over: Over) {
+    count(shard, over);
+    if over == Over::PushedOut {
+        refuse_at_once(stream);
+    }
+}
+
+fn count(shard: &Shard, over: Over) {
+    match over {
+        Over::HeadTooSlow => shard.protocol_error(ProtocolError::HeaderTimeout),
+        Over::PushedOut => shard.refused(RefusedConnection::Limit),
+        // That is nobody's fault.
+        Over::Idle => {}
+    }
+}
+
+/// Counts what the peer did wrong over HTTP/2; an ordinary hang-up is no error.
+fn note_http2(shard: &Shard, error: &hyper::Error) {
+    if !std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>()) {
+        shard.protocol_error(ProtocolError::Http2);
+        tracing::debug!(%error, "an HTTP/2 connection was closed for a protocol error");
+    }
+}
+
+/// The same over HTTP/1.
+fn note(shard: &Shard, error: &hyper::Error) {
+    let kind = if error.is_parse_too_large() {
         ProtocolError::HeaderTooLarge
     } else if error.is_parse() {
         ProtocolError::Malformed
@@ -200,23 +258,27 @@ struct Answering {
     address: SocketAddr,
     /// Where a take-over is left for the driver; HTTP/2 has no socket to give.
     taken: Option<Rc<RefCell<Option<Box<Opening>>>>>,
-    requests: Rc<Cell<u32>>,
+    pace: Rc<Pace>,
 }
 
 impl Service<Request<Incoming>> for Answering {
-    type Response = Response<Body>;
+    type Response = Response<Tracked>;
     type Error = std::convert::Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Self::Error>>>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Tracked>, Self::Error>>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.requests.set(self.requests.get().saturating_add(1));
+        let in_flight = self.pace.asked();
         let may_take_over = self.taken.is_some() && request.body().is_end_stream() && request.version() <= Version::HTTP_11;
         let peer = Peer { address: self.address, may_take_over };
+        let is_head = request.method() == Method::HEAD;
         let answer = self.http.door.answer(&self.shard, peer, request);
         let taken = self.taken.clone();
         Box::pin(async move {
             match answer.await {
-                Answer::Response(response) => Ok(response),
+                Answer::Response(response) => {
+                    let response = if is_head { without_body(response) } else { response };
+                    Ok(response.map(|body| Tracked::new(body, in_flight)))
+                }
                 Answer::TakeOver(opening) => {
                     if let Some(taken) = taken {
                         *taken.borrow_mut() = Some(opening);
@@ -227,6 +289,15 @@ impl Service<Request<Incoming>> for Answering {
             }
         })
     }
+}
+
+/// What HEAD gets: the head that GET would get, its length included, and nothing after it (RFC 9110, section 9.3.2).
+fn without_body(mut response: Response<Body>) -> Response<Body> {
+    if let Body::Full(Some(bytes)) = response.body() {
+        let length = HeaderValue::from(bytes.len());
+        response.headers_mut().insert(header::CONTENT_LENGTH, length);
+    }
+    response.map(|_| Body::Empty)
 }
 
 /// Runs HTTP/2 streams on the shard's own thread.

@@ -5,7 +5,12 @@ mod accept;
 mod body;
 pub mod config;
 mod connection;
+mod first_bytes;
 mod head;
+mod linger;
+mod pace;
+mod refusal;
+mod socket;
 
 use std::future::Future;
 use std::pin::Pin;

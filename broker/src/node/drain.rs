@@ -27,21 +27,19 @@ impl Node {
         let spread = deadline.saturating_duration_since(Instant::now()).saturating_sub(LAST_BYTES);
         let first = Instant::now();
         for wave in 0..waves {
-            sleep_until(first + spread * wave / waves).await;
-            if wave > 0 && self.connections() == 0 {
+            // Who has nobody left to release need not wait for the next wave.
+            if timeout_at(first + spread * wave / waves, self.all_gone()).await.is_ok() && wave > 0 {
                 break;
             }
             for shard in self.shards.iter() {
                 shard.end_wave(wave as usize, waves as usize, CloseReason::Draining).await;
             }
         }
-        let all_gone = async {
+        let finished = async {
             self.grpc.wait().await;
-            while self.connections() > 0 {
-                tokio::time::sleep(LOOK).await;
-            }
+            self.all_gone().await;
         };
-        if timeout_at(deadline, all_gone).await.is_err() {
+        if timeout_at(deadline, finished).await.is_err() {
             tracing::warn!(connections = self.connections(), "the grace is over; what is still open is cut");
         }
         self.stop().await;
@@ -53,6 +51,12 @@ impl Node {
         self.stopped.cancel();
         for shard in self.shards.iter() {
             shard.stop().await;
+        }
+    }
+
+    async fn all_gone(&self) {
+        while self.connections() > 0 {
+            tokio::time::sleep(LOOK).await;
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod drain;
+mod host;
 mod routes;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,9 +25,11 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::front;
 use crate::front::cors::Cors;
+use crate::front::http_stream::HttpStream;
 use crate::front::long_poll::LongPoll;
 use crate::front::sse::Sse;
 use crate::hub::{self, CommitRule, Hub, Inbox, RuleBook};
+use crate::limits::{self, Crowd};
 use crate::log::{Epoch, SLOTS, Tag};
 use crate::metrics::{Gauges, Metrics};
 use crate::net;
@@ -83,7 +87,9 @@ impl Node {
         let clock = Clock::start();
         let shard_count = shard_count(&config);
         let metrics = Metrics::new(shard_count, clock);
-        let connections_max = connections_max(&config, &metrics);
+        let open_files = open_files();
+        let connections_max = config.limits.connections_max(open_files);
+        metrics.limits(open_files, connections_max);
 
         // Listeners first: a port that is taken should be the first thing one hears.
         let http = bind("http.listen", config.http.listen).await?;
@@ -112,7 +118,12 @@ impl Node {
         let stopped = CancellationToken::new();
 
         let shards = Arc::new(start_shards(&config, shard_count, &hub, &metrics, &draining, &broker, &keyring)?);
-        let acceptor = net::Acceptor { shards: shards.clone(), connections_max, config: config.http.clone(), metrics: metrics.clone() };
+        let acceptor = net::Acceptor {
+            shards: shards.clone(),
+            connections_max: connections_max as usize,
+            config: config.http.clone(),
+            metrics: metrics.clone(),
+        };
         tokio::spawn(net::accept(http, acceptor, draining.clone()));
 
         let grpc = TaskTracker::new();
@@ -120,6 +131,7 @@ impl Node {
             broker: broker.clone(),
             keyring: Arc::new(keyring),
             config: config.grpc.clone(),
+            connections: Arc::new(Semaphore::new(limits::grpc_connections_max(open_files) as usize)),
             batch_messages: config.limits.batch_messages,
             retry_after: config.drain.retry_min..=config.drain.retry_max.max(config.drain.retry_min),
             ready: readiness.subscribe(),
@@ -127,10 +139,12 @@ impl Node {
             clock,
         };
         if let Some(listener) = grpc_listener {
-            grpc.spawn(api::grpc::serve(listener, services.clone(), draining.clone()));
+            let serving = api::grpc::serve(listener, services.clone(), draining.clone());
+            grpc.spawn(stopped.clone().run_until_cancelled_owned(serving));
         }
         if let Some(listener) = unix_listener {
-            grpc.spawn(api::grpc::serve(listener, services, draining.clone()));
+            let serving = api::grpc::serve(listener, services, draining.clone());
+            grpc.spawn(stopped.clone().run_until_cancelled_owned(serving));
         }
         grpc.close();
 
@@ -181,12 +195,9 @@ fn shard_count(config: &Config) -> usize {
     }
 }
 
-/// Connections that the configuration and the limit on open files allow together.
-fn connections_max(config: &Config, metrics: &Metrics) -> usize {
-    let open_files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::from(u32::MAX));
-    let connections = config.limits.connections_max(open_files);
-    metrics.limits(open_files, connections);
-    connections as usize
+/// How many files this process may have open.
+fn open_files() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::from(u32::MAX))
 }
 
 fn build_hub(config: &Config, shards: usize, clock: Clock, metrics: Arc<Metrics>) -> Hub {
@@ -215,6 +226,7 @@ fn start_shards(
     let bounds = front::Bounds { channels: config.limits.subscribe_channels, slots: config.limits.subscribe_slots };
     let routes = Routes {
         sse: Sse { config: config.sse.clone(), bounds, cors: cors.clone() },
+        http_stream: HttpStream { bounds, cors: cors.clone() },
         long_poll: LongPoll { config: config.poll.clone(), bounds, cors: cors.clone() },
         api: api::http::HttpApi {
             broker: broker.clone(),
@@ -229,8 +241,10 @@ fn start_shards(
         },
         cors,
         serves_demo: config.dev,
+        only_local: config.dev,
     };
-    let http = net::Http { config: Arc::new(config.http.clone()), door: Arc::new(routes) };
+    let newcomers = Crowd::new(config.limits.connections_pending as usize);
+    let http = net::Http { config: Arc::new(config.http.clone()), door: Arc::new(routes), newcomers };
     let bounds = shard::Bounds {
         page_bytes: config.shard.page_bytes,
         ring_bytes: config.shard.ring_bytes,

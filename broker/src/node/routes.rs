@@ -4,15 +4,17 @@ use std::future::Future;
 use std::pin::Pin;
 
 use http::header::{self, HeaderValue};
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
+use super::host;
 use crate::api::http::{HttpApi, handle, is_api_path};
 use crate::error::{Error, ErrorCode};
 use crate::front::cors::Cors;
 use crate::front::error_response;
+use crate::front::http_stream::HttpStream;
 use crate::front::long_poll::LongPoll;
 use crate::front::sse::Sse;
 use crate::net::{Answer, Body, Door, Peer};
@@ -22,16 +24,23 @@ use crate::shard::Shard;
 #[derive(Clone)]
 pub(super) struct Routes {
     pub(super) sse: Sse,
+    pub(super) http_stream: HttpStream,
     pub(super) long_poll: LongPoll,
     pub(super) api: HttpApi,
     pub(super) cors: Cors,
     pub(super) serves_demo: bool,
+    /// Whether only requests to an address or to `localhost` are answered.
+    pub(super) only_local: bool,
 }
 
 const FRONT_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
+const ALL_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE, OPTIONS");
 
 impl Door for Routes {
     fn answer(&self, shard: &Shard, peer: Peer, request: Request<Incoming>) -> Pin<Box<dyn Future<Output = Answer>>> {
+        if let Err(error) = host::check(&request, self.only_local) {
+            return ready(self.refuse(&request, &error).into());
+        }
         if let Some(response) = self.cors.preflight(&request) {
             return ready(response.into());
         }
@@ -45,12 +54,14 @@ impl Door for Routes {
                 response.map(into_body).into()
             });
         }
-        let is_front = matches!(path, "/sse" | "/poll");
+        let is_front = matches!(path, "/sse" | "/stream" | "/poll");
         match *request.method() {
-            Method::OPTIONS if is_front => return ready(with_allow(Response::new(Body::Empty), FRONT_METHODS).into()),
+            Method::OPTIONS if is_front => return ready(self.no_content(&request, FRONT_METHODS).into()),
+            // Asks what the server can at all, wherever (RFC 9110, section 9.3.7).
+            Method::OPTIONS if path == "*" => return ready(self.no_content(&request, ALL_METHODS).into()),
             Method::GET | Method::HEAD => {}
             _ if is_front => {
-                let refused = error_response(&Error::new(ErrorCode::MethodNotAllowed, "this path takes GET, HEAD and OPTIONS"));
+                let refused = self.refuse(&request, &Error::new(ErrorCode::MethodNotAllowed, "this path takes GET, HEAD and OPTIONS"));
                 return ready(with_allow(refused, FRONT_METHODS).into());
             }
             _ => {}
@@ -59,6 +70,10 @@ impl Door for Routes {
             "/sse" => {
                 let (parts, _) = request.into_parts();
                 ready(self.sse.answer(shard, peer, &parts))
+            }
+            "/stream" => {
+                let (parts, _) = request.into_parts();
+                ready(self.http_stream.answer(shard, peer, &parts))
             }
             "/poll" => {
                 let (front, shard) = (self.long_poll.clone(), shard.clone());
@@ -79,7 +94,21 @@ impl Routes {
         {
             return page;
         }
-        error_response(&Error::new(ErrorCode::NotFound, "there is nothing at this path; see /sse, /poll and /v1/"))
+        self.refuse(request, &Error::new(ErrorCode::NotFound, "there is nothing at this path; see /sse, /stream, /poll and /v1/"))
+    }
+
+    /// The error, readable for pages of other origins that may read at all.
+    fn refuse(&self, request: &Request<Incoming>, error: &Error) -> Response<Body> {
+        let mut response = error_response(error);
+        self.cors.apply(request.headers(), response.headers_mut());
+        response
+    }
+
+    fn no_content(&self, request: &Request<Incoming>, methods: HeaderValue) -> Response<Body> {
+        let mut response = Response::new(Body::Empty);
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        self.cors.apply(request.headers(), response.headers_mut());
+        with_allow(response, methods)
     }
 }
 

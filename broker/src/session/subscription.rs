@@ -157,7 +157,9 @@ impl Subscription {
             // A cluster of one never meets another branch of its line again, so there is nothing to compare with them.
             group.extras = Vec::new();
             for (member, from) in group.members.iter_mut().zip(&joined.from) {
-                member.from = *from;
+                // What a channel without history still keeps is not for those who come now.
+                let is_shown = member.channel.has_history || matches!(since, Since::Cursor(_));
+                member.from = if is_shown { *from } else { hub.commit(group.slot).idx };
             }
             recovered &= joined.recovered;
             for gap in &joined.gaps {

@@ -77,13 +77,16 @@ impl Session {
             match outcome {
                 Wrote::All => {
                     let front = self.encoder.front();
-                    tally.delivered(front, rest.messages, rest.bytes.len() as u64);
+                    tally.delivered(front, rest.messages, rest.counted(rest.bytes.len()));
                     if let Some(accepted) = rest.accepted {
                         tally.latency(front, accepted, rest.messages);
                     }
                     self.rest = None;
                 }
-                Wrote::Part(sent) => rest.bytes = unsent(&rest.bytes, sent),
+                Wrote::Part(sent) => {
+                    tally.delivered(self.encoder.front(), 0, rest.counted(sent));
+                    rest.bytes = unsent(&rest.bytes, sent);
+                }
                 Wrote::Gone => return Poll::Ready(Wrote::Gone),
             }
         }

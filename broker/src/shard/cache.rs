@@ -5,10 +5,10 @@ use std::collections::{HashMap, VecDeque};
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 
-use super::encoder::Encoder;
+use super::encoder::{Encoder, Form};
 use crate::log::{Entry, Pos, Slot};
 
-type Key = (Slot, Pos, u8);
+type Key = (Slot, Pos, Form);
 
 /// First in, first out, bounded in bytes.
 #[derive(Debug)]

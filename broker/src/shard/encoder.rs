@@ -7,13 +7,25 @@ use crate::log::{Cursor, Entry, Gap, Slot};
 use crate::message::ChannelName;
 use crate::metrics::Front;
 
+/// The name of a wire form: equal forms, equal bytes, which is what lets sessions share them. It holds the front, so a
+/// front that numbers its own forms can never meet another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Form {
+    /// Whose form it is.
+    pub front: Front,
+    /// The front's own number for it.
+    pub number: u8,
+}
+
 /// Writes a front's wire form. One value serves all sessions of that form, so it holds nothing of any of them.
 pub trait Encoder: Sync {
-    /// Which front, for metrics.
-    fn front(&self) -> Front;
+    /// What names the bytes that [`Encoder::message`] writes.
+    fn form(&self) -> Form;
 
-    /// A number for the bytes [`Encoder::message`] writes: equal numbers, equal bytes. That is what lets sessions share them.
-    fn form(&self) -> u8;
+    /// Which front, for metrics.
+    fn front(&self) -> Front {
+        self.form().front
+    }
 
     /// Whether each message must be preceded by the session's own cursor because the message's is not enough.
     fn wants_own_cursor(&self) -> bool;
@@ -36,6 +48,6 @@ pub trait Encoder: Sync {
 
 impl std::fmt::Debug for dyn Encoder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Encoder({}, form {})", self.front().as_str(), self.form())
+        write!(f, "Encoder({:?})", self.form())
     }
 }

@@ -30,7 +30,7 @@ use smallvec::SmallVec;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-pub use encoder::Encoder;
+pub use encoder::{Encoder, Form};
 pub use thread::{Command, Handle, Load, OnConnection, Seat, spawn};
 pub use watch::{Watcher, Woken};
 
@@ -40,7 +40,7 @@ use crate::error::Result;
 use crate::hub::Hub;
 use crate::log::Entry;
 use crate::message::ChannelName;
-use crate::metrics::{Metrics, ProtocolError, ShardMetrics};
+use crate::metrics::{Metrics, ProtocolError, RefusedConnection, ShardMetrics};
 use crate::session::{Joined, Since, Subscription};
 use session::{Listener, Session};
 use state::{Cell, State};
@@ -138,6 +138,7 @@ impl Shard {
             .await;
             shard.cell.with(|state| state.remove(key));
             shard.metrics().session_closed(front, reason);
+            shard.metrics().connection_closed();
             drop(seat);
         });
         Ok(())
@@ -187,6 +188,11 @@ impl Shard {
     pub fn protocol_error(&self, kind: ProtocolError) {
         self.metrics.protocol_error(kind);
     }
+
+    /// Counts a connection that was turned away.
+    pub fn refused(&self, reason: RefusedConnection) {
+        self.metrics.connection_refused(reason);
+    }
 }
 
 impl std::fmt::Debug for Shard {
@@ -223,7 +229,11 @@ impl State {
             shard.gap(front, gap.reason);
             encoder.gap(channel.slot, &channel.name, gap, &mut first);
         }
-        if subscription.is_live(&self.hub) {
+        // The shard listened before the join, so all that is committed since comes through the inbox: who joins live is
+        // caught up, whatever was committed meanwhile. Reading the log instead would find that a channel without history
+        // has lost it, and call the client too slow.
+        let is_live = since == Since::Live || subscription.is_live(&self.hub);
+        if is_live {
             // A client that never got a message must be able to resume all the same.
             encoder.heartbeat(Some(&subscription.cursor()), &mut first);
         }
@@ -233,8 +243,10 @@ impl State {
             subscription,
             places: SmallVec::new(),
             rest: None,
-            behind: true,
-            replaying: true,
+            behind: !is_live,
+            replaying: !is_live,
+            cursor_due: !is_live,
+            is_ahead: false,
             ended: None,
             waker: None,
             wrote_at: self.tick,
@@ -249,7 +261,7 @@ impl State {
         }
         if self.draining.is_cancelled() {
             self.end_session(key, CloseReason::Draining, &mut tally);
-        } else if !is_blocked {
+        } else if !is_blocked && !is_live {
             self.serve(key, &mut tally);
             self.hub.inbox(self.number).rouse();
         }
@@ -275,13 +287,19 @@ impl State {
         for key in self.wheel.tick() {
             let Some(Listener::Session(session)) = self.listeners.get_mut(key as usize) else { continue };
             // A key that was freed and given again comes up at a time that is not its own.
-            if session.due != self.tick || session.ended.is_some() {
+            if session.due != self.tick {
+                continue;
+            }
+            if session.ended.is_some() {
+                // The farewell does not go out: a stopped client would keep its socket here for ever.
+                session.cut();
                 continue;
             }
             let is_silent = self.tick - session.wrote_at >= min;
             // A busy stream over several slots may still have a quiet one whose position grows old.
             if session.rest.is_none() && !session.behind && (is_silent || !session.subscription.is_plain()) {
-                let moved = session.subscription.refresh(&self.hub);
+                let moved = session.subscription.refresh(&self.hub) || session.is_ahead;
+                session.is_ahead = false;
                 let cursor = moved.then(|| session.subscription.cursor());
                 let mut out = Vec::with_capacity(64);
                 session.encoder.heartbeat(cursor.as_ref(), &mut out);

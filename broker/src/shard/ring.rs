@@ -2,7 +2,8 @@
 //!
 //! The ring holds *every* committed entry of the channel with `base < idx ≤ newest`, so a session whose position is at
 //! least `base` can be served from it, and any other must read the log. Nothing else decides; in particular nothing is
-//! taken from the ring because a session was visited, only because a whole lap delivered it.
+//! taken from the ring because a session was visited, only because a whole lap delivered it: a session that got less than
+//! there is, for want of room in one write, holds back what it lacks.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::cache::encode;
-use super::encoder::Encoder;
+use super::encoder::{Encoder, Form};
 use crate::hub::Channel;
 use crate::log::{Entry, Pos};
 
@@ -22,14 +23,14 @@ pub(super) const VACANT: u32 = u32::MAX;
 struct RingItem {
     entry: Arc<Entry>,
     /// Encoded on first need, once per wire form.
-    forms: SmallVec<[(u8, Bytes); 1]>,
+    forms: SmallVec<[(Form, Bytes); 1]>,
 }
 
 /// The bytes a session at `after` gets, kept because long runs of sessions stand at the same place.
 #[derive(Debug, Clone)]
 pub(super) struct Joined {
     after: u64,
-    form: u8,
+    form: Form,
     pub(super) bytes: Bytes,
     pub(super) upto: Pos,
     /// Index of the first item in the ring and how many.
@@ -52,6 +53,8 @@ pub(super) struct LocalChannel {
     pub(super) unvisited: usize,
     /// The newest index when the current lap began: a finished lap has delivered everything up to it.
     lap_newest: u64,
+    /// How far the session came that got least in the current lap, of those whose write had no room for all.
+    lap_least: u64,
     /// Whether it stands in the queue of channels to walk.
     pub(super) queued: bool,
     joined: Option<Joined>,
@@ -68,6 +71,7 @@ impl LocalChannel {
             hand: 0,
             unvisited: 0,
             lap_newest: 0,
+            lap_least: u64::MAX,
             queued: false,
             joined: None,
         }
@@ -83,6 +87,13 @@ impl LocalChannel {
         debug_assert!(entry.pos.idx > self.newest(), "entries of a channel come in index order");
         self.ring.push_back(RingItem { entry, forms: SmallVec::new() });
         self.unvisited = self.listeners.len();
+    }
+
+    /// A visited session got less than there is, only up to `upto`: everyone is visited once more, and nothing after that
+    /// leaves the ring with this lap.
+    pub(super) fn visit_all_again(&mut self, upto: u64) {
+        self.unvisited = self.listeners.len();
+        self.lap_least = self.lap_least.min(upto);
     }
 
     /// Forgets everything up to `base`, because there may be holes or nobody needs it. Returns (entries, cost) freed.
@@ -124,27 +135,24 @@ impl LocalChannel {
         let first = self.first_after(after);
         let form = encoder.form();
         let mut upto = self.ring.get(first)?.entry.pos;
-        let mut count = 0;
-        let mut only = Bytes::new();
-        let mut several = Vec::new();
+        let (mut count, mut size) = (0, 0);
         for item in self.ring.range_mut(first..) {
-            let encoded = item.form(form, encoder);
-            match count {
-                0 => only = encoded.clone(),
-                1 => {
-                    several.reserve(bytes_max.min(64 << 10));
-                    several.extend_from_slice(&only);
-                    several.extend_from_slice(encoded);
-                }
-                _ => several.extend_from_slice(encoded),
-            }
+            size += item.form(form, encoder).len();
             upto = item.entry.pos;
             count += 1;
-            if only.len().max(several.len()) >= bytes_max {
+            if size >= bytes_max {
                 break;
             }
         }
-        let bytes = if count == 1 { only } else { several.into() };
+        let mut encoded = self.ring.range_mut(first..first + count).map(|item| item.form(form, encoder));
+        let bytes = if count == 1 {
+            encoded.next()?.clone()
+        } else {
+            // Of its very size: a session whose socket is full keeps the end of it, and with it all of it.
+            let mut bytes = Vec::with_capacity(size);
+            encoded.for_each(|message| bytes.extend_from_slice(message));
+            bytes.into()
+        };
         Some(Joined { after, form, bytes, upto, first, count })
     }
 
@@ -164,13 +172,17 @@ impl LocalChannel {
     /// cost) freed.
     pub(super) fn finish_lap(&mut self) -> (usize, usize) {
         self.hand = 0;
-        let delivered = self.lap_newest;
+        let delivered = self.lap_newest.min(std::mem::replace(&mut self.lap_least, u64::MAX));
         self.lap_newest = self.newest();
         self.trim(delivered)
     }
 
     /// Everyone who could take it has everything: nothing needs to stay.
     pub(super) fn finish_walk(&mut self) -> (usize, usize) {
+        // Between walks the listeners may be closed up at any time, so the hand must not stand in the middle of them.
+        self.hand = 0;
+        // Whoever got less than all once was visited again since.
+        self.lap_least = u64::MAX;
         self.lap_newest = self.newest();
         self.trim(self.lap_newest)
     }
@@ -191,7 +203,7 @@ impl LocalChannel {
 }
 
 impl RingItem {
-    fn form(&mut self, form: u8, encoder: &dyn Encoder) -> &Bytes {
+    fn form(&mut self, form: Form, encoder: &dyn Encoder) -> &Bytes {
         let at = self.forms.iter().position(|(known, _)| *known == form).unwrap_or_else(|| {
             self.forms.push((form, encode(encoder, &self.entry)));
             self.forms.len() - 1
@@ -199,3 +211,6 @@ impl RingItem {
         &self.forms[at].1
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,6 +59,7 @@ impl State {
                             OutOfWindow::Declare => {
                                 shard.gap(front, gap.reason);
                                 session.encoder.gap(channel.slot, &channel.name, &gap, &mut out);
+                                session.cursor_due = true;
                             }
                             OutOfWindow::Close => {
                                 self.scratch = out;
@@ -76,6 +77,11 @@ impl State {
                             messages += 1;
                         }
                     }
+                }
+                if at_head && std::mem::take(&mut session.cursor_due) {
+                    session.encoder.heartbeat(Some(&session.subscription.cursor()), &mut out);
+                } else {
+                    session.is_ahead = true;
                 }
                 shard.page_read(messages);
                 // A replayed message was accepted long ago; its age is no delay of ours.

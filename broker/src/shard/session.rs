@@ -28,6 +28,13 @@ pub(super) struct Rest {
     pub(super) accepted: Option<Duration>,
 }
 
+impl Rest {
+    /// Of bytes that went out, those to be counted as delivered: not what belongs to no message.
+    pub(super) fn counted(&self, sent: usize) -> u64 {
+        if self.messages > 0 { sent as u64 } else { 0 }
+    }
+}
+
 /// A client's stay on a socket that the shard writes itself.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -42,6 +49,12 @@ pub(super) struct Session {
     pub(super) behind: bool,
     /// Still reading what was there before it came.
     pub(super) replaying: bool,
+    /// The client was told something that no message's cursor lies behind (a gap, or nothing at all): once it stands at
+    /// the head it must hear from where to come back, or it would be told the same again.
+    pub(super) cursor_due: bool,
+    /// The position lies behind the last cursor the client was told, because it read a page to the head: the next
+    /// heartbeat tells it, so that its cursor does not age.
+    pub(super) is_ahead: bool,
     /// The stay is over; the session's task sees to the rest.
     pub(super) ended: Option<CloseReason>,
     /// Wakes the session's task.

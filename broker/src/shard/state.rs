@@ -82,6 +82,7 @@ impl State {
             if let Some(listener) = self.listeners.get_mut(key as usize) {
                 listener.places().push(Place { local, place });
             }
+            self.metrics.shard(self.number).listeners_joined(1);
         }
         Ok(())
     }
@@ -106,7 +107,9 @@ impl State {
     /// Takes a listener out of all its channels and out of the shard.
     pub(super) fn remove(&mut self, key: u32) -> Option<Listener> {
         let mut listener = self.listeners.try_remove(key as usize)?;
-        for Place { local, place } in std::mem::take(listener.places()) {
+        let places = std::mem::take(listener.places());
+        self.metrics.shard(self.number).listeners_left(places.len() as u64);
+        for Place { local, place } in places {
             let Some(channel) = self.channels.get_mut(local as usize) else { continue };
             // Only marked: a walk that is halfway round must not skip the one who would move here.
             channel.listeners[place as usize] = VACANT;

@@ -116,35 +116,25 @@ impl State {
             Wrote::All => {
                 let front = session.encoder.front();
                 tally.delivered(front, count as u64, joined.bytes.len() as u64);
+                let upto = joined.upto.idx;
+                if upto < newest {
+                    channel.visit_all_again(upto);
+                }
                 match run {
                     Some(known) if (known.first, known.count, known.front) == (first, count, front) => known.sessions += 1,
                     _ => {
-                        let next = Run { first, count, front, sessions: 1 };
-                        let before = run.replace(next);
-                        let more = joined.upto.idx < newest;
+                        let before = run.replace(Run { first, count, front, sessions: 1 });
                         self.book_run(local, before, tally);
-                        return if more {
-                            self.again(local)
-                        };
                     }
-                }
-                if joined.upto.idx < newest {
-                    self.again(local);
                 }
             }
             Wrote::Part(sent) => {
+                tally.delivered(session.encoder.front(), 0, sent as u64);
                 let rest = unsent(&joined.bytes, sent);
                 let accepted = channel.run(first, count).next().map(|entry| entry.accepted.mono);
                 session.block(rest, count as u64, accepted);
             }
             Wrote::Gone => session.end(CloseReason::ClientGone),
-        }
-    }
-
-    /// A visited session got less than there is: everyone is visited once more.
-    fn again(&mut self, local: u32) {
-        if let Some(channel) = self.channels.get_mut(local as usize) {
-            channel.unvisited = channel.listeners.len();
         }
     }
 
@@ -194,11 +184,11 @@ impl State {
                 break;
             }
         }
-        let more = messages < wanted.len() as u64;
+        let more = (messages < wanted.len() as u64).then_some(session.subscription.groups[at].pos.idx);
         session.write(&out, messages, oldest, self.tick, tally);
         self.scratch = out;
-        if more {
-            self.again(local);
+        if let (Some(channel), Some(upto)) = (self.channels.get_mut(local as usize), more) {
+            channel.visit_all_again(upto);
         }
     }
 
@@ -229,7 +219,12 @@ impl Session {
                     }
                 }
             }
-            Wrote::Part(sent) => self.block(Bytes::copy_from_slice(&bytes[sent..]), messages, accepted),
+            Wrote::Part(sent) => {
+                if messages > 0 {
+                    tally.delivered(self.encoder.front(), 0, sent as u64);
+                }
+                self.block(Bytes::copy_from_slice(&bytes[sent..]), messages, accepted);
+            }
             Wrote::Gone => self.end(CloseReason::ClientGone),
         }
     }
@@ -243,6 +238,12 @@ impl Session {
     /// The stay is over.
     pub(super) fn end(&mut self, reason: CloseReason) {
         self.ended.get_or_insert(reason);
+        self.wake();
+    }
+
+    /// Gives up on what could not be written.
+    pub(super) fn cut(&mut self) {
+        self.rest = None;
         self.wake();
     }
 

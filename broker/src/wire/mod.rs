@@ -8,6 +8,7 @@ mod percent;
 mod tests;
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -24,25 +25,28 @@ use crate::message::{ChannelName, Headers, MessageId, Payload, PayloadKind};
 /// `cursor` is the message's own position, so a client that gives it back goes on right after this message. `time` is
 /// when the broker accepted it, in milliseconds since 1970.
 pub fn write_message(out: &mut Vec<u8>, entry: &Entry) {
-    // The parts around the payload take about this much; one growth instead of several.
-    out.reserve(entry.payload.bytes().len() + entry.channel.as_str().len() + 192);
-    out.extend_from_slice(b"{\"channel\":");
-    write_string(out, entry.channel.as_str());
-    out.extend_from_slice(b",\"offset\":");
-    write_number(out, entry.offset);
+    reserve_message(out, entry);
+    out.push(b'{');
+    write_place(out, entry);
     out.extend_from_slice(b",\"cursor\":\"");
     out.extend_from_slice(CursorText::of(entry.slot, entry.pos).as_bytes());
-    out.extend_from_slice(b"\",\"id\":");
-    write_id(out, &entry.id);
-    if let Some(event) = &entry.event {
-        out.extend_from_slice(b",\"event\":");
-        write_string(out, event.as_str());
-    }
-    write_payload(out, &entry.payload);
-    write_headers(out, &entry.headers);
-    out.extend_from_slice(b",\"time\":");
-    write_number(out, entry.accepted.unix_ms);
-    out.push(b'}');
+    out.push(b'"');
+    write_content(out, entry);
+}
+
+/// Appends the beginning of a message that carries a cursor of its reader instead of its own: `{"cursor":"…",`, to be
+/// followed by [`write_message_rest`].
+pub fn write_message_cursor(out: &mut Vec<u8>, cursor: &str) {
+    out.extend_from_slice(b"{\"cursor\":\"");
+    out.extend_from_slice(cursor.as_bytes());
+    out.extend_from_slice(b"\",");
+}
+
+/// Appends what [`write_message`] does, without the opening brace and the cursor.
+pub fn write_message_rest(out: &mut Vec<u8>, entry: &Entry) {
+    reserve_message(out, entry);
+    write_place(out, entry);
+    write_content(out, entry);
 }
 
 /// Appends a declared gap: `{"channel","reason","oldest"}`. Reading after `oldest` gives the oldest message still kept.
@@ -73,12 +77,18 @@ pub fn error_json(error: &Error) -> Vec<u8> {
 
 /// Appends an error in the form of a close, `{"code","message","retry"}`: for streams, which have no status to give.
 pub fn write_refusal(out: &mut Vec<u8>, error: &Error) {
-    write_reason(out, error.code.as_str(), &error.message, error.code.may_retry());
+    write_reason(out, error.code.as_str(), &error.message, error.code.may_retry(), None);
 }
 
 /// Appends why a stay ended: `{"code","message","retry"}`; `retry` says whether the client should come back.
 pub fn write_close(out: &mut Vec<u8>, reason: CloseReason) {
-    write_reason(out, reason.as_str(), reason.sentence(), reason.may_retry());
+    write_reason(out, reason.as_str(), reason.sentence(), reason.may_retry(), None);
+}
+
+/// Appends the same with how long to wait, for wires that have no other place to say it:
+/// `{"code","message","retry","retry_after_ms"?}`; the wait is there when the client should come back.
+pub fn write_close_with_wait(out: &mut Vec<u8>, reason: CloseReason, wait: Duration) {
+    write_reason(out, reason.as_str(), reason.sentence(), reason.may_retry(), reason.may_retry().then_some(wait));
 }
 
 /// Appends a string with its quotes (RFC 8259, section 7). Line ends and other control characters become escapes.
@@ -100,12 +110,43 @@ pub fn write_id(out: &mut Vec<u8>, id: &MessageId) {
 }
 
 /// A refusal or a close in the words all fronts use.
-fn write_reason(out: &mut Vec<u8>, code: &str, message: &str, retry: bool) {
+fn write_reason(out: &mut Vec<u8>, code: &str, message: &str, retry: bool, wait: Option<Duration>) {
     out.extend_from_slice(b"{\"code\":");
     write_string(out, code);
     out.extend_from_slice(b",\"message\":");
     write_string(out, message);
-    out.extend_from_slice(if retry { b",\"retry\":true}" } else { b",\"retry\":false}" });
+    out.extend_from_slice(if retry { b",\"retry\":true" } else { b",\"retry\":false" });
+    if let Some(wait) = wait {
+        out.extend_from_slice(b",\"retry_after_ms\":");
+        write_number(out, wait.as_millis() as u64);
+    }
+    out.push(b'}');
+}
+
+/// The parts around the payload take about this much; one growth instead of several.
+fn reserve_message(out: &mut Vec<u8>, entry: &Entry) {
+    out.reserve(entry.payload.bytes().len() + entry.channel.as_str().len() + 192);
+}
+
+fn write_place(out: &mut Vec<u8>, entry: &Entry) {
+    out.extend_from_slice(b"\"channel\":");
+    write_string(out, entry.channel.as_str());
+    out.extend_from_slice(b",\"offset\":");
+    write_number(out, entry.offset);
+}
+
+fn write_content(out: &mut Vec<u8>, entry: &Entry) {
+    out.extend_from_slice(b",\"id\":");
+    write_id(out, &entry.id);
+    if let Some(event) = &entry.event {
+        out.extend_from_slice(b",\"event\":");
+        write_string(out, event.as_str());
+    }
+    write_payload(out, &entry.payload);
+    write_headers(out, &entry.headers);
+    out.extend_from_slice(b",\"time\":");
+    write_number(out, entry.accepted.unix_ms);
+    out.push(b'}');
 }
 
 fn write_payload(out: &mut Vec<u8>, payload: &Payload) {

@@ -79,6 +79,18 @@ fn bytes_that_are_no_text_are_base64() {
 }
 
 #[test]
+fn a_message_may_carry_its_readers_cursor_instead_of_its_own() {
+    let entry = entry(Payload::new(b"x", None).unwrap());
+    let mut own = message(&entry);
+    own["cursor"] = json!("of-the-reader");
+    let shown = parse(|out| {
+        write_message_cursor(out, "of-the-reader");
+        write_message_rest(out, &entry);
+    });
+    assert_eq!(shown, own);
+}
+
+#[test]
 fn a_gap_tells_from_where_to_read_on() {
     let channel = ChannelName::parse("a").unwrap();
     let shown = parse(|out| write_gap(out, &channel, &Gap { reason: GapReason::Window, oldest: pos(9) }));
@@ -98,6 +110,9 @@ fn errors_and_closes_say_whether_to_come_back() {
     for reason in CloseReason::ALL {
         let shown = parse(|out| write_close(out, reason));
         assert_eq!(shown, json!({ "code": reason.as_str(), "message": reason.sentence(), "retry": reason.may_retry() }));
+        let waiting = parse(|out| write_close_with_wait(out, reason, Duration::from_millis(1500)));
+        assert_eq!(waiting.get("retry_after_ms"), reason.may_retry().then_some(&json!(1500)));
+        assert_eq!(waiting["code"], reason.as_str());
     }
 }
 

@@ -8,7 +8,7 @@ let browser;
 const visitors = [];
 
 before(async () => {
-  broker = await startBroker();
+  broker = await startBroker(["namespaces.chat={history: {size: 100}}"]);
   browser = await startBrowser();
 });
 after(async () => {

@@ -317,8 +317,13 @@ async fn without_its_key_nobody_passes_and_probes_need_none() {
     let wrong = sdk.clone().with_key("wrong").unwrap().publish("a", "x").await.unwrap_err();
     assert!(matches!(wrong, Error::Refused(refused) if refused.code == SdkCode::Unauthenticated));
     sdk.with_key("secret").unwrap().publish("a", "x").await.unwrap();
-    let mut health = health(&node).await;
-    assert_eq!(health.check(tonic_health::pb::HealthCheckRequest::default()).await.unwrap().into_inner().status, 1);
+    is_serving(&mut health(&node).await).await;
+}
+
+/// Waits until the node says it serves, which it does once its first self-probe has passed.
+async fn is_serving(health: &mut tonic_health::pb::health_client::HealthClient<Channel>) {
+    let mut watch = health.watch(tonic_health::pb::HealthCheckRequest::default()).await.unwrap().into_inner();
+    while watch.message().await.unwrap().unwrap().status != 1 {}
 }
 
 async fn health(node: &Node) -> tonic_health::pb::health_client::HealthClient<Channel> {
@@ -330,6 +335,7 @@ async fn the_health_service_knows_the_server_and_its_service() {
     use tonic_health::pb::HealthCheckRequest;
     let node = start().await;
     let mut health = health(&node).await;
+    is_serving(&mut health).await;
     for service in ["", "tidings.v1.Broker"] {
         let answer = health.check(HealthCheckRequest { service: service.into() }).await.unwrap().into_inner();
         assert_eq!(answer.status, 1, "{service}");

@@ -1,6 +1,22 @@
 //! The daemon from outside, over real sockets and processes.
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its scene shall stop there")]
+#![allow(clippy::large_futures, reason = "a test runs once and may keep its buffers on the stack")]
 
 mod cli;
+mod drain;
+mod event_stream;
+mod every_front;
 mod grpc;
+mod hostile;
 mod http_api;
+mod http_conformance;
+mod http_stream;
+mod layers;
+mod protocol_examples;
+mod raw;
+mod resume;
+mod slow_client;
+mod source;
+mod support;
+mod tidy;
+mod websocket_codec;

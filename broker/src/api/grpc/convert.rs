@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidings_proto::v1;
 
-use crate::api::draft::{Content, parse_channel};
+use crate::api::draft::Content;
 use crate::broker::Published;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::{Cursor, CursorText, Entry, Gap, Slot};
@@ -22,7 +22,7 @@ pub(super) enum Asked {
 pub(super) fn asked(request: &v1::PublishRequest, channels_max: usize) -> Result<Asked> {
     match (request.channel.is_empty(), request.channels.len()) {
         (true, 0) => Err(Error::invalid("no channel is given: set `channel`, or `channels` for several")),
-        (false, 0) => Ok(Asked::One(content(request)?.for_channel(parse_channel(&request.channel)?))),
+        (false, 0) => Ok(Asked::One(content(request)?.for_channel(ChannelName::parse(&request.channel)?))),
         (false, _) => Err(Error::invalid("give `channel` or `channels`, not both")),
         (true, count) if count > channels_max => {
             Err(Error::new(ErrorCode::TooLarge, format!("a publish goes to at most {channels_max} channels, this one to {count}")))
@@ -30,7 +30,7 @@ pub(super) fn asked(request: &v1::PublishRequest, channels_max: usize) -> Result
         (true, _) => {
             // What is wrong with the message is wrong for every channel: told once, for the whole call.
             let content = content(request)?;
-            let for_each = |name: &String| Ok(content.clone().for_channel(parse_channel(name)?));
+            let for_each = |name: &String| Ok(content.clone().for_channel(ChannelName::parse(name)?));
             Ok(Asked::Several(request.channels.iter().map(for_each).collect()))
         }
     }

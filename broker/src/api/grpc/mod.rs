@@ -19,7 +19,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::api::config::GrpcConfig;
 use crate::auth::Keyring;
@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 
 pub use serve::{Accept, serve};
+pub use status::grpc_code;
 
 /// Everything the gRPC services stand on. Cheap to clone: a node may serve them on several listeners.
 #[derive(Clone)]
@@ -38,6 +39,8 @@ pub struct GrpcServices {
     pub keyring: Arc<Keyring>,
     /// Limits of the listener.
     pub config: GrpcConfig,
+    /// Places for connections, those of all listeners together.
+    pub connections: Arc<Semaphore>,
     /// Most messages in one batch, and in one page of history or channels.
     pub batch_messages: usize,
     /// When a subscriber is told to come back after a drain; each gets its own moment in between.

@@ -4,10 +4,10 @@ use prost::Message as _;
 use tidings_proto::v1;
 
 use super::{GrpcServices, convert};
-use crate::api::draft::parse_channel;
 use crate::broker::{ChannelInfo, ChannelsQuery, HistoryQuery, Order};
 use crate::error::Result;
 use crate::log::Cursor;
+use crate::message::ChannelName;
 
 /// Page size when none is asked for.
 const LIMIT_DEFAULT: usize = 100;
@@ -20,7 +20,7 @@ impl GrpcServices {
     /// # Errors
     /// A name or cursor that is none, or what the broker says.
     pub(super) fn history(&self, request: &v1::HistoryRequest) -> Result<v1::HistoryResponse> {
-        let channel = parse_channel(&request.channel)?;
+        let channel = ChannelName::parse(&request.channel)?;
         let order = match request.order() {
             v1::Order::NewestFirst => Order::NewestFirst,
             v1::Order::Unspecified | v1::Order::OldestFirst => Order::OldestFirst,
@@ -63,7 +63,7 @@ impl GrpcServices {
     /// # Errors
     /// A name that is none, or what the broker says.
     pub(super) fn clear(&self, request: &v1::ClearRequest) -> Result<v1::ClearResponse> {
-        let cursor = self.broker.clear(&parse_channel(&request.channel)?)?;
+        let cursor = self.broker.clear(&ChannelName::parse(&request.channel)?)?;
         Ok(v1::ClearResponse { cursor: cursor.to_string() })
     }
 

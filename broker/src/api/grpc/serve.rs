@@ -3,22 +3,25 @@
 //! Connections run on the runtime of the caller and not on the shards: the generated services move between threads.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::route::Routes;
 use super::{GrpcServices, preface};
-use crate::metrics::RefusedConnection;
+use crate::limits::{Crowd, Place};
+use crate::metrics::{Metrics, ProtocolError, RefusedConnection};
 
-/// Most connections of one listener. Backends are few and share a connection among many calls.
-const CONNECTIONS_MAX: usize = 1024;
+/// Most connections of one listener whose first bytes are still on their way.
+const NEWCOMERS_MAX: usize = 64;
 /// Longest a caller takes for the first bytes of its connection.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Small unread frames count against half of this window, and a peer that uses it up is cut off as an attacker. Pipelined
@@ -69,7 +72,8 @@ impl Accept for UnixListener {
 /// # Errors
 /// When the services cannot be built.
 pub async fn serve<A: Accept>(listener: A, services: GrpcServices, drain: CancellationToken) -> io::Result<()> {
-    let metrics = services.metrics.clone();
+    let (metrics, places) = (services.metrics.clone(), services.connections.clone());
+    let newcomers = Crowd::new(NEWCOMERS_MAX);
     let http2 = http2_builder(&services);
     let routes = Routes::new(services, &drain)?;
     let mut connections = JoinSet::new();
@@ -79,11 +83,15 @@ pub async fn serve<A: Accept>(listener: A, services: GrpcServices, drain: Cancel
             () = drain.cancelled() => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok(_) if connections.len() >= CONNECTIONS_MAX => metrics.connection_refused(RefusedConnection::Limit),
-                Ok(stream) => {
-                    connections.spawn(connection(stream, http2.clone(), routes.clone(), drain.clone()));
-                }
+                Ok(stream) => match places.clone().try_acquire_owned() {
+                    Ok(permit) => {
+                        let counted = Counted::new(metrics.clone(), permit);
+                        connections.spawn(connection(stream, newcomers.enter(), counted, http2.clone(), routes.clone(), drain.clone()));
+                    }
+                    Err(_) => metrics.connection_refused(RefusedConnection::Limit),
+                },
                 Err(error) => {
+                    metrics.connection_refused(RefusedConnection::OpenFiles);
                     tracing::debug!(%error, "a gRPC connection was not accepted");
                     sleep(ACCEPT_PAUSE).await;
                 }
@@ -108,15 +116,27 @@ fn http2_builder(services: &GrpcServices) -> http2::Builder<TokioExecutor> {
     builder
 }
 
-async fn connection<S>(mut stream: S, http2: http2::Builder<TokioExecutor>, routes: Routes, drain: CancellationToken)
-where
+async fn connection<S>(
+    mut stream: S,
+    mut place: Place,
+    counted: Counted,
+    http2: http2::Builder<TokioExecutor>,
+    routes: Routes,
+    drain: CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let first = tokio::select! {
         () = drain.cancelled() => return,
+        () = &mut place => return counted.metrics.connection_refused(RefusedConnection::Limit),
         first = timeout(PREFACE_TIMEOUT, preface::read(&mut stream)) => first,
     };
-    let Ok(Ok(Some(first))) = first else { return };
+    drop(place);
+    let first = match first {
+        Ok(Ok(Some(first))) => first,
+        Ok(_) => return,
+        Err(_) => return counted.metrics.protocol_error(ProtocolError::HeaderTimeout),
+    };
     let (reader, writer) = tokio::io::split(stream);
     let whole = tokio::io::join(io::Cursor::new(first).chain(reader), writer);
     let mut connection = std::pin::pin!(http2.serve_connection(TokioIo::new(whole), routes));
@@ -129,5 +149,28 @@ where
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a gRPC connection broke");
+        // One that hung up has done nothing wrong.
+        if !std::error::Error::source(&error).is_some_and(|cause| cause.is::<io::Error>()) {
+            counted.metrics.protocol_error(ProtocolError::Http2);
+        }
+    }
+}
+
+/// A connection's place and its count, both given back when it ends.
+struct Counted {
+    metrics: Arc<Metrics>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Counted {
+    fn new(metrics: Arc<Metrics>, permit: OwnedSemaphorePermit) -> Self {
+        metrics.off_shard().connection_accepted();
+        Self { metrics, _permit: permit }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.off_shard().connection_closed();
     }
 }

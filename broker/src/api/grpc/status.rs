@@ -13,7 +13,23 @@ const CODE_KEY: &str = "tidings-code";
 pub(super) fn status(error: &Error) -> Status {
     let mut metadata = MetadataMap::new();
     metadata.insert(CODE_KEY, MetadataValue::from_static(error.code.as_str()));
-    Status::with_metadata(error.code.grpc_code(), error.message.as_ref(), metadata)
+    Status::with_metadata(grpc_code(error.code), error.message.as_ref(), metadata)
+}
+
+/// The gRPC status code (grpc.io, "Status codes and their use in gRPC").
+#[must_use]
+pub fn grpc_code(code: ErrorCode) -> tonic::Code {
+    use tonic::Code as C;
+    match code {
+        ErrorCode::InvalidRequest | ErrorCode::InvalidCursor => C::InvalidArgument,
+        ErrorCode::Unauthenticated => C::Unauthenticated,
+        ErrorCode::PermissionDenied => C::PermissionDenied,
+        ErrorCode::NotFound => C::NotFound,
+        ErrorCode::MethodNotAllowed => C::Unimplemented,
+        ErrorCode::TooLarge | ErrorCode::Overloaded => C::ResourceExhausted,
+        ErrorCode::Draining => C::Unavailable,
+        ErrorCode::Internal => C::Internal,
+    }
 }
 
 /// How a call is answered that this node will not finish.

@@ -16,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::{GrpcServices, convert};
-use crate::api::draft::parse_channel;
 use crate::broker::{Delivery, Since, Subscribe, Subscription};
 use crate::close::CloseReason;
 use crate::error::{Error, Result};
 use crate::log::{Cursor, Entry, SlotCursor};
+use crate::message::ChannelName;
 use crate::metrics::Front;
 
 /// Heartbeats come after this much silence; each stream draws its own, so that they do not come all at once.
@@ -32,7 +32,7 @@ pub(super) type Replies = Pin<Box<dyn Stream<Item = Result<v1::SubscribeReply, S
 /// Reads a subscribe.
 fn asked(request: &v1::SubscribeRequest) -> Result<Subscribe> {
     use v1::subscribe_request::Since as Wire;
-    let channels = request.channels.iter().map(|name| parse_channel(name)).collect::<Result<_>>()?;
+    let channels = request.channels.iter().map(|name| ChannelName::parse(name)).collect::<Result<_>>()?;
     let since = match &request.since {
         None | Some(Wire::Earliest(false)) => Since::Live,
         Some(Wire::Earliest(true)) => Since::Earliest,
@@ -55,6 +55,7 @@ impl GrpcServices {
             subscription,
             replies: VecDeque::new(),
             heartbeat: rand::random_range(HEARTBEAT),
+            cursor_due: false,
             is_closed: false,
             drain,
         };
@@ -75,6 +76,8 @@ struct Listener {
     /// Not yet taken by the connection. Refilled only when empty, so it is bounded by one delivery.
     replies: VecDeque<v1::SubscribeReply>,
     heartbeat: Duration,
+    /// A gap was told, and the cursor still lies before it; at the head a fresh one follows.
+    cursor_due: bool,
     is_closed: bool,
     drain: CancellationToken,
 }
@@ -82,7 +85,8 @@ struct Listener {
 impl Listener {
     /// The next reply; `None` after the last.
     async fn next(&mut self) -> Option<v1::SubscribeReply> {
-        let silence_ends = Instant::now() + self.heartbeat;
+        // Behind a gap with nothing after it a fresh cursor comes at once, or a client that comes back is told again.
+        let silence_ends = Instant::now() + if self.cursor_due { Duration::ZERO } else { self.heartbeat };
         while self.replies.is_empty() && !self.is_closed {
             tokio::select! {
                 biased;
@@ -93,12 +97,15 @@ impl Listener {
                         self.stay.services.metrics.off_shard().gap(Front::Grpc, gap.reason);
                         // The cursor stays: who is cut off here is told again, rather than never.
                         self.say(Reply::Gap(convert::gap(&channel, &gap)));
+                        self.cursor_due = true;
                     }
                     Some(Delivery::Closed(reason)) => self.close(reason),
                     None => self.close(CloseReason::Stopped),
                 },
                 () = sleep_until(silence_ends) => {
+                    // Moved on in quiet channels too: a cursor that only grows old could meet a gap that is none.
                     self.cursor = self.subscription.refresh();
+                    self.cursor_due = false;
                     self.say(Reply::Heartbeat(v1::Heartbeat {}));
                 }
             }

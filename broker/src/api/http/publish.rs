@@ -10,7 +10,7 @@ use http_body_util::Full;
 use super::description::{self, Target};
 use super::query::Query;
 use super::{HttpApi, answer, body};
-use crate::api::draft::{Content, parse_channel, parse_ttl};
+use crate::api::draft::{Content, parse_ttl};
 use crate::broker::{Published, Receipt};
 use crate::error::{Error, ErrorCode, Result};
 use crate::message::{ChannelName, EventName, Headers, Payload, PublishId};
@@ -46,7 +46,7 @@ where
     let bytes = body::read(body, api.limits.json_bytes_max(), api.limits.body_timeout, &api.metrics).await?;
     let (target, content) = description::parse(&bytes)?;
     match target {
-        Target::One(channel) => one(api, parse_channel(&channel)?, content).await,
+        Target::One(channel) => one(api, ChannelName::parse(&channel)?, content).await,
         Target::Many(channels) if channels.len() > api.limits.batch_channels_max => Err(Error::new(
             ErrorCode::TooLarge,
             format!("one publish goes to at most {} channels, this one names {}", api.limits.batch_channels_max, channels.len()),
@@ -93,7 +93,7 @@ async fn many(api: &HttpApi, channels: Vec<String>, content: Content) -> Respons
 }
 
 async fn append(api: &HttpApi, channel: &str, content: Content) -> Result<Receipt> {
-    api.broker.append(content.for_channel(parse_channel(channel)?)).await
+    api.broker.append(content.for_channel(ChannelName::parse(channel)?)).await
 }
 
 /// `{"channel","offset","cursor","id","copies","duplicate"}`.

@@ -2,7 +2,6 @@
 
 use http::Method;
 
-use crate::api::draft::parse_channel;
 use crate::error::{Error, ErrorCode, Result};
 use crate::message::ChannelName;
 use crate::wire::percent_decode;
@@ -42,7 +41,7 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Routed> {
         (Some("publish"), None, None, None) => ("POST, OPTIONS", (method == Method::POST).then_some(Action::PublishJson)),
         (Some("channels"), None, None, None) => ("GET, HEAD, OPTIONS", is_get(method).then_some(Action::Channels)),
         (Some("channels"), Some(channel), Some("messages"), None) => {
-            let channel = parse_channel(&percent_decode(channel)?)?;
+            let channel = ChannelName::parse(&percent_decode(channel)?)?;
             let action = match *method {
                 Method::POST => Some(Action::PublishRaw(channel)),
                 Method::DELETE => Some(Action::Clear(channel)),

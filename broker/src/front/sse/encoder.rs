@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::close::CloseReason;
+use crate::front::stream::Framing;
 use crate::log::{Cursor, CursorText, Entry, Gap, Slot};
 use crate::message::{ChannelName, PayloadKind};
 use crate::metrics::Front;
-use crate::shard::Encoder;
+use crate::shard::{Encoder, Form};
 use crate::wire::{write_close, write_gap, write_message};
 
 /// What stands in `data:`, and whose `id:` it is.
@@ -18,29 +19,6 @@ pub(super) enum Layout {
     Envelope,
     /// The message as JSON; the `id:` line is the session's own, because it spans several slots.
     EnvelopeWithOwnId,
-}
-
-/// How pieces are put on the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
-    /// One chunk each (RFC 9112, section 7.1).
-    Chunked,
-    /// As they are: HTTP/2 and HTTP/1.0.
-    Plain,
-}
-
-impl Framing {
-    /// Writes one piece.
-    pub(super) fn write(self, out: &mut Vec<u8>, piece: impl FnOnce(&mut Vec<u8>)) {
-        if self == Self::Plain {
-            return piece(out);
-        }
-        let mut bytes = Vec::with_capacity(256);
-        piece(&mut bytes);
-        out.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
-        out.extend_from_slice(&bytes);
-        out.extend_from_slice(b"\r\n");
-    }
 }
 
 #[derive(Debug)]
@@ -71,12 +49,8 @@ pub(super) fn encoder(layout: Layout, framing: Framing) -> &'static dyn Encoder 
 }
 
 impl Encoder for Events {
-    fn front(&self) -> Front {
-        Front::Sse
-    }
-
-    fn form(&self) -> u8 {
-        self.layout as u8 * 2 + self.framing as u8
+    fn form(&self) -> Form {
+        Form { front: Front::Sse, number: self.layout as u8 * 2 + self.framing as u8 }
     }
 
     fn wants_own_cursor(&self) -> bool {
@@ -134,9 +108,7 @@ impl Encoder for Events {
             write_close(out, reason);
             out.extend_from_slice(b"\n\n");
         });
-        if self.framing == Framing::Chunked {
-            out.extend_from_slice(b"0\r\n\r\n");
-        }
+        self.framing.end(out);
     }
 }
 
@@ -183,17 +155,10 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_says_its_length() {
-        let mut out = Vec::new();
-        Framing::Chunked.write(&mut out, |out| out.extend_from_slice(&[b'x'; 17]));
-        assert_eq!(out, b"11\r\nxxxxxxxxxxxxxxxxx\r\n");
-    }
-
-    #[test]
     fn forms_differ_where_bytes_do() {
         let mut forms: Vec<u8> = [Layout::Payload, Layout::Envelope, Layout::EnvelopeWithOwnId]
             .into_iter()
-            .flat_map(|layout| [Framing::Chunked, Framing::Plain].map(|framing| encoder(layout, framing).form()))
+            .flat_map(|layout| [Framing::Chunked, Framing::Plain].map(|framing| encoder(layout, framing).form().number))
             .collect();
         forms.sort_unstable();
         forms.dedup();

@@ -1,5 +1,5 @@
-//! An event stream as a response body, where there is no socket to take: HTTP/2, and HTTP/1 requests with a body. The
-//! same subscription and the same encoder; it is woken by its shard and reads the log itself.
+//! A stream as a response body, where there is no socket to take: HTTP/2, and HTTP/1 requests with a body. The same
+//! subscription and the same encoder; it is woken by its shard and reads the log itself.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -20,7 +20,7 @@ use crate::shard::{Encoder, Shard, Watcher, Woken};
 /// One frame's worth of the log. A client that reads slower than this fills up waits at its window, not here.
 const PAGE: PageLimit = PageLimit { entries: 512, bytes: 64 << 10 };
 
-pub(super) struct EventStream {
+pub(super) struct StreamBody {
     shard: Shard,
     encoder: &'static dyn Encoder,
     subscription: Subscription,
@@ -29,10 +29,15 @@ pub(super) struct EventStream {
     heartbeat: Pin<Box<Sleep>>,
     /// At the head and waiting; only what comes then counts as delayed by us.
     live: bool,
+    /// A gap or nothing at all was told, and no message's cursor lies behind it: one is due at the head, so that the
+    /// client is not told the same again when it comes back.
+    cursor_due: bool,
+    /// The position lies behind the last cursor the client was told; the next heartbeat tells it.
+    is_ahead: bool,
     ended: Option<CloseReason>,
 }
 
-impl EventStream {
+impl StreamBody {
     pub(super) fn begin(
         shard: &Shard,
         encoder: &'static dyn Encoder,
@@ -55,13 +60,18 @@ impl EventStream {
             metrics.gap(front, gap.reason);
             encoder.gap(channel.slot, &channel.name, gap, &mut first);
         }
-        if subscription.is_live(shard.hub()) {
+        let is_live = subscription.is_live(shard.hub());
+        if is_live {
             encoder.heartbeat(Some(&subscription.cursor()), &mut first);
         }
         metrics.session_opened(front);
         let heartbeat = Box::pin(tokio::time::sleep(shard.heartbeat_after()));
-        let ready = VecDeque::from([first.into()]);
-        Ok(Self { shard: shard.clone(), encoder, subscription, watcher, ready, heartbeat, live: false, ended: None })
+        let mut ready = VecDeque::new();
+        if !first.is_empty() {
+            ready.push_back(first.into());
+        }
+        let (shard, cursor_due) = (shard.clone(), !is_live);
+        Ok(Self { shard, encoder, subscription, watcher, ready, heartbeat, live: false, cursor_due, is_ahead: false, ended: None })
     }
 
     /// Reads one page and encodes it. `true` when it reached the head.
@@ -84,6 +94,7 @@ impl EventStream {
                 News::Gap(channel, gap) => {
                     metrics.gap(front, gap.reason);
                     self.encoder.gap(channel.slot, &channel.name, &gap, &mut out);
+                    self.cursor_due = true;
                 }
                 News::Message(entry) => {
                     if self.encoder.wants_own_cursor() {
@@ -98,6 +109,11 @@ impl EventStream {
                     messages += 1;
                 }
             }
+        }
+        if at_head && std::mem::take(&mut self.cursor_due) {
+            self.encoder.heartbeat(Some(&self.subscription.cursor()), &mut out);
+        } else {
+            self.is_ahead = true;
         }
         if !out.is_empty() {
             metrics.delivered(front, messages, out.len() as u64);
@@ -116,7 +132,7 @@ impl EventStream {
     }
 
     fn beat(&mut self) {
-        let moved = self.live && self.subscription.refresh(self.shard.hub());
+        let moved = self.live && (self.subscription.refresh(self.shard.hub()) || std::mem::take(&mut self.is_ahead));
         let cursor = moved.then(|| self.subscription.cursor());
         let mut out = Vec::new();
         self.encoder.heartbeat(cursor.as_ref(), &mut out);
@@ -124,7 +140,7 @@ impl EventStream {
     }
 }
 
-impl Frames for EventStream {
+impl Frames for StreamBody {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             if let Some(bytes) = self.ready.pop_front() {
@@ -159,7 +175,7 @@ impl Frames for EventStream {
     }
 }
 
-impl Drop for EventStream {
+impl Drop for StreamBody {
     fn drop(&mut self) {
         let reason = self.ended.unwrap_or(CloseReason::ClientGone);
         self.shard.metrics().session_closed(self.encoder.front(), reason);

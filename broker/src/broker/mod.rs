@@ -1,21 +1,24 @@
 //! The one door: what fronts, gRPC, the HTTP API, the admin room and an embedding program hold, and nothing deeper.
 
-use std::collections::VecDeque;
+mod subscription;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::close::CloseReason;
 use crate::error::{Error, ErrorCode, Result};
-use crate::hub::{self, Hub, Signal};
+use crate::hub::{self, Hub};
 use crate::log::{Cursor, CursorText, Entry, Gap, PageLimit, Pos, Slot};
 use crate::message::{ChannelName, Draft, MessageId};
 use crate::metrics::Metrics;
-use crate::session::{News, OutOfWindow, Subscription as State, out_of_window};
+use crate::session;
 
+pub use self::subscription::Subscription;
 pub use crate::session::Since;
 
-/// Most messages a subscription hands out at a time.
-const PAGE: PageLimit = PageLimit { entries: 512, bytes: 256 << 10 };
+/// Most bytes in one page of history, a single larger message excepted: what a caller asks for and then does not read
+/// stays in memory, and gRPC clients take no more than 4 MiB at once by themselves.
+const HISTORY_PAGE_BYTES: usize = 2 << 20;
 
 /// The broker of one node. A cheap handle.
 #[derive(Clone)]
@@ -222,7 +225,7 @@ impl Broker {
     /// # Errors
     /// None today; kept so that a node that must ask another one can say that it failed.
     pub fn history(&self, channel: &ChannelName, query: &HistoryQuery) -> Result<HistoryPage> {
-        let limit = PageLimit { entries: query.limit.clamp(1, self.shared.limits.page_messages), bytes: usize::MAX };
+        let limit = PageLimit { entries: query.limit.clamp(1, self.shared.limits.page_messages), bytes: HISTORY_PAGE_BYTES };
         let hub = &self.shared.hub;
         Ok(match query.order {
             Order::OldestFirst => {
@@ -278,112 +281,13 @@ impl Broker {
     /// `invalid_request` without a channel or with too many, `overloaded` at the bound of channels.
     pub fn subscribe(&self, subscribe: Subscribe) -> Result<Subscription> {
         let Shared { hub, limits, .. } = &*self.shared;
-        let signal = Arc::new(Signal::default());
-        let mut subscription = Subscription {
-            hub: hub.clone(),
-            state: State::open(hub, &subscribe.channels, limits.subscribe_channels, limits.subscribe_slots)?,
-            signal,
-            ready: VecDeque::new(),
-            ended: false,
-        };
-        // Listen first, then join: nothing is lost between the two, and what comes by both ways is read once.
-        subscription.listen()?;
-        let gaps = subscription.state.join(hub, &subscribe.since)?.gaps;
-        subscription.ready.extend(gaps.into_iter().map(|(channel, gap)| Delivery::Gap { channel: channel.name.clone(), gap }));
-        Ok(subscription)
+        let state = session::Subscription::open(hub, &subscribe.channels, limits.subscribe_channels, limits.subscribe_slots)?;
+        Subscription::begin(hub.clone(), state, &subscribe.since)
     }
 }
 
 impl std::fmt::Debug for Broker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Broker").field("hub", &self.shared.hub).finish_non_exhaustive()
-    }
-}
-
-/// A listener that reads the log at its own pace and holds nothing of it.
-#[derive(Debug)]
-pub struct Subscription {
-    hub: Arc<Hub>,
-    state: State,
-    signal: Arc<Signal>,
-    /// Read and not yet handed out; at most one page.
-    ready: VecDeque<Delivery>,
-    ended: bool,
-}
-
-impl Subscription {
-    fn listen(&mut self) -> Result<()> {
-        for group in &mut self.state.groups {
-            for member in &mut group.members {
-                while !self.hub.listen_signal(&member.channel, &self.signal) {
-                    member.channel = self.hub.open(&member.channel.name)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits for what comes next. `None` after [`Delivery::Closed`]. May be dropped while it waits: nothing is lost.
-    pub async fn next(&mut self) -> Option<Delivery> {
-        loop {
-            if self.ended {
-                return None;
-            }
-            if let Some(delivery) = self.ready.pop_front() {
-                return Some(delivery);
-            }
-            // Taken down before reading: what is committed after the read raises it again.
-            self.signal.lower();
-            match self.state.read(&self.hub, PAGE) {
-                Ok((news, at_head)) => {
-                    if let Some(reason) = self.take(news) {
-                        return Some(self.close(reason));
-                    }
-                    if self.ready.is_empty() && at_head {
-                        self.signal.raised().await;
-                    }
-                }
-                Err(_) => return Some(self.close(CloseReason::Stopped)),
-            }
-        }
-    }
-
-    fn take(&mut self, news: Vec<News>) -> Option<CloseReason> {
-        for item in news {
-            match (item, self.ready.back_mut()) {
-                (News::Gap(channel, _), _) if out_of_window(&channel) == OutOfWindow::Close => return Some(CloseReason::TooSlow),
-                (News::Gap(channel, gap), _) => self.ready.push_back(Delivery::Gap { channel: channel.name.clone(), gap }),
-                (News::Message(entry), Some(Delivery::Messages(known))) => known.push(entry),
-                (News::Message(entry), _) => self.ready.push_back(Delivery::Messages(vec![entry])),
-            }
-        }
-        None
-    }
-
-    fn close(&mut self, reason: CloseReason) -> Delivery {
-        self.ended = true;
-        Delivery::Closed(reason)
-    }
-
-    /// The cursor that resumes after everything handed out, except what a page still holds.
-    #[must_use]
-    pub fn cursor(&self) -> Cursor {
-        self.state.cursor()
-    }
-
-    /// Moves the positions of quiet slots forward, so that the cursor does not age. Only between two deliveries.
-    pub fn refresh(&mut self) -> Cursor {
-        if self.ready.is_empty() {
-            self.state.refresh(&self.hub);
-        }
-        self.state.cursor()
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        for channel in self.state.channels() {
-            self.hub.leave_signal(channel, &self.signal);
-        }
     }
 }

@@ -1,0 +1,104 @@
+//! What the fronts have in common whose answer never ends: its request, its headers, and the two ways it is written. On a
+//! socket that can be had, the shard writes it; else it is a body that HTTP asks for more.
+
+mod body;
+mod framing;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, Response, StatusCode, Version};
+
+use super::cors::Cors;
+use super::request::Request;
+use crate::error::{Error, ErrorCode, Result};
+use crate::net::{Answer, Body, Peer, raw_head};
+use crate::session::{Since, Subscription};
+use crate::shard::{Encoder, Opening, Shard};
+
+pub(super) use framing::Framing;
+
+/// Old proxies hold back the first bytes until there are this many; nobody needs more.
+const PADDING_MAX: u64 = 8192;
+
+/// A stream that is about to begin.
+pub(super) struct Stream {
+    /// Of the response, without what the framing needs.
+    pub(super) headers: HeaderMap,
+    /// The first bytes, before any news.
+    pub(super) greeting: Vec<u8>,
+    /// The channels, opened and not yet joined.
+    pub(super) subscription: Subscription,
+    /// From where.
+    pub(super) since: Since,
+}
+
+/// Parses the request for a stream.
+///
+/// # Errors
+/// What [`Request::parse`] refuses.
+pub(super) fn request(parts: &Parts) -> Result<Request> {
+    Request::parse(parts.uri.query().unwrap_or_default())
+}
+
+/// Refuses a stream when the node takes nobody in any more.
+///
+/// # Errors
+/// `draining`.
+pub(super) fn may_begin(shard: &Shard) -> Result<()> {
+    if shard.is_draining() {
+        return Err(Error::new(ErrorCode::Draining, "this node is leaving; connect to another one"));
+    }
+    Ok(())
+}
+
+/// How many bytes the request wants first that mean nothing.
+///
+/// # Errors
+/// `invalid_request` for a bad `padding`.
+pub(super) fn padding(request: &Request) -> Result<usize> {
+    Ok(request.number("padding", 0, PADDING_MAX)?.unwrap_or(0) as usize)
+}
+
+/// The headers of a stream of this type.
+pub(super) fn headers(content_type: &'static str, cors: &Cors, request: &HeaderMap) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // `no-transform` and the nginx header keep proxies from holding pieces back to compress or to collect them.
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    cors.apply(request, &mut headers);
+    headers
+}
+
+/// Begins the stream in the way the connection allows; `encoder` is asked for the framing this takes.
+///
+/// # Errors
+/// What joining the channels refuses.
+pub(super) fn answer(
+    stream: Stream,
+    encoder: impl FnOnce(Framing) -> &'static dyn Encoder,
+    parts: &Parts,
+    peer: Peer,
+    shard: &Shard,
+) -> Result<Answer> {
+    let Stream { mut headers, greeting, subscription, since } = stream;
+    if parts.method == Method::HEAD {
+        let mut response = Response::new(Body::Empty);
+        *response.headers_mut() = headers;
+        return Ok(response.into());
+    }
+    if !peer.may_take_over {
+        let begun = body::StreamBody::begin(shard, encoder(Framing::Plain), subscription, &since, greeting)?;
+        let mut response = Response::new(Body::Stream(Box::new(begun)));
+        *response.headers_mut() = headers;
+        return Ok(response.into());
+    }
+    // HTTP/1.0 knows no chunks: there the end of the connection ends the stream.
+    let framing = if parts.version == Version::HTTP_10 { Framing::Plain } else { Framing::Chunked };
+    if framing == Framing::Chunked {
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    let mut head = raw_head(parts.version, StatusCode::OK, &headers);
+    framing.write(&mut head, |out| out.extend_from_slice(&greeting));
+    Ok(Answer::TakeOver(Box::new(Opening { head, encoder: encoder(framing), subscription, since })))
+}

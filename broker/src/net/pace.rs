@@ -1,0 +1,246 @@
+//! How long a connection may take for what it is doing: sending a head, being idle between two requests.
+//!
+//! hyper's own header timer also ends idle connections, and begins before the first byte of a head; these are two
+//! different patiences, so both are kept here.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future as _;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
+
+use super::Body;
+use crate::limits::Place;
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doing {
+    /// The peer sends a request's head.
+    Asking,
+    /// Requests are being answered.
+    Answering,
+    /// Neither.
+    Resting,
+}
+
+/// One connection's state as far as its patience goes, shared by its driver, its wire and its service.
+#[derive(Debug)]
+pub(super) struct Pace {
+    doing: Cell<Doing>,
+    since: Cell<Instant>,
+    in_flight: Cell<u32>,
+    /// Among those who have not asked for anything yet.
+    place: RefCell<Option<Place>>,
+    /// Who waits until everything is answered.
+    waits: RefCell<Option<Waker>>,
+}
+
+impl Pace {
+    /// A connection accepted at `since`, whose first request is on its way.
+    pub(super) fn new(place: Place, since: Instant) -> Rc<Self> {
+        Rc::new(Self {
+            doing: Cell::new(Doing::Asking),
+            since: Cell::new(since),
+            in_flight: Cell::new(0),
+            place: RefCell::new(Some(place)),
+            waits: RefCell::default(),
+        })
+    }
+
+    /// Bytes came in.
+    pub(super) fn heard(&self) {
+        if self.doing.get() == Doing::Resting {
+            self.set(Doing::Asking);
+        }
+    }
+
+    /// Bytes went out: the end of a large answer may still be on its way to a slow reader.
+    pub(super) fn said(&self) {
+        if self.doing.get() == Doing::Resting {
+            self.set(Doing::Resting);
+        }
+    }
+
+    /// A whole head is here. It is being answered until the guard is dropped.
+    pub(super) fn asked(self: &Rc<Self>) -> InFlight {
+        // No longer one of those who only connect.
+        self.place.take();
+        self.in_flight.set(self.in_flight.get() + 1);
+        self.set(Doing::Answering);
+        InFlight(self.clone())
+    }
+
+    /// Ready when no request is being answered.
+    pub(super) fn poll_answered(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.doing.get() != Doing::Answering {
+            return Poll::Ready(());
+        }
+        *self.waits.borrow_mut() = Some(context.waker().clone());
+        Poll::Pending
+    }
+
+    fn set(&self, doing: Doing) {
+        self.doing.set(doing);
+        self.since.set(Instant::now());
+    }
+
+    fn poll_pushed_out(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.place.borrow_mut().as_mut().map_or(Poll::Pending, |place| Pin::new(place).poll(context))
+    }
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub(super) struct InFlight(Rc<Pace>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        let left = self.0.in_flight.get() - 1;
+        self.0.in_flight.set(left);
+        if left == 0 {
+            self.0.set(Doing::Resting);
+            if let Some(waker) = self.0.waits.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// Why a connection must end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Over {
+    /// A head did not arrive in time.
+    HeadTooSlow,
+    /// Nothing was asked for too long.
+    Idle,
+    /// Too many connections have not asked for anything, and this one has been waiting longest.
+    PushedOut,
+}
+
+/// The one timer of a connection.
+pub(super) struct Patience {
+    pace: Rc<Pace>,
+    head: Duration,
+    idle: Duration,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Patience {
+    pub(super) fn new(pace: Rc<Pace>, config: &super::config::Config) -> Self {
+        let (head, idle) = (config.header_timeout, config.idle_timeout);
+        let timer = Box::pin(tokio::time::sleep_until(pace.since.get() + head));
+        Self { pace, head, idle, timer }
+    }
+
+    /// Ready when the connection must end.
+    pub(super) fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<Over> {
+        if self.pace.poll_pushed_out(context).is_ready() {
+            return Poll::Ready(Over::PushedOut);
+        }
+        let (patience, over) = match self.pace.doing.get() {
+            Doing::Asking => (self.head, Over::HeadTooSlow),
+            Doing::Resting => (self.idle, Over::Idle),
+            // Nothing to wait for; whoever changes that does so while the connection is polled, and so are we then.
+            Doing::Answering => return Poll::Pending,
+        };
+        let deadline = self.pace.since.get() + patience;
+        if self.timer.deadline() != deadline {
+            self.timer.as_mut().reset(deadline);
+        }
+        self.timer.as_mut().poll(context).map(|()| over)
+    }
+}
+
+/// A response's body that keeps its request in flight until the last byte is handed over.
+pub(super) struct Tracked {
+    body: Body,
+    _in_flight: InFlight,
+}
+
+impl Tracked {
+    pub(super) fn new(body: Body, in_flight: InFlight) -> Self {
+        Self { body, _in_flight: in_flight }
+    }
+}
+
+impl http_body::Body for Tracked {
+    type Data = bytes::Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::Crowd;
+
+    fn config() -> super::super::config::Config {
+        super::super::config::Config {
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            ..Default::default()
+        }
+    }
+
+    async fn over(patience: &mut Patience) -> Over {
+        std::future::poll_fn(|context| patience.poll_over(context)).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_its_time_and_so_has_an_idle_connection() {
+        let began = Instant::now();
+        let pace = Pace::new(Crowd::new(1).enter(), began);
+        let mut patience = Patience::new(pace.clone(), &config());
+        assert_eq!(over(&mut patience).await, Over::HeadTooSlow);
+        assert_eq!(began.elapsed(), Duration::from_secs(10));
+
+        drop(pace.asked());
+        let began = Instant::now();
+        assert_eq!(over(&mut patience).await, Over::Idle);
+        assert_eq!(began.elapsed(), Duration::from_secs(60));
+
+        pace.heard();
+        let began = Instant::now();
+        assert_eq!(over(&mut patience).await, Over::HeadTooSlow);
+        assert_eq!(began.elapsed(), Duration::from_secs(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_takes_as_long_as_it_takes() {
+        let pace = Pace::new(Crowd::new(1).enter(), Instant::now());
+        let mut patience = Patience::new(pace.clone(), &config());
+        let (first, second) = (pace.asked(), pace.asked());
+        drop(first);
+        assert!(tokio::time::timeout(Duration::from_secs(3600), over(&mut patience)).await.is_err());
+        drop(second);
+        assert_eq!(over(&mut patience).await, Over::Idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_asked_is_not_pushed_out() {
+        let crowd = Crowd::new(1);
+        let began = Instant::now();
+        let pace = Pace::new(crowd.enter(), began);
+        let mut patience = Patience::new(pace.clone(), &config());
+        drop(pace.asked());
+        let other = Pace::new(crowd.enter(), began);
+        let _newest = crowd.enter();
+        assert_eq!(over(&mut Patience::new(other, &config())).await, Over::PushedOut);
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert_eq!(over(&mut patience).await, Over::Idle);
+    }
+}

@@ -1,0 +1,8 @@
+//! Garbage on every port. After each attack the broker still answers on all of them, nothing of it is left in the gauges,
+//! and nothing panicked; with its connections still open, it does not spin.
+
+mod daemon;
+mod garbage;
+mod http2;
+mod newcomers;
+mod scene;

@@ -1,0 +1,60 @@
+//! The real daemon in a process of its own: what only a process has (signals, memory) is tried on it.
+
+use std::net::SocketAddr;
+use std::process::{ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+/// A running daemon. Killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    child: Child,
+    _home: tempfile::TempDir,
+    pub(crate) http: SocketAddr,
+    pub(crate) grpc: SocketAddr,
+    pub(crate) admin: SocketAddr,
+}
+
+impl Daemon {
+    /// Starts it on free ports, open to everyone on loopback, with these keys set.
+    pub(crate) async fn start(keys: &[&str]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
+        command.current_dir(home.path()).env_clear().arg("--dev").kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::null());
+        for key in ["http.listen=127.0.0.1:0", "grpc.listen=127.0.0.1:0", "admin.listen=127.0.0.1:0"].iter().chain(keys) {
+            command.args(["--set", key]);
+        }
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut address = async |name: &str| loop {
+            let line = lines.next_line().await.unwrap().expect("the daemon says where it listens");
+            let Some(rest) = line.trim().strip_prefix(name) else { continue };
+            let (address, _) = rest.trim().strip_prefix("http://").unwrap().split_once([' ', '/']).unwrap();
+            return address.parse().unwrap();
+        };
+        let (http, grpc, admin) = (address("http").await, address("grpc").await, address("admin").await);
+        Self { child, _home: home, http, grpc, admin }
+    }
+
+    /// Sends SIGTERM.
+    pub(crate) fn terminate(&self) {
+        kill_process(self.pid(), Signal::TERM).unwrap();
+    }
+
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        self.child.wait().await.unwrap()
+    }
+
+    /// Resident memory in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid().as_raw_nonzero())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap() * 1024
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().expect("it still runs") as i32).unwrap()
+    }
+}
