@@ -1,0 +1,57 @@
+//! What hot code costs, in counts that do not depend on how busy a machine is: instructions and allocations for each
+//! operation, and write calls for each delivery. Held against `baseline/counts.json`; more than a tenth worse fails.
+//!
+//! Every count is a difference: the program runs itself under valgrind with n operations and again with more, and what
+//! the additional ones cost is divided by their number. Starting up and shutting down cancel out.
+
+mod baseline;
+mod fanout;
+mod operations;
+mod valgrind;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Names of counts and what was counted, for each operation.
+type Counts = BTreeMap<String, f64>;
+
+/// Counts what hot code costs.
+#[derive(Parser)]
+#[command(name = "counts")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Count everything and hold it against the baseline
+    Check {
+        /// Write the baseline instead
+        #[arg(long)]
+        write: bool,
+        /// Where it is
+        #[arg(long, default_value = "bench/baseline/counts.json")]
+        baseline: PathBuf,
+    },
+    /// Do one operation so many times; `check` runs this under valgrind
+    #[command(hide = true)]
+    Operation { name: String, times: u64 },
+    /// Be a broker until standard input ends; `check` runs this under valgrind
+    #[command(hide = true)]
+    Node,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Operation { name, times } => operations::run(&name, times),
+        Command::Node => fanout::node(),
+        Command::Check { write, baseline } => {
+            let mut counts = operations::count()?;
+            counts.extend(fanout::count()?);
+            if write { baseline::write(&baseline, counts) } else { baseline::check(&baseline, &counts) }
+        }
+    }
+}

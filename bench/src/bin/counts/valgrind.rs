@@ -1,0 +1,95 @@
+//! This program under valgrind.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, ensure};
+use tempfile::TempDir;
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tool {
+    /// Instructions.
+    Callgrind,
+    /// Blocks asked from the allocator.
+    Dhat,
+}
+
+/// Whose instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Threads {
+    All,
+    /// Not the first's, which does a node's upkeep by the clock.
+    ButTheFirst,
+}
+
+/// A run that is under way.
+pub(crate) struct Run {
+    pub(crate) child: Child,
+    tool: Tool,
+    /// Where callgrind writes a file for each thread.
+    folder: TempDir,
+}
+
+impl Tool {
+    pub(crate) const ALL: [Self; 2] = [Self::Callgrind, Self::Dhat];
+
+    /// The name of its counts.
+    pub(crate) fn counts(self) -> &'static str {
+        match self {
+            Self::Callgrind => "instructions",
+            Self::Dhat => "allocations",
+        }
+    }
+
+    /// Starts this program with these arguments, with pipes on all sides.
+    pub(crate) fn spawn(self, arguments: &[&str]) -> anyhow::Result<Run> {
+        let folder = tempfile::tempdir()?;
+        let out = folder.path().join("out").display().to_string();
+        let mut command = Command::new("valgrind");
+        match self {
+            Self::Callgrind => command.args(["--tool=callgrind", "--separate-threads=yes", &format!("--callgrind-out-file={out}")]),
+            Self::Dhat => command.args(["--tool=dhat", &format!("--dhat-out-file={out}")]),
+        };
+        command.arg(std::env::current_exe()?).args(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Ok(Run { child: command.spawn().context("valgrind (apt-get install valgrind)")?, tool: self, folder })
+    }
+}
+
+impl Run {
+    /// Waits until it ends, and reads what was counted.
+    pub(crate) fn total(self, threads: Threads) -> anyhow::Result<f64> {
+        let output = self.child.wait_with_output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "under valgrind: {}: {said}", output.status);
+        match self.tool {
+            Tool::Callgrind => instructions(self.folder.path(), threads),
+            // ==1== Total:     8,192 bytes in 3 blocks
+            Tool::Dhat => {
+                let line = said.lines().find(|line| line.contains("Total:")).unwrap_or_default();
+                let blocks = line.split_whitespace().skip_while(|word| *word != "in").nth(1);
+                let blocks = blocks.with_context(|| format!("valgrind told no count: {said}"))?;
+                Ok(blocks.replace(',', "").parse()?)
+            }
+        }
+    }
+}
+
+/// The sum over the files of the threads: `out-01` and so on, each with its total on a line.
+fn instructions(folder: &Path, threads: Threads) -> anyhow::Result<f64> {
+    let mut sum = None;
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if threads == Threads::ButTheFirst && name == "out-01" {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path)?;
+        let total = text.lines().find_map(|line| line.strip_prefix("totals: ").or_else(|| line.strip_prefix("summary: ")));
+        if let Some(total) = total {
+            *sum.get_or_insert(0.0) += total.trim().parse::<f64>()?;
+        }
+    }
+    sum.context("callgrind wrote no total")
+}
