@@ -2,7 +2,7 @@
 //! sessions it accepted, so delivering to them needs no lock, no reference count and no wake-up per subscriber.
 //!
 //! It takes committed entries from its inbox, lays them into one ring per channel, and walks round the listeners of each
-//! channel that has news ([`walk`]); who cannot take more reads the log ([`serve`]). It knows no HTTP: fronts bring an
+//! channel that has news (`walk`); who cannot take more reads the log (`serve`). It knows no HTTP: fronts bring an
 //! [`Encoder`] and the first bytes.
 
 mod attend;
