@@ -50,7 +50,7 @@ struct Request<'a> {
 pub(super) fn parse(bytes: &[u8]) -> Result<(Target, Content)> {
     // The library would take an array for the fields in their order.
     if bytes.trim_ascii_start().first() != Some(&b'{') {
-        return Err(Error::invalid("the body of a publish is a JSON object"));
+        return Err(Error::invalid("the body is not a publish in JSON: that is an object"));
     }
     let request: Request<'_> = serde_json::from_slice(bytes).map_err(|why| {
         // The message may quote the body; nobody needs a megabyte of it back.
@@ -194,6 +194,7 @@ mod tests {
         for (json, word) in [
             ("", "not a publish in JSON"),
             ("[]", "not a publish in JSON"),
+            (r#"["a",null,{"b":1},null,null,null,null,null,null,null]"#, "that is an object"),
             (r#"{"channel":"a","text":"x"} x"#, "trailing"),
             (r#"{"channel":"a","text":"x","colour":1}"#, "`colour`"),
             (r#"{"channel":"a","text":"x","text":"y"}"#, "duplicate field `text`"),
