@@ -80,7 +80,7 @@ impl Round<'_> {
         open(&peer.publish[&peer.publish_by], &self.running, channels, 1024)
     }
 
-    /// A cursor of now for this channel: the first `id:` that a stream gives.
+    /// A cursor of now for this channel: the first that a stream gives.
     fn cursor(&self, channel: &str) -> anyhow::Result<String> {
         let greeting = self.server.front.greeting(channel, "");
         let mut stream = TcpStream::connect(self.running.address(self.server.front.port())?)?;
@@ -93,10 +93,13 @@ impl Round<'_> {
             ensure!(count > 0, "the stream ended without a cursor");
             seen.extend_from_slice(&chunk[..count]);
             let text = String::from_utf8_lossy(&seen);
-            if let Some((_, rest)) = text.split_once("id: ")
-                && let Some((cursor, _)) = rest.split_once('\n')
-            {
-                return Ok(cursor.trim().to_owned());
+            // As an event stream has it, and as JSON.
+            for (before, after) in [("id: ", "\n"), ("\"cursor\":\"", "\"")] {
+                if let Some((_, rest)) = text.split_once(before)
+                    && let Some((cursor, _)) = rest.split_once(after)
+                {
+                    return Ok(cursor.trim().to_owned());
+                }
             }
         }
     }

@@ -172,3 +172,25 @@ pub(crate) fn choose(peers: &[Peer], names: &[String]) -> anyhow::Result<Vec<Ser
     }
     Ok(chosen)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_peer_in_the_tree_is_read_and_brings_its_files() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
+        let peers = read_all(&folder).unwrap();
+        assert_eq!(peers.len(), std::fs::read_dir(&folder).unwrap().count(), "a folder without peer.yaml");
+        for peer in &peers {
+            for file in &peer.files {
+                assert!(peer.folder.join(file).exists(), "{}: {file}", peer.name);
+            }
+            for front in peer.fronts.values() {
+                assert!(peer.ports.iter().any(|port| port == front.port()), "{}: port {}", peer.name, front.port());
+            }
+        }
+        assert!(choose(&peers, &["nchan-ws".to_owned(), "bare".to_owned()]).is_ok_and(|servers| servers.len() == 2));
+        assert!(choose(&peers, &["nobody".to_owned()]).is_err());
+    }
+}

@@ -22,7 +22,7 @@ struct Baseline {
 
 /// Makes these the counts to hold.
 pub(crate) fn write(path: &Path, counts: Counts) -> anyhow::Result<()> {
-    let counts = counts.into_iter().map(|(name, count)| (name, (count * 100.0).round() / 100.0)).collect();
+    let counts = counts.into_iter().map(|(name, count)| (name, (count.max(0.0) * 100.0).round() / 100.0)).collect();
     let text = serde_json::to_string_pretty(&Baseline { rustc: rustc(), counts })? + "\n";
     std::fs::write(path, text).with_context(|| path.display().to_string())
 }
