@@ -58,6 +58,9 @@ pub(crate) struct Flow {
     pub(crate) subscribers: usize,
     /// Messages per second, over all channels, whatever becomes of them: open loop.
     pub(crate) rate: Option<f64>,
+    /// Messages that become due together, at the same rate: as from backends that send in blocks.
+    #[serde(default = "one_message")]
+    pub(crate) burst: u64,
     /// Messages that not everyone has yet: the next is sent when one has reached all.
     pub(crate) outstanding: Option<u64>,
     pub(crate) seconds: f64,
@@ -128,6 +131,10 @@ fn small() -> Vec<usize> {
 }
 
 fn one() -> usize {
+    1
+}
+
+fn one_message() -> u64 {
     1
 }
 

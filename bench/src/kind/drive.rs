@@ -13,8 +13,8 @@ const BATCH: u64 = 256;
 /// What decides when the next message goes out.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Pace {
-    /// So many a second, whatever becomes of them.
-    Rate(f64),
+    /// So many a second, so many at a time, whatever becomes of them.
+    Rate(f64, u64),
     /// When fewer than this are on their way to someone.
     Outstanding(u64),
 }
@@ -43,9 +43,9 @@ impl Driver {
     pub(super) fn run(&mut self, publisher: &mut dyn Publisher, crowd: &Crowd, pace: Pace, length: Duration) -> anyhow::Result<u64> {
         let began = micros();
         match pace {
-            Pace::Rate(rate) => {
+            Pace::Rate(rate, burst) => {
                 let count = (rate * length.as_secs_f64()).round() as u64;
-                self.at_rate(publisher, rate, count, || crowd.check())?;
+                self.at_rate(publisher, (rate, burst), count, || crowd.check())?;
             }
             Pace::Outstanding(outstanding) => {
                 let mut batch = Batch::new(self.payload)?;
@@ -66,16 +66,16 @@ impl Driver {
         Ok(began)
     }
 
-    /// Publishes so many at a rate; each carries the time at which it was due, so that a wait counts.
+    /// Publishes `count` messages at a rate, in bursts; each carries the time at which it was due, so that a wait counts.
     pub(super) fn at_rate(
         &mut self,
         publisher: &mut dyn Publisher,
-        rate: f64,
+        (rate, burst): (f64, u64),
         count: u64,
         check: impl Fn() -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let began = micros();
-        let due = |number: u64| began + (number as f64 * 1e6 / rate) as u64;
+        let due = |number: u64| began + ((number / burst * burst) as f64 * 1e6 / rate) as u64;
         let mut batch = Batch::new(self.payload)?;
         let mut done = 0;
         while done < count {

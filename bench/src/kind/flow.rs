@@ -25,7 +25,7 @@ pub(super) fn run(round: &mut Round<'_>, flow: &Flow) -> anyhow::Result<Outcome>
     let mut publisher = round.publisher(&channels)?;
     std::thread::sleep(SETTLE);
     let pace = match (flow.rate, flow.outstanding) {
-        (Some(rate), _) => Pace::Rate(rate),
+        (Some(rate), _) => Pace::Rate(rate, flow.burst.max(1)),
         (None, outstanding) => Pace::Outstanding(outstanding.unwrap_or(1)),
     };
     let mut driver = Driver::new(flow.channels, round.payload);

@@ -40,7 +40,7 @@ pub(super) fn run(round: &mut Round<'_>, idle: &Idle) -> anyhow::Result<Outcome>
     let meter = round.meter()?;
     let began = micros();
     crowd.time_from(began);
-    Driver::new(1, round.payload).at_rate(&mut *publisher, 1.0, 1, || Ok(()))?;
+    Driver::new(1, round.payload).at_rate(&mut *publisher, (1.0, 1), 1, || Ok(()))?;
     crowd.wait_for(idle.connections as u64)?;
     let used = round.used(&meter)?;
     figures.insert("broadcast_ms".to_owned(), crowd.last_at().saturating_sub(began) as f64 / 1e3);

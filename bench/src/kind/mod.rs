@@ -68,7 +68,7 @@ impl Round<'_> {
             greetings,
             per_channel,
             payload: self.payload,
-            opening_max: 256,
+            opening_max: self.server.peer.opening,
             first: 1,
             stalled: 0,
             patience: self.scenario.patience(),

@@ -14,7 +14,7 @@ pub(super) fn run(round: &mut Round<'_>, replay: &Replay) -> anyhow::Result<Outc
     let cursor = round.cursor(&missed[0])?;
     let query = resume(&round.server.front, &cursor)?;
     let mut publisher = round.publisher(missed)?;
-    Driver::new(1, round.payload).at_rate(&mut *publisher, 1e6, replay.messages, || Ok(()))?;
+    Driver::new(1, round.payload).at_rate(&mut *publisher, (1e6, 1), replay.messages, || Ok(()))?;
     publisher.finish()?;
 
     let mut beside = round.publisher(&channels[1..])?;
@@ -47,7 +47,7 @@ pub(super) fn run(round: &mut Round<'_>, replay: &Replay) -> anyhow::Result<Outc
 fn publish_until(publisher: &mut dyn Publisher, payload: usize, rate: f64, ended: &AtomicBool) -> anyhow::Result<()> {
     let mut driver = Driver::new(1, payload);
     while !ended.load(Ordering::Acquire) {
-        driver.at_rate(publisher, rate, (rate / 20.0).ceil() as u64, || Ok(()))?;
+        driver.at_rate(publisher, (rate, 1), (rate / 20.0).ceil() as u64, || Ok(()))?;
     }
     publisher.finish()
 }

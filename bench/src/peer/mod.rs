@@ -36,6 +36,12 @@ pub(crate) struct Peer {
     /// Files to fill in and put into `{work}`.
     #[serde(default)]
     pub(crate) files: Vec<String>,
+    /// How long it needs after its ports take connections, when that says too little.
+    #[serde(default)]
+    pub(crate) settle_seconds: f64,
+    /// Connections that may be on their way to a stream at one time, when it takes fewer than usual.
+    #[serde(default = "opening_usual")]
+    pub(crate) opening: usize,
     /// Files that must exist, such as what `npm ci` brings.
     #[serde(default)]
     pub(crate) requires: Vec<String>,
@@ -79,7 +85,8 @@ pub(crate) enum How {
     GrpcUnary { port: String },
     /// `tidings.v1`, batches.
     GrpcBatch { port: String, size: usize },
-    /// One request for each message, pipelined on one connection. `{channel}` and `{payload}` are filled in.
+    /// One request for each message, pipelined on one connection; or, for servers that close after each, on a `fresh` one.
+    /// `{channel}` and `{payload}` are filled in.
     Http {
         port: String,
         path: String,
@@ -87,6 +94,8 @@ pub(crate) enum How {
         headers: Vec<String>,
         #[serde(default = "whole_payload")]
         body: String,
+        #[serde(default)]
+        fresh: bool,
     },
     /// Redis `PUBLISH`.
     Redis { port: String },
@@ -94,10 +103,12 @@ pub(crate) enum How {
     Nats { port: String },
     /// MQTT 3.1.1 `PUBLISH`, quality 0.
     Mqtt { port: String },
-    /// ZMTP 3.0, each message the filled-in body, as Pushpin takes them.
-    Zmq { port: String, body: String },
     /// Frames with a length, for the bare loops.
     Frames { port: String },
+}
+
+fn opening_usual() -> usize {
+    256
 }
 
 fn whole_payload() -> String {

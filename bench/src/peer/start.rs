@@ -117,6 +117,7 @@ impl Running {
         for port in ports {
             self.wait_for(&port)?;
         }
+        std::thread::sleep(Duration::from_secs_f64(self.peer.settle_seconds));
         self.all_run()
     }
 

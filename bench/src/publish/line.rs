@@ -18,16 +18,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How messages and answers look.
 #[derive(Clone, Debug)]
 pub(super) enum Form {
-    /// Requests on a kept connection.
-    Http { path: String, headers: String, body: String },
+    /// Requests on a kept connection, or each on a fresh one.
+    Http { path: String, headers: String, body: String, fresh: bool },
     /// Commands as arrays, answers as integers.
     Redis,
     /// No answers but to a `PING`.
     Nats,
     /// No answers at quality 0.
     Mqtt,
-    /// Frames of ZMTP 3.0 from a PUSH socket; no answers.
-    Zmq { body: String },
     /// Length, length of the channel's name, name, payload; no answers.
     Frames,
 }
@@ -45,10 +43,7 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn open(address: SocketAddr, channels: Vec<String>, form: Form, window: usize) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        let stream = connect(address)?;
         let mut line = Self { stream, form, channels, window, unanswered: Unanswered::new()?, input: Vec::new(), out: Vec::new() };
         match line.form {
             Form::Nats => {
@@ -58,10 +53,6 @@ impl Line {
             Form::Mqtt => {
                 line.stream.write_all(&mqtt_connect())?;
                 line.wait_for(&[0x20, 2, 0, 0])?;
-            }
-            Form::Zmq { .. } => {
-                line.stream.write_all(&zmq_greeting())?;
-                line.wait_for(b"\x05READY")?;
             }
             Form::Http { .. } | Form::Redis | Form::Frames => {}
         }
@@ -76,14 +67,7 @@ impl Line {
         let Self { form, channels, out, .. } = self;
         let channel = channels[channel as usize].as_str();
         match form {
-            Form::Zmq { body } => {
-                let (before, after) = around(body, channel);
-                // A long frame that is the last of its message.
-                out.push(2);
-                out.extend_from_slice(&((before.len() + payload.len() + after.len()) as u64).to_be_bytes());
-                out.extend_from_slice(&[before.as_bytes(), payload, after.as_bytes()].concat());
-            }
-            Form::Http { path, headers, body } => {
+            Form::Http { path, headers, body, .. } => {
                 let (before, after) = around(body, channel);
                 let length = before.len() + payload.len() + after.len();
                 let path = path.replace("{channel}", channel);
@@ -117,6 +101,13 @@ impl Line {
     }
 
     fn flush(&mut self) -> anyhow::Result<()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        if matches!(self.form, Form::Http { fresh: true, .. }) {
+            let address = self.stream.peer_addr()?;
+            self.stream = connect(address)?;
+        }
         self.stream.write_all(&self.out).context("publishing")?;
         self.out.clear();
         Ok(())
@@ -161,21 +152,18 @@ impl Line {
     }
 }
 
+fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
 /// What stands before and after the payload.
 fn around(body: &str, channel: &str) -> (String, String) {
     let (before, after) = body.split_once("{payload}").unwrap_or((body, ""));
     (before.replace("{channel}", channel), after.replace("{channel}", channel))
-}
-
-/// Signature, version and mechanism, then the command that names the kind of socket (ZMTP 3.0, sections 2.2 and 2.4).
-fn zmq_greeting() -> Vec<u8> {
-    let mut out = vec![0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 3, 0];
-    out.extend_from_slice(b"NULL");
-    out.resize(64, 0);
-    let ready = [&b"\x05READY\x0bSocket-Type"[..], &4u32.to_be_bytes(), b"PUSH"].concat();
-    out.extend_from_slice(&[4, ready.len() as u8]);
-    out.extend_from_slice(&ready);
-    out
 }
 
 /// Length of the answer at the front, once it is all there.
@@ -243,7 +231,7 @@ mod tests {
 
     #[test]
     fn answers_are_told_apart() {
-        let http = Form::Http { path: String::new(), headers: String::new(), body: String::new() };
+        let http = Form::Http { path: String::new(), headers: String::new(), body: String::new(), fresh: false };
         let answer = b"HTTP/1.1 202 Accepted\r\nContent-Length: 3\r\n\r\nabcHTTP";
         assert_eq!(complete(&http, answer).unwrap(), Some(answer.len() - 4));
         assert_eq!(complete(&http, &answer[..40]).unwrap(), None);

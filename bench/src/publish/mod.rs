@@ -35,17 +35,15 @@ pub(crate) fn open(how: &How, running: &Running, channels: &[String], window: us
         How::GrpcStream { port } => Box::new(grpc::Grpc::open(running.address(port)?, channels, grpc::Call::Stream, window)?),
         How::GrpcUnary { port } => Box::new(grpc::Grpc::open(running.address(port)?, channels, grpc::Call::Unary, window)?),
         How::GrpcBatch { port, size } => Box::new(grpc::Grpc::open(running.address(port)?, channels, grpc::Call::Batch(*size), window)?),
-        How::Http { port, path, headers, body } => {
+        How::Http { port, path, headers, body, fresh } => {
             let headers = headers.iter().map(|header| format!("{}\r\n", values.fill(header))).collect();
-            let form = line::Form::Http { path: path.clone(), headers, body: body.clone() };
+            let form = line::Form::Http { path: path.clone(), headers, body: body.clone(), fresh: *fresh };
+            let window = if *fresh { 1 } else { window };
             Box::new(line::Line::open(running.address(port)?, channels, form, window)?)
         }
         How::Redis { port } => Box::new(line::Line::open(running.address(port)?, channels, line::Form::Redis, window)?),
         How::Nats { port } => Box::new(line::Line::open(running.address(port)?, channels, line::Form::Nats, window)?),
         How::Mqtt { port } => Box::new(line::Line::open(running.address(port)?, channels, line::Form::Mqtt, window)?),
-        How::Zmq { port, body } => {
-            Box::new(line::Line::open(running.address(port)?, channels, line::Form::Zmq { body: body.clone() }, window)?)
-        }
         How::Frames { port } => Box::new(line::Line::open(running.address(port)?, channels, line::Form::Frames, window)?),
     })
 }
