@@ -1,0 +1,205 @@
+//! Who else is there. Nodes find each other by gossip (scuttlebutt, by the library chitchat) through seeds, and each tells
+//! the others its [`Record`]. Every datagram is sealed with the cluster key. This room alone knows the library.
+//!
+//! The library's verdict on who is alive decides nothing here: it only cleans up. Records of nodes that died stay listed for
+//! [`FORGOTTEN_AFTER`] at most; whether a node can be reached is for the links to say.
+
+mod record;
+mod seal;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chitchat::{Chitchat, ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, ProtocolVersion, spawn_chitchat};
+use parking_lot::Mutex;
+use tokio::net::UdpSocket;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio::time::MissedTickBehavior;
+
+pub use record::{BadRecord, NAME_MAX, NodeName, Record, State};
+pub use seal::{BadKeys, KEYS_MAX, OVERHEAD, Refused, SECRET_MIN, Seal};
+
+/// A dead node's record leaves after this long. Short, since every restart leaves one behind.
+pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
+/// Nodes of one cluster. Their digests still fit into one datagram, dead ones included.
+pub const NODES_MAX: usize = 128;
+/// Refusals are told to the log once in this time for each address.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+/// Addresses whose refusals are remembered; beyond them nothing is logged but counted all the same.
+const TOLD_MAX: usize = 256;
+
+/// What it takes to find the others.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Clusters of other names are not heard.
+    pub cluster: String,
+    /// The cluster key, and the one before or after it while it is changed.
+    pub keys: Vec<String>,
+    /// Nodes to ask first, `host:port` each; names are looked up again every minute. This node may be among them.
+    pub seeds: Vec<String>,
+    /// Between two rounds of gossip.
+    pub interval: Duration,
+}
+
+/// Why gossip did not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A key cannot be used.
+    #[error("cluster.keys: {0}")]
+    Keys(#[from] BadKeys),
+    /// A socket did not open.
+    #[error("gossip cannot begin: {0}")]
+    Gossip(String),
+}
+
+/// The other nodes, by name.
+pub type Members = BTreeMap<NodeName, Record>;
+
+/// Gossip as it runs. Ends when dropped, without a word to the others.
+pub struct Membership {
+    handle: ChitchatHandle,
+    members: watch::Receiver<Members>,
+    refused: Arc<Refusals>,
+    looking: AbortHandle,
+}
+
+impl std::fmt::Debug for Membership {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Membership").field("members", &self.members.borrow().len()).finish_non_exhaustive()
+    }
+}
+
+impl Membership {
+    /// Begins to gossip over `socket`. `me.gossip` is the address the others shall use, which need not be the one bound.
+    ///
+    /// # Errors
+    /// When a key cannot be used or loopback sockets cannot be opened.
+    pub async fn start(settings: Settings, socket: UdpSocket, me: &Record) -> Result<Self, StartError> {
+        let seal = Seal::new(&settings.keys, &settings.cluster, me.tag.get())?;
+        let refused = Arc::new(Refusals::default());
+        let told = refused.clone();
+        let transport =
+            socket::Sealed { parts: Mutex::new(Some((socket, seal))), on_refused: Arc::new(move |from, why| told.note(from, why)) };
+        let config = ChitchatConfig {
+            chitchat_id: ChitchatId::new(me.name.as_str(), me.started, me.gossip),
+            cluster_id: settings.cluster,
+            gossip_interval: settings.interval,
+            listen_addr: me.gossip,
+            seed_nodes: settings.seeds,
+            failure_detector_config: FailureDetectorConfig { dead_node_grace_period: FORGOTTEN_AFTER, ..FailureDetectorConfig::default() },
+            marked_for_deletion_grace_period: FORGOTTEN_AFTER,
+            catchup_callback: None,
+            extra_liveness_predicate: None,
+            // What a node sends must be understood by every release that may be in the cluster with it.
+            protocol_version: ProtocolVersion::V0,
+        };
+        let pairs = me.pairs().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        let handle = spawn_chitchat(config, pairs, &transport).await.map_err(|why| StartError::Gossip(format!("{why:#}")))?;
+        let (tell, members) = watch::channel(Members::new());
+        let (library, name) = (handle.chitchat(), me.name.clone());
+        let looking = tokio::spawn(async move {
+            let mut tick = tokio::time::interval(settings.interval);
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut bad = HashMap::new();
+            loop {
+                tick.tick().await;
+                let now = read_members(&*library.lock().await, &name, &mut bad);
+                tell.send_if_modified(|members| {
+                    let differs = *members != now;
+                    if differs {
+                        *members = now;
+                    }
+                    differs
+                });
+            }
+        })
+        .abort_handle();
+        Ok(Self { handle, members, refused, looking })
+    }
+
+    /// The other nodes as they are known now, dead ones included for a while; marked as changed whenever they change.
+    #[must_use]
+    pub fn members(&self) -> watch::Receiver<Members> {
+        self.members.clone()
+    }
+
+    /// Tells the others what changed about this node. Name, start and gossip address are fixed.
+    pub async fn update(&self, me: &Record) {
+        let pairs = me.pairs();
+        self.handle
+            .with_chitchat(|library| {
+                let state = library.self_node_state();
+                for (key, value) in &pairs {
+                    if state.get(key) != Some(value) {
+                        state.set(key, value);
+                    }
+                }
+            })
+            .await;
+    }
+
+    /// Datagrams that were thrown away, since the start.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        *self.refused.count.lock()
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.looking.abort();
+        self.handle.abort();
+    }
+}
+
+/// Of the processes of one name the one that started last is meant: the others are its dead predecessors.
+fn read_members(library: &Chitchat, me: &NodeName, bad: &mut HashMap<String, BadRecord>) -> Members {
+    let mut members = Members::new();
+    for (id, state) in library.node_states() {
+        // Known by address only so far; its key-values come with a later datagram.
+        if &*id.node_id == me.as_str() || state.num_key_values() == 0 {
+            continue;
+        }
+        match Record::read(&id.node_id, id.generation_id, id.gossip_advertise_addr, |key| state.get(key)) {
+            Ok(record) => {
+                bad.remove(&*id.node_id);
+                let is_newer = members.get(&record.name).is_none_or(|known| known.started < record.started);
+                if is_newer && (members.len() < NODES_MAX || members.contains_key(&record.name)) {
+                    members.insert(record.name.clone(), record);
+                }
+            }
+            Err(why) => {
+                if bad.len() < NODES_MAX && bad.insert(id.node_id.to_string(), why) != Some(why) {
+                    tracing::warn!(node = %id.node_id.escape_debug(), gossip = %id.gossip_advertise_addr, %why, "a node's record is not taken");
+                }
+            }
+        }
+    }
+    members
+}
+
+/// What was thrown away, counted, and told now and then.
+#[derive(Default)]
+struct Refusals {
+    count: Mutex<u64>,
+    told: Mutex<HashMap<std::net::IpAddr, tokio::time::Instant>>,
+}
+
+impl Refusals {
+    fn note(&self, from: SocketAddr, why: Refused) {
+        *self.count.lock() += 1;
+        let now = tokio::time::Instant::now();
+        let mut told = self.told.lock();
+        told.retain(|_, at| now - *at < TELL_AGAIN);
+        if told.len() < TOLD_MAX && !told.contains_key(&from.ip()) {
+            told.insert(from.ip(), now);
+            tracing::warn!(%from, %why, "gossip is thrown away");
+        }
+    }
+}
