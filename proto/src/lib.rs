@@ -12,6 +12,15 @@ pub mod v1 {
     include!("tidings.v1.rs");
 }
 
+/// Between the nodes of a cluster, version 1.
+pub mod cluster {
+    /// The greeting on a new connection.
+    #[allow(clippy::all, clippy::use_self, clippy::unwrap_used, missing_docs, unreachable_pub, reason = "generated")]
+    pub mod v1 {
+        include!("tidings.cluster.v1.rs");
+    }
+}
+
 /// The descriptors of all messages and services, encoded as a `google.protobuf.FileDescriptorSet`: what a reflection
 /// service needs.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("tidings.v1.bin");

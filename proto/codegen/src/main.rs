@@ -11,6 +11,8 @@ use prost::Message as _;
 
 /// The file that holds the service; what it imports comes with it.
 const ROOT: &str = "tidings/v1/broker.proto";
+/// What nodes say to each other.
+const CLUSTER: &str = "tidings/cluster/v1/link.proto";
 /// The descriptors that the reflection service hands out.
 const DESCRIPTORS: &str = "tidings.v1.bin";
 /// The client half is for who asks for it: a broker has no use for it.
@@ -37,7 +39,10 @@ fn generate(out: &Path) -> Result<()> {
         .btree_map(".")
         .out_dir(out)
         .compile_fds(descriptors)
-        .context("writing the code")
+        .context("writing the code")?;
+    // Between nodes: messages only, and nobody reflects on them.
+    let descriptors = protox::compile([CLUSTER], [proto_dir()])?;
+    tonic_prost_build::configure().bytes(".").out_dir(out).compile_fds(descriptors).context("writing the code of the cluster")
 }
 
 #[cfg(test)]
@@ -56,6 +61,6 @@ mod tests {
             assert!(same, "{} is not current: run `cargo run -p tidings-codegen`", kept.display());
             compared += 1;
         }
-        assert_eq!(compared, 2, "the code and the descriptors");
+        assert_eq!(compared, 3, "the code of both contracts and the descriptors");
     }
 }

@@ -1,0 +1,209 @@
+//! Who is at the other end of a new connection, and may it talk to us? Pure: takes what was said, gives what to answer.
+
+use std::fmt;
+
+use aws_lc_rs::hmac;
+use tidings_proto::cluster::v1 as wire;
+
+use super::super::membership::{BadKeys, KEYS_MAX, NodeName, SECRET_MIN};
+use crate::log::{SLOTS, Tag};
+
+/// What a connection is for. One per purpose and pair of nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// Heartbeats and claims; never waits behind messages.
+    Control,
+    /// Publishes, copies, deliveries.
+    Live,
+    /// Snapshots and what a resuming client fetches.
+    Bulk,
+}
+
+impl Purpose {
+    const fn wire(self) -> wire::Purpose {
+        match self {
+            Self::Control => wire::Purpose::Control,
+            Self::Live => wire::Purpose::Live,
+            Self::Bulk => wire::Purpose::Bulk,
+        }
+    }
+
+    const fn read(purpose: wire::Purpose) -> Option<Self> {
+        match purpose {
+            wire::Purpose::Control => Some(Self::Control),
+            wire::Purpose::Live => Some(Self::Live),
+            wire::Purpose::Bulk => Some(Self::Bulk),
+            wire::Purpose::Unspecified => None,
+        }
+    }
+}
+
+/// A node as it greets others.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The cluster it belongs to.
+    pub cluster: String,
+    /// Its name.
+    pub name: NodeName,
+    /// Its process.
+    pub tag: Tag,
+    /// When the process started, in ms since 1970.
+    pub started: u64,
+    /// The oldest and the newest protocol it speaks.
+    pub protocol: (u32, u32),
+    /// What it can do beyond that, one bit each.
+    pub features: u64,
+    /// Its release.
+    pub version: String,
+}
+
+/// A node that proved to belong to the cluster, and what both agreed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its name.
+    pub name: NodeName,
+    /// Its process.
+    pub tag: Tag,
+    /// When the process started, in ms since 1970.
+    pub started: u64,
+    /// What the connection is for.
+    pub purpose: Purpose,
+    /// The newest protocol that both speak.
+    pub protocol: u32,
+    /// What both can do.
+    pub features: u64,
+    /// Its release, for people.
+    pub version: String,
+}
+
+/// Why two nodes do not talk. Each side logs it; the message holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// For programs.
+    pub reason: wire::Reason,
+    /// For people.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal with these words.
+    pub fn new(reason: wire::Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+
+    pub(super) fn wire(&self) -> wire::Refusal {
+        wire::Refusal { reason: self.reason.into(), message: self.message.clone() }
+    }
+
+    /// What a peer told us, cut to what fits a log line.
+    pub(super) fn read(refusal: &wire::Refusal) -> Self {
+        let message = refusal.message.chars().filter(|c| !c.is_control()).take(300).collect();
+        Self { reason: refusal.reason(), message }
+    }
+}
+
+/// Which end of the connection proves something. Part of the proof, so that it cannot be handed back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Dialled,
+    Answered,
+}
+
+/// The cluster keys: the first one and, while it is changed, another one.
+#[derive(Clone)]
+pub struct Keys(Vec<hmac::Key>);
+
+impl fmt::Debug for Keys {
+    /// Without them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keys({})", self.0.len())
+    }
+}
+
+impl Keys {
+    /// Keys made of secrets.
+    ///
+    /// # Errors
+    /// Without a secret, with too many, or when one is too short to be one.
+    pub fn new(secrets: &[String]) -> Result<Self, BadKeys> {
+        match secrets.len() {
+            0 => return Err(BadKeys::None),
+            many if many > KEYS_MAX => return Err(BadKeys::Many(many)),
+            _ => {}
+        }
+        if let Some(short) = secrets.iter().map(|secret| secret.chars().count()).find(|length| *length < SECRET_MIN) {
+            return Err(BadKeys::Short(short));
+        }
+        Ok(Self(secrets.iter().map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())).collect()))
+    }
+
+    fn prove(&self, exporter: &[u8], end: End) -> Vec<bytes::Bytes> {
+        self.0.iter().map(|key| hmac::sign(key, &proven(exporter, end)).as_ref().to_vec().into()).collect()
+    }
+
+    /// In constant time for each pair of key and proof.
+    fn holds(&self, exporter: &[u8], end: End, proofs: &[bytes::Bytes]) -> bool {
+        let text = proven(exporter, end);
+        self.0.iter().any(|key| proofs.iter().take(KEYS_MAX).any(|proof| hmac::verify(key, &text, proof).is_ok()))
+    }
+}
+
+fn proven(exporter: &[u8], end: End) -> Vec<u8> {
+    let end: &[u8] = match end {
+        End::Dialled => b"tidings link 1 dialled",
+        End::Answered => b"tidings link 1 answered",
+    };
+    [end, exporter].concat()
+}
+
+/// What we say first, or after the other side was found to be good.
+pub(super) fn hello(me: &Identity, keys: &Keys, exporter: &[u8], end: End, purpose: Purpose) -> wire::Hello {
+    wire::Hello {
+        cluster: me.cluster.clone(),
+        name: me.name.to_string(),
+        tag: me.tag.get(),
+        started: me.started,
+        protocol_oldest: me.protocol.0,
+        protocol_newest: me.protocol.1,
+        features: me.features,
+        slots: u32::from(SLOTS),
+        purpose: purpose.wire().into(),
+        proofs: keys.prove(exporter, end),
+        version: me.version.clone(),
+    }
+}
+
+/// Judges what the other `end` said. The key comes first: whoever lacks it learns nothing else about this node.
+pub(super) fn judge(me: &Identity, keys: &Keys, exporter: &[u8], end: End, hello: &wire::Hello) -> Result<Peer, Refusal> {
+    if !keys.holds(exporter, end, &hello.proofs) {
+        return Err(Refusal::new(wire::Reason::Key, "the cluster keys differ: cluster.keys must name the same secret on every node"));
+    }
+    let invalid = |what| Refusal::new(wire::Reason::Invalid, format!("the greeting has no valid {what}"));
+    let name = NodeName::new(&hello.name).ok_or_else(|| invalid("name"))?;
+    let tag = Tag::new(hello.tag).ok_or_else(|| invalid("tag"))?;
+    let purpose = Purpose::read(hello.purpose()).ok_or_else(|| invalid("purpose"))?;
+    if hello.cluster != me.cluster {
+        let message = format!("{name} is of another cluster; this one is `{}` (cluster.id)", me.cluster);
+        return Err(Refusal::new(wire::Reason::OtherCluster, message));
+    }
+    if hello.slots != u32::from(SLOTS) {
+        let message = format!("{name} divides channels into {} slots, this node into {SLOTS}", hello.slots);
+        return Err(Refusal::new(wire::Reason::Slots, message));
+    }
+    if name == me.name {
+        // Two processes of one name would take each other's slots. A node that dials itself meets the same words.
+        let whom = if tag == me.tag { "this very process" } else { "another process" };
+        return Err(Refusal::new(wire::Reason::DuplicateName, format!("the name {name} is that of {whom}; cluster.node must be unique")));
+    }
+    let protocol = me.protocol.1.min(hello.protocol_newest);
+    if protocol < me.protocol.0.max(hello.protocol_oldest) || hello.protocol_oldest > hello.protocol_newest {
+        let message = format!(
+            "{name} speaks protocol {} to {}, this node {} to {}: upgrade one release at a time",
+            hello.protocol_oldest, hello.protocol_newest, me.protocol.0, me.protocol.1
+        );
+        return Err(Refusal::new(wire::Reason::Protocol, message));
+    }
+    let version = hello.version.chars().filter(|c| !c.is_control()).take(32).collect();
+    Ok(Peer { name, tag, started: hello.started, purpose, protocol, features: me.features & hello.features, version })
+}

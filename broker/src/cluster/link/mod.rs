@@ -1,0 +1,197 @@
+//! Connections between nodes: TLS, the greeting that says who is at the other end and proves it, then frames. What the frames
+//! say is not known here.
+
+mod greeting;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use prost::Message;
+use tidings_proto::cluster::v1 as wire;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use tokio_util::codec::{Framed, LengthDelimitedCodec};
+
+use super::membership::BadKeys;
+use greeting::End;
+pub use greeting::{Identity, Keys, Peer, Purpose, Refusal};
+
+/// The largest frame. A payload is at most 1 MiB; what is larger than this is no frame of ours.
+pub const FRAME_MAX: usize = 4 << 20;
+/// A greeting is a few hundred bytes; before it is found to be good nobody may make us keep more.
+const GREETING_MAX: usize = 4 << 10;
+/// TLS and greeting together, on either side.
+pub const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+const EXPORTER: &[u8] = b"EXPORTER-tidings-link";
+
+/// Why a connection did not become a link.
+#[derive(Debug, thiserror::Error)]
+pub enum GreetingError {
+    /// We do not want it.
+    #[error("refused here: {0}")]
+    RefusedHere(Refusal),
+    /// It does not want us.
+    #[error("refused by the other node: {0}")]
+    RefusedThere(Refusal),
+    /// It said something that is no greeting.
+    #[error("the other end does not greet as a node does: {0}")]
+    Nonsense(String),
+    /// Too slow.
+    #[error("the other end did not greet within {GREETING_TIMEOUT:?}")]
+    Late,
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Broken(#[from] std::io::Error),
+}
+
+/// Why links cannot be had at all.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// A key cannot be used.
+    #[error("cluster.keys: {0}")]
+    Keys(#[from] BadKeys),
+    /// No certificate could be made.
+    #[error("cannot make a certificate for this process: {0}")]
+    Tls(String),
+}
+
+/// A connection to a node that proved to be one.
+#[derive(Debug)]
+pub struct Link<S> {
+    /// Who it is and what both agreed on.
+    pub peer: Peer,
+    /// The frames, in both directions, each at most [`FRAME_MAX`] bytes.
+    pub frames: Framed<TlsStream<S>, LengthDelimitedCodec>,
+}
+
+/// Greets on both ends of new connections. Cheap to clone.
+#[derive(Clone)]
+pub struct Greeter {
+    me: Identity,
+    keys: Keys,
+    tls: tls::Tls,
+}
+
+impl std::fmt::Debug for Greeter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Greeter").field("me", &self.me).field("keys", &self.keys).finish_non_exhaustive()
+    }
+}
+
+impl Greeter {
+    /// For a process that greets as `me` and holds these secrets.
+    ///
+    /// # Errors
+    /// When a secret cannot be a key, or no certificate can be made.
+    pub fn new(me: Identity, secrets: &[String]) -> Result<Self, SetupError> {
+        Ok(Self { me, keys: Keys::new(secrets)?, tls: tls::Tls::new().map_err(SetupError::Tls)? })
+    }
+
+    /// Greets first, on a connection that this node made.
+    ///
+    /// # Errors
+    /// When either side refuses, or the other end is no node, too slow or gone.
+    pub async fn dial<S: AsyncRead + AsyncWrite + Unpin>(&self, socket: S, purpose: Purpose) -> Result<Link<S>, GreetingError> {
+        timeout(GREETING_TIMEOUT, self.dial_without_end(socket, purpose)).await.unwrap_or(Err(GreetingError::Late))
+    }
+
+    async fn dial_without_end<S: AsyncRead + AsyncWrite + Unpin>(&self, socket: S, purpose: Purpose) -> Result<Link<S>, GreetingError> {
+        let stream = TlsConnector::from(self.tls.dial.clone()).connect(tls::Tls::name(), socket).await?;
+        let exporter = exporter(stream.get_ref().1)?;
+        let mut frames = framed(TlsStream::Client(stream));
+        send(&mut frames, &greeting::hello(&self.me, &self.keys, &exporter, End::Dialled, purpose)).await?;
+        let answer: wire::Answer = receive(&mut frames).await?;
+        match answer.answer {
+            Some(wire::answer::Answer::Refused(refusal)) => Err(GreetingError::RefusedThere(Refusal::read(&refusal))),
+            None => Err(GreetingError::Nonsense("its answer is empty".into())),
+            Some(wire::answer::Answer::Welcome(hello)) => {
+                let peer = greeting::judge(&self.me, &self.keys, &exporter, End::Answered, &hello).map_err(GreetingError::RefusedHere)?;
+                if peer.purpose != purpose {
+                    return Err(GreetingError::Nonsense("it answers for another purpose".into()));
+                }
+                Ok(begin(peer, frames))
+            }
+        }
+    }
+
+    /// Answers the greeting on a connection that another node made. `admit` may still refuse a node that proved itself: a
+    /// second one of the same name, say.
+    ///
+    /// # Errors
+    /// When either side refuses, or the other end is no node, too slow or gone.
+    pub async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        socket: S,
+        admit: impl FnOnce(&Peer) -> Result<(), Refusal>,
+    ) -> Result<Link<S>, GreetingError> {
+        timeout(GREETING_TIMEOUT, self.answer_without_end(socket, admit)).await.unwrap_or(Err(GreetingError::Late))
+    }
+
+    async fn answer_without_end<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        socket: S,
+        admit: impl FnOnce(&Peer) -> Result<(), Refusal>,
+    ) -> Result<Link<S>, GreetingError> {
+        let stream = TlsAcceptor::from(self.tls.answer.clone()).accept(socket).await?;
+        let exporter = exporter(stream.get_ref().1)?;
+        let mut frames = framed(TlsStream::Server(stream));
+        let hello: wire::Hello = receive(&mut frames).await?;
+        let judged = greeting::judge(&self.me, &self.keys, &exporter, End::Dialled, &hello).and_then(|peer| admit(&peer).map(|()| peer));
+        let answer = match &judged {
+            Ok(peer) => wire::answer::Answer::Welcome(greeting::hello(&self.me, &self.keys, &exporter, End::Answered, peer.purpose)),
+            Err(refusal) => wire::answer::Answer::Refused(refusal.wire()),
+        };
+        send(&mut frames, &wire::Answer { answer: Some(answer) }).await?;
+        match judged {
+            Ok(peer) => Ok(begin(peer, frames)),
+            Err(refusal) => {
+                // Best effort: the refusal is on its way already.
+                let _ = SinkExt::<Bytes>::close(&mut frames).await;
+                Err(GreetingError::RefusedHere(refusal))
+            }
+        }
+    }
+}
+
+/// Something only the two ends of this TLS session know (RFC 8446, section 7.5).
+fn exporter<D>(session: &rustls::ConnectionCommon<D>) -> Result<[u8; 32], GreetingError> {
+    session.export_keying_material([0; 32], EXPORTER, None).map_err(|why| GreetingError::Nonsense(why.to_string()))
+}
+
+fn framed<S: AsyncRead + AsyncWrite>(stream: TlsStream<S>) -> Framed<TlsStream<S>, LengthDelimitedCodec> {
+    Framed::new(stream, LengthDelimitedCodec::builder().max_frame_length(GREETING_MAX).new_codec())
+}
+
+/// From here on frames may be as large as messages are.
+fn begin<S>(peer: Peer, mut frames: Framed<TlsStream<S>, LengthDelimitedCodec>) -> Link<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    frames.codec_mut().set_max_frame_length(FRAME_MAX);
+    Link { peer, frames }
+}
+
+async fn send<S: AsyncRead + AsyncWrite + Unpin>(
+    frames: &mut Framed<TlsStream<S>, LengthDelimitedCodec>,
+    message: &impl Message,
+) -> Result<(), GreetingError> {
+    Ok(frames.send(Bytes::from(message.encode_to_vec())).await?)
+}
+
+async fn receive<S, M>(frames: &mut Framed<TlsStream<S>, LengthDelimitedCodec>) -> Result<M, GreetingError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    M: Message + Default,
+{
+    match frames.next().await {
+        Some(Ok(frame)) => M::decode(frame.freeze()).map_err(|why| GreetingError::Nonsense(why.to_string())),
+        Some(Err(why)) if why.kind() == std::io::ErrorKind::InvalidData => Err(GreetingError::Nonsense(why.to_string())),
+        Some(Err(why)) => Err(why.into()),
+        None => Err(GreetingError::Broken(std::io::ErrorKind::UnexpectedEof.into())),
+    }
+}

@@ -1,0 +1,148 @@
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+use super::super::membership::NodeName;
+use super::*;
+use crate::log::Tag;
+
+const SECRET: &str = "a secret of the tests";
+
+fn identity(name: &str) -> Identity {
+    Identity {
+        cluster: "test".into(),
+        name: NodeName::new(name).unwrap(),
+        tag: Tag::new(1 + u64::from(name.as_bytes()[0])).unwrap(),
+        started: 7,
+        protocol: (2, 4),
+        features: 0b110,
+        version: "0.1.0".into(),
+    }
+}
+
+fn greeter(me: Identity, secrets: &[&str]) -> Greeter {
+    Greeter::new(me, &secrets.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
+}
+
+type Ends = (Result<Link<DuplexStream>, GreetingError>, Result<Link<DuplexStream>, GreetingError>);
+
+/// What the one that dials and the one that answers make of each other.
+async fn meet(dialling: &Greeter, answering: &Greeter) -> Ends {
+    let (near, far) = duplex(16 << 10);
+    tokio::join!(dialling.dial(near, Purpose::Live), answering.answer(far, |_| Ok(())))
+}
+
+/// Both sides heard the same reason in the same words, each from its own end.
+fn refusal((dialled, answered): Ends) -> (wire::Reason, String) {
+    let (there, here) = (dialled.unwrap_err(), answered.unwrap_err());
+    let (GreetingError::RefusedThere(there), GreetingError::RefusedHere(here)) = (&there, &here) else {
+        panic!("{there} / {here}");
+    };
+    assert_eq!(there, here);
+    (here.reason, here.message.clone())
+}
+
+#[tokio::test]
+async fn two_nodes_with_one_key_know_each_other_and_agree_on_what_both_can() {
+    let a = greeter(identity("a"), &[SECRET]);
+    let b = greeter(Identity { protocol: (3, 9), features: 0b011, ..identity("b") }, &[SECRET]);
+    let (at_a, at_b) = meet(&a, &b).await;
+    let (mut at_a, mut at_b) = (at_a.unwrap(), at_b.unwrap());
+    assert_eq!((at_a.peer.name.as_str(), at_b.peer.name.as_str()), ("b", "a"));
+    for peer in [&at_a.peer, &at_b.peer] {
+        assert_eq!((peer.purpose, peer.protocol, peer.features), (Purpose::Live, 4, 0b010));
+    }
+    let big = Bytes::from(vec![7; 1 << 20]);
+    let (sent, got) = tokio::join!(at_a.frames.send(big.clone()), at_b.frames.next());
+    sent.unwrap();
+    assert_eq!(got.unwrap().unwrap(), big);
+}
+
+#[tokio::test]
+async fn who_lacks_the_key_is_told_so_and_learns_nothing_else() {
+    let a = greeter(Identity { cluster: "other".into(), ..identity("a") }, &["not the right secret"]);
+    let b = greeter(identity("b"), &[SECRET]);
+    let (reason, words) = refusal(meet(&a, &b).await);
+    assert_eq!(reason, wire::Reason::Key);
+    assert!(words.contains("cluster.keys") && !words.contains("test") && !words.contains(SECRET), "{words}");
+}
+
+#[tokio::test]
+async fn a_key_is_changed_while_nodes_stay_connected() {
+    let old = greeter(identity("a"), &[SECRET]);
+    let both = greeter(identity("b"), &["the secret that follows", SECRET]);
+    let new = greeter(identity("c"), &["the secret that follows"]);
+    for (dialling, answering) in [(&old, &both), (&both, &old), (&both, &new), (&new, &both)] {
+        let (dialled, answered) = meet(dialling, answering).await;
+        dialled.unwrap();
+        answered.unwrap();
+    }
+    assert_eq!(refusal(meet(&old, &new).await).0, wire::Reason::Key);
+}
+
+#[tokio::test]
+async fn another_cluster_another_protocol_and_a_second_one_of_a_name_are_refused_on_both_sides() {
+    let b = greeter(identity("b"), &[SECRET]);
+    let cases = [
+        (Identity { cluster: "other".into(), ..identity("a") }, wire::Reason::OtherCluster, "cluster.id"),
+        (Identity { protocol: (5, 6), ..identity("a") }, wire::Reason::Protocol, "5 to 6"),
+        (Identity { protocol: (1, 1), ..identity("a") }, wire::Reason::Protocol, "1 to 1"),
+        (Identity { tag: Tag::new(3).unwrap(), ..identity("b") }, wire::Reason::DuplicateName, "another process"),
+        (identity("b"), wire::Reason::DuplicateName, "this very process"),
+    ];
+    for (who, expected, words) in cases {
+        let (reason, message) = refusal(meet(&greeter(who, &[SECRET]), &b).await);
+        assert_eq!(reason, expected, "{message}");
+        assert!(message.contains(words), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_proved_itself_may_still_not_be_wanted() {
+    let (a, b) = (greeter(identity("a"), &[SECRET]), greeter(identity("b"), &[SECRET]));
+    let (near, far) = duplex(16 << 10);
+    let not_wanted = |peer: &Peer| Err(Refusal::new(wire::Reason::NotWanted, format!("{} is here already", peer.name)));
+    let ends = tokio::join!(a.dial(near, Purpose::Control), b.answer(far, not_wanted));
+    assert_eq!(refusal(ends), (wire::Reason::NotWanted, "a is here already".into()));
+}
+
+#[tokio::test]
+async fn what_is_no_node_is_refused_without_waiting_for_ever() {
+    let b = greeter(identity("b"), &[SECRET]);
+    // Plain text instead of TLS.
+    let (mut near, far) = duplex(16 << 10);
+    near.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    assert!(matches!(b.answer(far, |_| Ok(())).await.unwrap_err(), GreetingError::Broken(_)));
+    // TLS, and then frames that are none or too large.
+    for (bytes, what) in [(&b"\0\0\0\x02\xff\xff"[..], "no message"), (&b"\x7f\xff\xff\xff"[..], "too large")] {
+        let (near, far) = duplex(16 << 10);
+        let stranger = async {
+            let mut stream = TlsConnector::from(b.tls.dial.clone()).connect(tls::Tls::name(), near).await.unwrap();
+            stream.write_all(bytes).await.unwrap();
+            stream.flush().await.unwrap();
+            // Until the other end hangs up.
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        };
+        let (answered, ()) = tokio::join!(b.answer(far, |_| Ok(())), stranger);
+        assert!(matches!(answered.unwrap_err(), GreetingError::Nonsense(_)), "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_is_given_up_in_time_at_either_end() {
+    let b = greeter(identity("b"), &[SECRET]);
+    let (_near, far) = duplex(1024);
+    assert!(matches!(b.answer(far, |_| Ok(())).await.unwrap_err(), GreetingError::Late));
+    let (near, _far) = duplex(16 << 10);
+    assert!(matches!(b.dial(near, Purpose::Bulk).await.unwrap_err(), GreetingError::Late));
+}
+
+#[tokio::test]
+async fn a_proof_is_good_for_one_session_and_one_direction_only() {
+    let (a, b) = (identity("a"), identity("b"));
+    let keys = Keys::new(&[SECRET.to_owned()]).unwrap();
+    let said = greeting::hello(&a, &keys, &[1; 32], End::Dialled, Purpose::Live);
+    assert!(greeting::judge(&b, &keys, &[1; 32], End::Dialled, &said).is_ok());
+    for (exporter, end) in [([2; 32], End::Dialled), ([1; 32], End::Answered)] {
+        let refused = greeting::judge(&b, &keys, &exporter, end, &said).unwrap_err();
+        assert_eq!(refused.reason, wire::Reason::Key, "a proof was taken for another session or from the other end");
+    }
+}
