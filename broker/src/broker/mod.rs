@@ -212,12 +212,11 @@ impl Broker {
                 format!("the payload has {payload} bytes, this namespace takes {payload_max} (payload_bytes)"),
             ));
         }
-        if let Some(channel) = hub.find(&draft.channel)
-            && let Some(waited) = hub.room(&channel, limits.publish_wait).await?
-        {
+        let Some(channel) = hub.find(&draft.channel) else { return hub.append(draft).map(Receipt) };
+        if let Some(waited) = hub.room(&channel, limits.publish_wait).await? {
             metrics.publish_waited(waited);
         }
-        hub.append(draft).map(Receipt)
+        hub.append_to(channel, draft).map(Receipt)
     }
 
     /// A page of a channel's history.

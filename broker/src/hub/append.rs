@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::{Channel, Hub, SlotState};
+use crate::clock::Moment;
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::{Appended, ENTRY_FIXED_BYTES, Entry, Pos, SLOTS, Slot};
 use crate::message::{ChannelName, Draft, MessageId};
@@ -98,7 +99,15 @@ impl Hub {
     /// # Errors
     /// `overloaded` when the channels are at their bound, or the message is larger than all histories may be.
     pub fn append(&self, draft: Draft) -> Result<Receipt> {
-        let mut channel = self.open(&draft.channel)?;
+        let channel = self.open(&draft.channel)?;
+        self.append_to(channel, draft)
+    }
+
+    /// As [`Hub::append`], for who has looked the draft's channel up already.
+    ///
+    /// # Errors
+    /// As [`Hub::append`].
+    pub fn append_to(&self, mut channel: Arc<Channel>, draft: Draft) -> Result<Receipt> {
         let now = self.clock.now();
         let mut draft = Some(draft);
         let mut evicted = Vec::new();
@@ -118,7 +127,7 @@ impl Hub {
                     _ if appended.duplicate && appended.pos.idx <= state.log.commit().idx => None,
                     CommitRule::AtOnce => {
                         let head = state.log.head().idx;
-                        told = self.commit_to(state, head, &mut evicted);
+                        told = self.commit_to(state, head, now, &mut evicted);
                         None
                     }
                     CommitRule::Later(queue) => {
@@ -186,9 +195,9 @@ impl Hub {
     }
 
     /// Moves the commit of a slot and delivers what became visible. Returns the shards to tell, as bits.
-    pub(super) fn commit_to(&self, state: &mut SlotState, upto: u64, evicted: &mut Vec<Arc<Entry>>) -> u64 {
+    pub(super) fn commit_to(&self, state: &mut SlotState, upto: u64, now: Moment, evicted: &mut Vec<Arc<Entry>>) -> u64 {
         let mut committed = Vec::with_capacity(1);
-        state.log.commit_to(upto, self.clock.now(), &mut committed, evicted);
+        state.log.commit_to(upto, now, &mut committed, evicted);
         let mut told = 0;
         for (key, entry) in committed {
             told |= self.deliver(state, key, entry);
@@ -205,7 +214,8 @@ impl Hub {
         let CommitRule::Later(queue) = &self.commit_rule else { return false };
         let Some((slot, upto)) = queue.lock().pop_front() else { return false };
         let mut evicted = Vec::new();
-        let told = self.with_slot(slot, |state| self.commit_to(state, upto, &mut evicted));
+        let now = self.clock.now();
+        let told = self.with_slot(slot, |state| self.commit_to(state, upto, now, &mut evicted));
         self.tell(told);
         self.free(evicted);
         true

@@ -74,7 +74,7 @@ impl Hub {
             self.with_channel(&channel, |state| {
                 let pos = state.log.clear(channel.key);
                 let told = match &self.commit_rule {
-                    super::CommitRule::AtOnce => self.commit_to(state, pos.idx, &mut evicted),
+                    super::CommitRule::AtOnce => self.commit_to(state, pos.idx, self.clock.now(), &mut evicted),
                     super::CommitRule::Later(queue) => {
                         queue.lock().push_back((slot, pos.idx));
                         0

@@ -33,6 +33,8 @@ pub(super) struct Channel {
     retention: Retention,
     /// Ascending by index, and by `accepted`. Those with a shorter life of their own may have expired in the middle.
     entries: VecDeque<Arc<Entry>>,
+    /// When the first of them expires, kept here because it lies far away when a message comes; the end of time for none.
+    front_expires: Duration,
     bytes: u64,
     /// The highest index of a message that is lost: who has read up to here has missed nothing that is not kept.
     floor: u64,
@@ -71,6 +73,7 @@ impl Channel {
             due: Duration::MAX,
             retention,
             entries: VecDeque::new(),
+            front_expires: Duration::MAX,
             bytes: 0,
             floor,
             inherited: floor,
@@ -99,11 +102,7 @@ impl Channel {
 
     /// Gives up the oldest message, for want of room.
     pub(super) fn give_up_oldest(&mut self, evicted: &mut Vec<Arc<Entry>>) {
-        if let Some(entry) = self.entries.pop_front() {
-            self.bytes -= entry.cost();
-            self.floor = entry.pos.idx;
-            evicted.push(entry);
-        }
+        self.evict_front(evicted);
     }
 
     /// When a message accepted now expires, if it asks for a life of its own.
@@ -129,6 +128,9 @@ impl Channel {
             self.short_next = self.short_next.min(entry.expires);
         }
         self.bytes += entry.cost();
+        if self.entries.is_empty() {
+            self.front_expires = entry.expires;
+        }
         self.entries.push_back(Arc::clone(entry));
         self.trim(now, evicted);
     }
@@ -144,6 +146,7 @@ impl Channel {
         }
         self.bytes = 0;
         self.short_next = Duration::MAX;
+        self.front_expires = Duration::MAX;
         evicted.extend(self.entries.drain(..));
     }
 
@@ -153,7 +156,7 @@ impl Channel {
         if self.short_next <= now {
             self.evict_short(now, evicted);
         }
-        while self.entries.front().is_some_and(|entry| entry.expires <= now) {
+        while !self.entries.is_empty() && self.front_expires <= now {
             self.evict_front(evicted);
         }
         while self.entries.len() > self.retention.size as usize || self.bytes > self.retention.bytes {
@@ -167,10 +170,7 @@ impl Channel {
 
     /// When something is to be done next: a message expires, or the channel may be closed.
     pub(super) fn next_due(&self) -> Duration {
-        match self.entries.front() {
-            Some(oldest) => oldest.expires.min(self.short_next),
-            None => self.quiet_until(),
-        }
+        if self.entries.is_empty() { self.quiet_until() } else { self.front_expires.min(self.short_next) }
     }
 
     /// Whether nothing is lost when its state is: no messages, no remembered ids, and no cursor younger than the ttl
@@ -212,9 +212,14 @@ impl Channel {
         quiet.max(self.ids_until)
     }
 
+    fn note_front(&mut self) {
+        self.front_expires = self.entries.front().map_or(Duration::MAX, |entry| entry.expires);
+    }
+
     /// The one way out at the front: a message that goes before its own time is lost, and the floor says so.
     fn evict_front(&mut self, evicted: &mut Vec<Arc<Entry>>) {
         let Some(entry) = self.entries.pop_front() else { return };
+        self.note_front();
         self.bytes -= entry.cost();
         self.floor = entry.pos.idx;
         evicted.push(entry);
@@ -236,6 +241,7 @@ impl Channel {
             next = next.min(entry.expires);
             true
         });
+        self.note_front();
         self.bytes -= bytes;
         self.short_next = next;
     }
