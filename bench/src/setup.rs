@@ -8,7 +8,7 @@ use anyhow::ensure;
 use clap::Args;
 
 use crate::peer::read_all;
-use crate::peer::start::{Programs, missing};
+use crate::peer::start::{Programs, find, missing};
 
 /// What to set up.
 #[derive(Args, Clone, Debug)]
@@ -36,12 +36,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
             continue;
         };
         println!("{}: {why}", peer.name);
-        if !peer.install.apt.is_empty() {
-            println!("    apt-get install --no-install-recommends {}", peer.install.apt.join(" "));
-            packages.extend(peer.install.apt.clone());
+        let lacking: Vec<String> = peer.install.apt.iter().filter(|package| !brings(package)).cloned().collect();
+        if !lacking.is_empty() {
+            println!("    apt-get install --no-install-recommends {}", lacking.join(" "));
+            packages.extend(lacking);
         }
         if peer.install.npm {
-            println!("    npm ci --prefix {}", peer.folder.display());
+            println!("    npm ci --omit=dev --prefix {}", peer.folder.display());
             folders.push(peer.folder.clone());
         }
         if let Some(how) = &peer.install.by_hand {
@@ -61,4 +62,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         ensure!(status.success(), "npm ci failed in {}", folder.display());
     }
     Ok(())
+}
+
+/// Whether the program that this package brings is there already, from wherever: asking for the package would only get in
+/// the way of what brought it.
+fn brings(package: &str) -> bool {
+    let programs: &[&str] = if package == "nodejs" { &["node", "nodejs"] } else { &[package] };
+    programs.iter().any(|program| find(program).is_some())
 }

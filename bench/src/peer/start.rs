@@ -49,7 +49,7 @@ pub(crate) fn missing(peer: &Peer, programs: &Programs) -> Option<String> {
 }
 
 /// Where a program is.
-fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     if program.contains('/') {
         return Some(PathBuf::from(program)).filter(|path| path.exists());
     }
