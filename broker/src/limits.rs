@@ -46,6 +46,15 @@ pub const OPEN_FILES_RESERVED: u64 = 128;
 /// Most gRPC connections. Backends are few and share a connection among many calls.
 const GRPC_CONNECTIONS_MAX: u64 = 1024;
 
+/// Descriptors that each shard's runtime takes in every file table, also in those of the others.
+const OPEN_FILES_PER_SHARD: u64 = 4;
+
+/// How many connections one shard holds when it has a file table of its own for so many open files.
+#[must_use]
+pub fn connections_max_of_own_table(open_files: u64, shards: usize) -> u64 {
+    open_files.saturating_sub(OPEN_FILES_RESERVED + OPEN_FILES_PER_SHARD * shards as u64).max(1)
+}
+
 /// How many gRPC connections the node takes when the process may have so many open files: a share of their own, so that
 /// neither listener can use up what the other needs.
 #[must_use]
@@ -58,6 +67,16 @@ impl Config {
     #[must_use]
     pub fn connections_max(&self, open_files: u64) -> u64 {
         let possible = open_files.saturating_sub(OPEN_FILES_RESERVED + grpc_connections_max(open_files)).max(1);
+        self.bounded(possible)
+    }
+
+    /// As [`Config::connections_max`], for shards that each have a file table of their own.
+    #[must_use]
+    pub fn connections_max_of_own_tables(&self, open_files: u64, shards: usize) -> u64 {
+        self.bounded(connections_max_of_own_table(open_files, shards).saturating_mul(shards as u64))
+    }
+
+    fn bounded(&self, possible: u64) -> u64 {
         if self.connections == 0 { possible } else { possible.min(self.connections.into()) }
     }
 }
@@ -90,5 +109,13 @@ mod tests {
         assert_eq!(limits(2000).connections_max(1024), 768);
         assert_eq!(limits(0).connections_max(10), 1);
         assert_eq!([10, 1024, 1 << 20].map(grpc_connections_max), [1, 128, 1024]);
+    }
+
+    #[test]
+    fn with_own_tables_open_files_count_for_each_shard() {
+        assert_eq!(connections_max_of_own_table(20_000, 30), 20_000 - 128 - 120);
+        assert_eq!(Config::default().connections_max_of_own_tables(20_000, 30), 30 * 19_752);
+        assert_eq!(Config { connections: 500, ..Config::default() }.connections_max_of_own_tables(20_000, 30), 500);
+        assert_eq!(connections_max_of_own_table(100, 64), 1);
     }
 }

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 fn serve(loaded: cli::Loaded) -> ExitCode {
     cli::log::install(&loaded.config.log);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %loaded.source, "tidings starts");
-    cli::open_files::raise(&loaded.config.limits);
+    cli::open_files::raise(&loaded.config);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).thread_name("tidings").enable_all().build();
     let ended = match runtime {
         Ok(runtime) => {

@@ -32,6 +32,8 @@ pub struct Config {
     pub insecure: bool,
     /// Threads that own connections, 1 to 64; 0: one per core.
     pub shards: u16,
+    /// Give each shard a file table of its own, so that the limit on open files holds for each shard instead of for the whole process; for the daemon on Linux only.
+    pub own_file_tables: bool,
     /// The broker's own log, on standard error.
     #[serde(deserialize_with = "units::null_is_default")]
     #[schemars(with = "Option<LogConfig>")]
@@ -156,6 +158,25 @@ impl Config {
                 .collect();
         }
         if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
+    }
+
+    /// How many shards there are: as configured, or one per core.
+    #[must_use]
+    pub fn shard_count(&self) -> usize {
+        match self.shards {
+            0 => std::thread::available_parallelism().map_or(1, usize::from).min(64),
+            count => usize::from(count).min(64),
+        }
+    }
+
+    /// How many connections the public listener takes when a file table holds so many open files.
+    #[must_use]
+    pub fn connections_max(&self, open_files: u64) -> u64 {
+        if self.own_file_tables {
+            self.limits.connections_max_of_own_tables(open_files, self.shard_count())
+        } else {
+            self.limits.connections_max(open_files)
+        }
     }
 
     /// Every key with its value in effect, as YAML that can be loaded again.

@@ -1,5 +1,5 @@
 //! One acceptor per listener: takes connections, refuses what is over the bound, and gives each to the shard that
-//! carries the fewest.
+//! carries the fewest. Shards with file tables of their own accept for themselves, since a socket cannot leave its table.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -31,9 +31,13 @@ const COMPLAIN_AGAIN: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Acceptor {
     /// Where connections go.
-    pub shards: Arc<Vec<Handle>>,
+    pub shards: Vec<Arc<Handle>>,
+    /// All shards of the node.
+    pub everyone: Arc<Vec<Arc<Handle>>>,
     /// Connections at once over all shards.
     pub connections_max: usize,
+    /// Connections of one shard.
+    pub shard_connections_max: usize,
     /// Socket options.
     pub config: Config,
     /// Counters.
@@ -106,8 +110,9 @@ impl Spare {
 
 impl Acceptor {
     fn admit(&self, stream: TcpStream, address: SocketAddr) {
-        let Some((shard, connections)) = self.least_loaded() else { return };
-        if connections >= self.connections_max {
+        let Some(shard) = self.shards.iter().min_by_key(|shard| shard.load.connections()) else { return };
+        let connections: usize = self.everyone.iter().map(|shard| shard.load.connections()).sum();
+        if connections >= self.connections_max || shard.load.connections() >= self.shard_connections_max {
             self.metrics.connection_refused(RefusedConnection::Limit);
             return refuse(stream);
         }
@@ -121,12 +126,6 @@ impl Acceptor {
             self.metrics.connection_refused(RefusedConnection::Limit);
             refuse_at_once(&stream);
         }
-    }
-
-    /// The shard with the fewest connections, and the connections of all together.
-    fn least_loaded(&self) -> Option<(&Handle, usize)> {
-        let shard = self.shards.iter().min_by_key(|shard| shard.load.connections())?;
-        Some((shard, self.shards.iter().map(|shard| shard.load.connections()).sum()))
     }
 
     fn tune(&self, stream: &TcpStream) -> std::io::Result<()> {
@@ -168,7 +167,9 @@ mod tests {
         stop.cancel();
         // Without a shard each is let in and dropped: an end. One that is left in the queue gets a reset.
         let metrics = Metrics::new(1, Clock::start());
-        accept(listener, Acceptor { shards: Arc::default(), connections_max: 1, config: Config::default(), metrics }, stop).await;
+        let (shards, everyone) = (Vec::new(), Arc::default());
+        let acceptor = Acceptor { shards, everyone, connections_max: 1, shard_connections_max: 1, config: Config::default(), metrics };
+        accept(listener, acceptor, stop).await;
         let ends = waiting.into_iter().map(|mut stream| stream.read(&mut [0; 1]).is_ok_and(|count| count == 0));
         assert_eq!(ends.filter(|ended| *ended).count(), 500);
     }

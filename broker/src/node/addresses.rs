@@ -25,15 +25,25 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    pub(super) fn of(http: &TcpListener, grpc: Option<&TcpListener>, unix: Option<PathBuf>, admin: &TcpListener) -> std::io::Result<Self> {
-        Ok(Self { http: http.local_addr()?, grpc: grpc.map(TcpListener::local_addr).transpose()?, unix, admin: admin.local_addr()? })
+    pub(super) fn of(http: SocketAddr, grpc: Option<&TcpListener>, unix: Option<PathBuf>, admin: &TcpListener) -> std::io::Result<Self> {
+        Ok(Self { http, grpc: grpc.map(TcpListener::local_addr).transpose()?, unix, admin: admin.local_addr()? })
     }
 }
 
 pub(super) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    listen(address, false)
+}
+
+/// One of several sockets that listen on the same address; the system spreads connections over them.
+pub(super) fn bind_shared(address: SocketAddr) -> std::io::Result<TcpListener> {
+    listen(address, true)
+}
+
+fn listen(address: SocketAddr, is_shared: bool) -> std::io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for the last one's connections to be forgotten.
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(is_shared)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

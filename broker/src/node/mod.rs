@@ -5,6 +5,7 @@ mod addresses;
 mod drain;
 mod host;
 mod routes;
+mod tables;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,7 +69,7 @@ pub struct Node {
     broker: Broker,
     addresses: Addresses,
     config: Config,
-    shards: Arc<Vec<shard::Handle>>,
+    shards: Arc<Vec<Arc<shard::Handle>>>,
     readiness: Readiness,
     /// No new connections, no new sessions.
     draining: CancellationToken,
@@ -85,21 +86,11 @@ impl Node {
     /// When an address cannot be bound or a thread cannot be started.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let clock = Clock::start();
-        let shard_count = shard_count(&config);
+        let shard_count = config.shard_count();
         let metrics = Metrics::new(shard_count, clock);
         let open_files = open_files();
-        let connections_max = config.limits.connections_max(open_files);
+        let connections_max = config.connections_max(open_files);
         metrics.limits(open_files, connections_max);
-
-        // Listeners first: a port that is taken should be the first thing one hears.
-        let http = bind("http.listen", config.http.listen).await?;
-        let admin_listener = bind("admin.listen", config.admin.listen).await?;
-        let grpc_listener = match config.grpc.listen {
-            Some(address) => Some(bind("grpc.listen", address).await?),
-            None => None,
-        };
-        let unix_listener = config.grpc.unix.as_deref().map(addresses::bind_unix).transpose()?;
-        let addresses = Addresses::of(&http, grpc_listener.as_ref(), config.grpc.unix.clone(), &admin_listener)?;
 
         let hub = Arc::new(build_hub(&config, shard_count, clock, metrics.clone()));
         let broker = Broker::new(
@@ -117,14 +108,35 @@ impl Node {
         let draining = CancellationToken::new();
         let stopped = CancellationToken::new();
 
-        let shards = Arc::new(start_shards(&config, shard_count, &hub, &metrics, &draining, &broker, &keyring)?);
+        let shards = start_shards(&config, shard_count, &hub, &metrics, &draining, &broker, &keyring)?;
+        let shards: Arc<Vec<Arc<shard::Handle>>> = Arc::new(shards.into_iter().map(Arc::new).collect());
+        // Before any listener: a copy of one in a shard's table would keep it open after it was closed.
+        if config.own_file_tables {
+            tables::unshare(&shards).await?;
+        }
         let acceptor = net::Acceptor {
-            shards: shards.clone(),
+            shards: shards.to_vec(),
+            everyone: shards.clone(),
             connections_max: connections_max as usize,
+            shard_connections_max: usize::MAX,
             config: config.http.clone(),
             metrics: metrics.clone(),
         };
-        tokio::spawn(net::accept(http, acceptor, draining.clone()));
+        let http = if config.own_file_tables {
+            tables::listen(config.http.listen, &acceptor, open_files, &draining).await?
+        } else {
+            let listener = bind("http.listen", config.http.listen)?;
+            let address = listener.local_addr()?;
+            tokio::spawn(net::accept(listener, acceptor, draining.clone()));
+            address
+        };
+        let admin_listener = bind("admin.listen", config.admin.listen)?;
+        let grpc_listener = match config.grpc.listen {
+            Some(address) => Some(bind("grpc.listen", address)?),
+            None => None,
+        };
+        let unix_listener = config.grpc.unix.as_deref().map(addresses::bind_unix).transpose()?;
+        let addresses = Addresses::of(http, grpc_listener.as_ref(), config.grpc.unix.clone(), &admin_listener)?;
 
         let grpc = TaskTracker::new();
         let services = api::grpc::GrpcServices {
@@ -184,15 +196,8 @@ impl Drop for Node {
     }
 }
 
-async fn bind(key: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, StartError> {
+fn bind(key: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, StartError> {
     addresses::bind(address).map_err(|why| StartError::Listen { address: address.to_string(), key, why })
-}
-
-fn shard_count(config: &Config) -> usize {
-    match config.shards {
-        0 => std::thread::available_parallelism().map_or(1, usize::from).min(64),
-        count => usize::from(count).min(64),
-    }
 }
 
 /// How many files this process may have open.

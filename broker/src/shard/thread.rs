@@ -22,6 +22,15 @@ use crate::metrics::Metrics;
 /// Commands that may wait for a shard. New connections beyond it are refused by the acceptor.
 const COMMANDS_MAX: usize = 4096;
 
+/// Something to be done on a shard's own thread, inside its runtime.
+pub struct Errand(Box<dyn FnOnce(&Shard) + Send>);
+
+impl std::fmt::Debug for Errand {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Errand")
+    }
+}
+
 /// What a shard is told from outside.
 #[derive(Debug)]
 pub enum Command {
@@ -38,6 +47,8 @@ pub enum Command {
         /// Answered when it is done.
         done: oneshot::Sender<()>,
     },
+    /// Do this between two other things.
+    Errand(Errand),
     /// Leave the thread; every socket is closed.
     Stop,
 }
@@ -95,6 +106,17 @@ impl Handle {
         self.commands.try_send(command).map_err(|full| match full {
             mpsc::error::TrySendError::Full(command) | mpsc::error::TrySendError::Closed(command) => command,
         })
+    }
+
+    /// Does something on the shard's thread and waits for what came of it. `None` when the shard has stopped.
+    pub async fn perform<T: Send + 'static>(&self, act: impl FnOnce(&Shard) -> T + Send + 'static) -> Option<T> {
+        let (done, outcome) = oneshot::channel();
+        let errand = Errand(Box::new(move |shard: &Shard| {
+            // Whoever asked may have gone away.
+            let _ = done.send(act(shard));
+        }));
+        self.commands.send(Command::Errand(errand)).await.ok()?;
+        outcome.await.ok()
     }
 
     /// Ends the stays of one wave and waits until the farewells are on their way.
@@ -166,6 +188,7 @@ async fn obey(shard: Shard, mut inbound: mpsc::Receiver<Command>, on_connection:
                 shard.cell.with(|state| state.end_wave(wave, waves, reason, &mut tally));
                 let _ = done.send(());
             }
+            Command::Errand(Errand(act)) => act(&shard),
             Command::Stop => return,
         }
     }

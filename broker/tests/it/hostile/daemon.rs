@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use super::scene::value;
@@ -20,6 +22,11 @@ struct Daemon {
 impl Daemon {
     /// Runs with this many open files at most.
     fn start(open_files: u32) -> Self {
+        Self::start_with(open_files, "shards=2")
+    }
+
+    /// The same with more keys, `--set` between them.
+    fn start_with(open_files: u32, more: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
         let keys = [
             "http.listen=127.0.0.1:0",
@@ -27,7 +34,7 @@ impl Daemon {
             "admin.listen=127.0.0.1:0",
             "http.header_timeout=1h",
             "insecure=true",
-            "shards=2",
+            more,
         ];
         let sets = keys.map(|key| format!("--set {key}")).join(" ");
         let script = format!("ulimit -n {open_files} && exec \"$0\" {sets}");
@@ -174,4 +181,64 @@ async fn without_open_files_newcomers_are_refused_and_the_rest_goes_on() {
     let gone = async { while daemon.metric("tidings_connections").await > 0 {} };
     timeout(PATIENCE, gone).await.unwrap();
     daemon.answers().await;
+}
+
+#[tokio::test]
+async fn shards_with_file_tables_of_their_own_hold_more_than_one_table_does() {
+    let daemon = Daemon::start_with(256, "shards=4 --set own_file_tables=true --set drain.grace=3s");
+    let to = daemon.http;
+    assert_eq!(daemon.metric("tidings_open_files_limit").await, 256);
+    let limit = daemon.metric("tidings_connections_limit").await;
+    assert_eq!(limit, 4 * (256 - 128 - 16));
+    // Nearly as many as all tables hold; the system does not spread them quite evenly, so who is refused asks again.
+    let wanted = limit as usize * 4 / 5;
+    let (mut held, mut refused) = (Vec::new(), 0);
+    while held.len() < wanted {
+        let mut raw = Raw::connect(to).await;
+        raw.send(request("GET", "/sse?channel=wide", to, "")).await;
+        match raw.head().await.status {
+            200 => held.push(raw),
+            503 => refused += 1,
+            other => panic!("{other}"),
+        }
+        assert!(refused < 20 * wanted, "{} held", held.len());
+    }
+    assert!(wanted > 256, "more than one table holds");
+    // A publish over each shard, as far as chance has it: every shard wakes every other one.
+    for number in 0..20 {
+        let text = format!("hello{number}.");
+        // A shard whose table is full refuses this one, too.
+        while ask(to, post("/v1/channels/wide/messages", to, text.as_bytes())).await.status != 200 {}
+    }
+    for raw in &mut held {
+        raw.chunks_until(|text| text.contains("data: hello19.\n\n")).await;
+    }
+    daemon.rests("with streams in every table").await;
+    // Whoever goes gives up the place in its table.
+    drop(held.split_off(wanted / 2));
+    let gone = async { while daemon.metric("tidings_connections").await > wanted as u64 / 2 {} };
+    timeout(PATIENCE, gone).await.unwrap();
+    daemon.answers().await;
+    // Leaving closes every shard's listener: nobody is left hanging in a queue that no one serves.
+    kill_process(Pid::from_raw(daemon.child.id() as i32).unwrap(), Signal::TERM).unwrap();
+    let closed = async { while TcpStream::connect(to).await.is_ok() {} };
+    timeout(PATIENCE, closed).await.unwrap();
+    for raw in &mut held {
+        raw.rest().await;
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_not_shared_with_a_second_broker() {
+    let first = Daemon::start_with(256, "shards=2 --set own_file_tables=true");
+    for own_tables in ["true", "false"] {
+        let second = Command::new(env!("CARGO_BIN_EXE_tidings"))
+            .env_clear()
+            .args(["--dev", "--set", &format!("own_file_tables={own_tables}"), "--set", &format!("http.listen={}", first.http)])
+            .args(["--set", "grpc.listen=null", "--set", "admin.listen=127.0.0.1:0"])
+            .output()
+            .unwrap();
+        assert!(!second.status.success());
+        assert!(String::from_utf8_lossy(&second.stderr).contains("cannot listen on"), "{second:?}");
+    }
 }
