@@ -6,7 +6,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tidings::front::websocket::{Decoder, Inflater, Input, Item, Rules};
+use tidings::front::websocket::codec::{Decoder, Inflater, Input, Item, Rules};
 
 const MESSAGE_BYTES_MAX: usize = 4096;
 

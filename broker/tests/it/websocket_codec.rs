@@ -4,7 +4,7 @@ use std::io::{Cursor, Read, Write};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use proptest::prelude::*;
-use tidings::front::websocket::{CloseCode, Decoder, Frame, Inflater, Input, Item, Rules, Violation, unmask, write_close};
+use tidings::front::websocket::codec::{CloseCode, Decoder, Frame, Inflater, Input, Item, Rules, Violation, unmask, write_close};
 use tokio::io::AsyncWriteExt as _;
 use tokio_websockets::{ClientBuilder, Config, Limits, ServerBuilder};
 use tungstenite::protocol::{Role, WebSocketConfig};

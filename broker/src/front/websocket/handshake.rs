@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
 use sha1::{Digest as _, Sha1};
 
-use super::deflate::{Agreed, negotiate};
+use super::codec::{Agreed, negotiate};
 use crate::error::Error;
 use crate::net::Body;
 
