@@ -13,11 +13,26 @@ pub enum CloseReason {
     Finished,
     /// The broker stopped at once (second signal, or the end of the drain's grace).
     Stopped,
+    /// A ping was not answered (WebSocket).
+    Unresponsive,
+    /// The client broke the protocol of its front (WebSocket).
+    ProtocolError,
+    /// What the client asked for could not be had; it was told the error's own code.
+    Refused,
 }
 
 impl CloseReason {
     /// Every reason, in the order of [`CloseReason::index`].
-    pub const ALL: [Self; 5] = [Self::ClientGone, Self::Draining, Self::TooSlow, Self::Finished, Self::Stopped];
+    pub const ALL: [Self; 8] = [
+        Self::ClientGone,
+        Self::Draining,
+        Self::TooSlow,
+        Self::Finished,
+        Self::Stopped,
+        Self::Unresponsive,
+        Self::ProtocolError,
+        Self::Refused,
+    ];
 
     /// The name in messages to clients, in metrics and in logs.
     #[must_use]
@@ -28,6 +43,9 @@ impl CloseReason {
             Self::TooSlow => "too_slow",
             Self::Finished => "finished",
             Self::Stopped => "stopped",
+            Self::Unresponsive => "unresponsive",
+            Self::ProtocolError => "protocol_error",
+            Self::Refused => "refused",
         }
     }
 
@@ -40,13 +58,16 @@ impl CloseReason {
             Self::TooSlow => "the client reads too slowly for a channel without history; reconnect",
             Self::Finished => "the answer is complete",
             Self::Stopped => "the broker stopped; reconnect",
+            Self::Unresponsive => "a ping was not answered in time; reconnect",
+            Self::ProtocolError => "the client broke the protocol",
+            Self::Refused => "the request was refused",
         }
     }
 
     /// Whether the client should come back.
     #[must_use]
     pub fn may_retry(self) -> bool {
-        !matches!(self, Self::ClientGone | Self::Finished)
+        !matches!(self, Self::ClientGone | Self::Finished | Self::ProtocolError | Self::Refused)
     }
 
     /// A dense number for tables.

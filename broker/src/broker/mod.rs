@@ -14,7 +14,7 @@ use crate::metrics::Metrics;
 use crate::session;
 
 pub use self::subscription::Subscription;
-pub use crate::session::Since;
+pub use crate::session::{Bounds, Since};
 
 /// Most bytes in one page of history, a single larger message excepted: what a caller asks for and then does not read
 /// stays in memory, and gRPC clients take no more than 4 MiB at once by themselves.
@@ -37,10 +37,8 @@ struct Shared {
 pub struct Limits {
     /// Longest wait of a publisher for subscribers that are not served fast enough.
     pub publish_wait: Duration,
-    /// Channels in one subscription.
-    pub subscribe_channels: usize,
-    /// Slots in one subscription.
-    pub subscribe_slots: usize,
+    /// How much one subscription may listen to.
+    pub subscribe: session::Bounds,
     /// Messages in one page of history.
     pub page_messages: usize,
 }
@@ -280,7 +278,7 @@ impl Broker {
     /// `invalid_request` without a channel or with too many, `overloaded` at the bound of channels.
     pub fn subscribe(&self, subscribe: Subscribe) -> Result<Subscription> {
         let Shared { hub, limits, .. } = &*self.shared;
-        let state = session::Subscription::open(hub, &subscribe.channels, limits.subscribe_channels, limits.subscribe_slots)?;
+        let state = session::Subscription::open(hub, &subscribe.channels, limits.subscribe)?;
         Subscription::begin(hub.clone(), state, &subscribe.since)
     }
 }

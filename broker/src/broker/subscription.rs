@@ -29,7 +29,7 @@ impl Subscription {
         let mut subscription = Self { hub, state, signal: Arc::default(), ready: VecDeque::new(), ended: false };
         // Listen first, then join: nothing is lost between the two, and what comes by both ways is read once.
         subscription.listen()?;
-        let gaps = subscription.state.join(&subscription.hub, since)?.gaps;
+        let gaps = subscription.state.join(&subscription.hub, &since.clone().into())?.gaps;
         subscription.ready.extend(gaps.into_iter().map(|(channel, gap)| Delivery::Gap { channel: channel.name.clone(), gap }));
         Ok(subscription)
     }
@@ -90,7 +90,7 @@ impl Subscription {
     /// The cursor that resumes after everything handed out, except what a page still holds.
     #[must_use]
     pub fn cursor(&self) -> Cursor {
-        self.state.cursor()
+        self.state.cursor().expect("a subscription of the door has at least one channel")
     }
 
     /// Moves the positions of quiet slots forward, so that the cursor does not age. Only between two deliveries.
@@ -98,7 +98,7 @@ impl Subscription {
         if self.ready.is_empty() {
             self.state.refresh(&self.hub);
         }
-        self.state.cursor()
+        self.state.cursor().expect("a subscription of the door has at least one channel")
     }
 }
 

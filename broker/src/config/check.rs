@@ -218,6 +218,8 @@ impl Config {
         findings.count("limits.batch_messages", limits.batch_messages as u64, 1, 100_000);
 
         findings.duration("sse.retry", self.sse.retry, SECOND / 10, HOUR);
+        findings.size("websocket.message_bytes", self.websocket.message_bytes as u64, 1 << 10, 64 << 20);
+        findings.count("websocket.requests", self.websocket.requests as u64, 1, 1000);
         findings.duration("poll.wait_max", self.poll.wait_max, SECOND, HOUR);
         if self.poll.wait > self.poll.wait_max {
             findings.add("poll.wait", "is longer than `poll.wait_max`", "at most `wait_max`");

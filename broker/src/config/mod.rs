@@ -74,6 +74,10 @@ pub struct Config {
     #[serde(deserialize_with = "units::null_is_default")]
     #[schemars(with = "Option<front::config::SseConfig>")]
     pub sse: front::config::SseConfig,
+    /// WebSocket (GET /ws).
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<front::config::WebSocketConfig>")]
+    pub websocket: front::config::WebSocketConfig,
     /// Long-poll (GET /poll).
     #[serde(deserialize_with = "units::null_is_default")]
     #[schemars(with = "Option<front::config::PollConfig>")]

@@ -45,6 +45,29 @@ impl Default for SseConfig {
     }
 }
 
+/// WebSocket (GET /ws).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "WebSocket")]
+pub struct WebSocketConfig {
+    /// Largest message a client may send, all its fragments together and decompressed; each connection in the middle of one holds up to this much.
+    #[serde(with = "units::bytes")]
+    #[schemars(with = "Size")]
+    pub message_bytes: usize,
+    /// Most publishes and history queries of one connection under way; more are not read before one is answered.
+    pub requests: usize,
+    /// What is at least this long goes out compressed to clients that offer permessage-deflate, once per shard and message; 0B: never.
+    #[serde(with = "units::bytes")]
+    #[schemars(with = "Size")]
+    pub compress_bytes: usize,
+}
+
+impl Default for WebSocketConfig {
+    fn default() -> Self {
+        Self { message_bytes: 128 << 10, requests: 16, compress_bytes: 1 << 10 }
+    }
+}
+
 /// Long-poll (GET /poll).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

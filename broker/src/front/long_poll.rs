@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::config::PollConfig;
 use super::cors::Cors;
-use super::request::{Bounds, Request, header as text_of};
+use super::request::{Request, header as text_of};
 use crate::close::CloseReason;
 use crate::error::Result;
 use crate::hub::Channel;
@@ -17,7 +17,7 @@ use crate::log::{Entry, Gap, PageLimit};
 use crate::message::ChannelName;
 use crate::metrics::Front;
 use crate::net::Body;
-use crate::session::{Joined, News, Since, Subscription};
+use crate::session::{Bounds, Joined, News, Subscription};
 use crate::shard::{Shard, Woken};
 use crate::wire::{write_gap, write_message};
 
@@ -88,21 +88,21 @@ impl LongPoll {
         let wait_max = self.config.wait_max.as_secs();
         let wait = request.number("wait", 0, wait_max)?.map_or(self.config.wait, Duration::from_secs);
         let etag = entity_tag(&parts.headers);
-        let since = request.since(request.get("since").or(etag))?;
+        let starts = request.starts(etag.filter(|_| request.get("since").is_none()))?;
 
         shard.metrics().session_opened(FRONT);
         let mut held = Held { shard, reason: CloseReason::ClientGone };
-        let mut subscription = Subscription::open(shard.hub(), &request.channels, self.bounds.channels, self.bounds.slots)?;
-        let Joined { gaps, recovered } = subscription.join(shard.hub(), &since)?;
+        let mut subscription = Subscription::open(shard.hub(), &request.channels, self.bounds)?;
+        let Joined { gaps, recovered } = subscription.join(shard.hub(), &starts)?;
         for (_, gap) in &gaps {
             shard.metrics().gap(FRONT, gap.reason);
         }
-        if matches!(since, Since::Cursor(_)) {
+        if starts.has_cursor() {
             shard.metrics().resumed(FRONT, recovered);
         }
         let mut batch = Batch { gaps, ..Batch::default() };
         self.read(shard, &mut subscription, &mut batch)?;
-        let may_wait = since != Since::Live && !wait.is_zero() && batch.is_empty() && parts.method != Method::HEAD;
+        let may_wait = !starts.is_live() && !wait.is_zero() && batch.is_empty() && parts.method != Method::HEAD;
         let ended = if may_wait { self.hold(shard, &mut subscription, &mut batch, wait).await? } else { HoldEnded::AtOnce };
         let is_draining = ended == HoldEnded::Draining;
         held.reason = if is_draining { CloseReason::Draining } else { CloseReason::Finished };
@@ -110,8 +110,8 @@ impl LongPoll {
             // What came to quiet channels' slots need not be looked at again.
             subscription.refresh(shard.hub());
         }
-        let cursor = subscription.cursor().encode();
-        let mut response = if batch.is_empty() && since != Since::Live {
+        let cursor = subscription.cursor().map_or_else(String::new, |cursor| cursor.encode());
+        let mut response = if batch.is_empty() && !starts.is_live() {
             let is_conditional = parts.headers.contains_key(header::IF_NONE_MATCH);
             let mut response = Response::new(Body::Empty);
             *response.status_mut() = if is_conditional { StatusCode::NOT_MODIFIED } else { StatusCode::NO_CONTENT };

@@ -11,7 +11,8 @@ pub mod sse;
 mod stream;
 pub mod websocket;
 
-pub use request::{Bounds, Request};
+pub use crate::session::Bounds;
+pub use request::Request;
 
 use http::header::{self, HeaderValue};
 

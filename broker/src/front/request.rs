@@ -5,20 +5,11 @@ use http::HeaderMap;
 use crate::error::{Error, Result};
 use crate::log::Cursor;
 use crate::message::ChannelName;
-use crate::session::Since;
+use crate::session::{Since, Starts};
 use crate::wire::percent_decode;
 
 /// Most newest messages a client may ask for; what a channel keeps is the real bound.
-const LAST_MAX: u32 = 1_000_000;
-
-/// How much one request may ask for.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Channels.
-    pub channels: usize,
-    /// Slots.
-    pub slots: usize,
-}
+pub(super) const LAST_MAX: u32 = 1_000_000;
 
 /// A front's request, parsed. Parameters it does not know are ignored: proxies and browsers' tools add their own.
 #[derive(Debug, Default)]
@@ -66,17 +57,52 @@ impl Request {
         }
     }
 
-    /// From where: `resume` (what the client itself remembers) wins over `since=`, which wins over `last=`.
+    /// From where: `resume` (what the client itself remembers) wins over `since=`, which wins over `last=`. One `since=` is
+    /// for all channels; as many as there are channels are for each of them, in their order.
     ///
     /// # Errors
-    /// `invalid_cursor` for a text that is no cursor, `invalid_request` for a bad `last`.
-    pub fn since(&self, resume: Option<&str>) -> Result<Since> {
+    /// `invalid_cursor` for a text that is no cursor, `invalid_request` for a bad `last` or another number of `since`.
+    pub fn starts(&self, resume: Option<&str>) -> Result<Starts> {
         let last = self.number("last", 1, u64::from(LAST_MAX))?;
-        match resume.or_else(|| self.get("since")) {
-            Some("earliest") => Ok(Since::Earliest),
-            Some(text) => Ok(Since::Cursor(Cursor::parse(text)?)),
-            None => Ok(last.map_or(Since::Live, |count| Since::Last(count as u32))),
+        if let Some(resume) = resume {
+            return Ok(parse_since(resume)?.into());
         }
+        let given: Vec<&str> = self.parameters.iter().filter(|(name, _)| name == "since").map(|(_, value)| value.as_str()).collect();
+        match given[..] {
+            [] | [""] => Ok(last.map_or(Since::Live, |count| Since::Last(count as u32)).into()),
+            [since] => Ok(parse_since(since)?.into()),
+            _ => self.pairs(&given),
+        }
+    }
+
+    fn pairs(&self, given: &[&str]) -> Result<Starts> {
+        if given.len() != self.channels.len() {
+            return Err(Error::invalid(format!(
+                "give one `since` for all channels or one for each, in their order: there are {} for {} channels",
+                given.len(),
+                self.channels.len()
+            )));
+        }
+        let mut pairs: Vec<(ChannelName, Since)> = Vec::with_capacity(given.len());
+        for (channel, since) in self.channels.iter().zip(given) {
+            if pairs.iter().any(|(known, _)| known == channel) {
+                return Err(Error::invalid("a channel with a `since` of its own is given twice"));
+            }
+            pairs.push((channel.clone(), parse_since(since)?));
+        }
+        Ok(Starts::Each(pairs))
+    }
+}
+
+/// What a client says where it was: a cursor, `earliest` or `live`.
+///
+/// # Errors
+/// `invalid_cursor`.
+pub(super) fn parse_since(text: &str) -> Result<Since> {
+    match text {
+        "earliest" => Ok(Since::Earliest),
+        "live" => Ok(Since::Live),
+        text => Ok(Since::Cursor(Cursor::parse(text)?)),
     }
 }
 
@@ -93,16 +119,37 @@ mod tests {
     fn channels_repeat_and_unknown_parameters_are_ignored() {
         let request = Request::parse("channel=a&_=17&channel=b%3Ac+d&since=earliest").unwrap();
         assert_eq!(request.channels.iter().map(ChannelName::as_str).collect::<Vec<_>>(), ["a", "b:c d"]);
-        assert_eq!(request.since(None).unwrap(), Since::Earliest);
+        assert_eq!(request.starts(None).unwrap(), Since::Earliest.into());
     }
 
     #[test]
     fn what_the_client_remembers_wins_over_since_and_since_over_last() {
-        let request = Request::parse("channel=a&since=earliest&last=5").unwrap();
-        assert!(matches!(request.since(None), Ok(Since::Earliest)));
-        assert!(request.since(Some("no cursor")).is_err());
-        assert_eq!(Request::parse("last=5").unwrap().since(None).unwrap(), Since::Last(5));
-        assert_eq!(Request::parse("since=&last=5").unwrap().since(None).unwrap(), Since::Last(5), "an empty parameter is none");
+        let starts = |query| Request::parse(query).unwrap().starts(None).unwrap();
+        assert_eq!(starts("channel=a&since=earliest&last=5"), Since::Earliest.into());
+        assert!(Request::parse("channel=a&since=earliest").unwrap().starts(Some("no cursor")).is_err());
+        assert_eq!(starts("last=5"), Since::Last(5).into());
+        assert_eq!(starts("since=live&last=5"), Since::Live.into());
+        assert_eq!(starts("since=&last=5"), Since::Last(5).into(), "an empty parameter is none");
+    }
+
+    #[test]
+    fn as_many_since_as_channels_are_pairs_in_their_order() {
+        let [a, b] = ["a", "b"].map(|name| ChannelName::parse(name).unwrap());
+        let starts = |query| Request::parse(query).unwrap().starts(None);
+        let pairs = starts("since=earliest&channel=a&since=live&channel=b").unwrap();
+        assert_eq!([pairs.of(&a), pairs.of(&b)], [&Since::Earliest, &Since::Live]);
+        assert!(!pairs.is_live() && !pairs.has_cursor());
+        let all = starts("channel=a&channel=b&since=earliest").unwrap();
+        assert_eq!([all.of(&a), all.of(&b)], [&Since::Earliest; 2]);
+        for query in [
+            "channel=a&since=live&since=live",
+            "channel=a&channel=b&channel=c&since=live&since=live",
+            "channel=a&channel=a&since=live&since=earliest",
+            "channel=a&channel=b&since=earliest&since=",
+            "channel=a&channel=b&since=earliest&since=yesterday",
+        ] {
+            assert!(starts(query).is_err(), "{query}");
+        }
     }
 
     #[test]
@@ -110,7 +157,7 @@ mod tests {
         for query in ["channel=", "channel=%0a", "channel=%ff", "channel=%zz"] {
             assert!(Request::parse(query).is_err(), "{query}");
         }
-        assert!(Request::parse("last=0").unwrap().since(None).is_err());
-        assert!(Request::parse("last=many").unwrap().since(None).is_err());
+        assert!(Request::parse("last=0").unwrap().starts(None).is_err());
+        assert!(Request::parse("last=many").unwrap().starts(None).is_err());
     }
 }

@@ -45,13 +45,15 @@ pub enum Source {
     Grpc,
     /// The HTTP and JSON API.
     Http,
+    /// Requests over a WebSocket connection.
+    WebSocket,
     /// A call of the embedding program.
     InProcess,
 }
 
 impl Source {
     /// Every source, in the order of [`Source::index`].
-    pub const ALL: [Self; 3] = [Self::Grpc, Self::Http, Self::InProcess];
+    pub const ALL: [Self; 4] = [Self::Grpc, Self::Http, Self::WebSocket, Self::InProcess];
 
     /// The label's value.
     #[must_use]
@@ -59,6 +61,7 @@ impl Source {
         match self {
             Self::Grpc => "grpc",
             Self::Http => "http",
+            Self::WebSocket => "websocket",
             Self::InProcess => "in_process",
         }
     }
@@ -117,14 +120,24 @@ pub enum ProtocolError {
     BodyTimeout,
     /// An HTTP/2 connection that ended with an error.
     Http2,
+    /// A WebSocket connection whose client broke RFC 6455 or sent what is no request.
+    WebSocket,
     /// Any other error that ended a connection.
     Other,
 }
 
 impl ProtocolError {
     /// Every kind, in the order of [`ProtocolError::index`].
-    pub const ALL: [Self; 7] =
-        [Self::Malformed, Self::HeaderTooLarge, Self::HeaderTimeout, Self::BodyTooLarge, Self::BodyTimeout, Self::Http2, Self::Other];
+    pub const ALL: [Self; 8] = [
+        Self::Malformed,
+        Self::HeaderTooLarge,
+        Self::HeaderTimeout,
+        Self::BodyTooLarge,
+        Self::BodyTimeout,
+        Self::Http2,
+        Self::WebSocket,
+        Self::Other,
+    ];
 
     /// The label's value.
     #[must_use]
@@ -136,6 +149,7 @@ impl ProtocolError {
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTimeout => "body_timeout",
             Self::Http2 => "http2",
+            Self::WebSocket => "websocket",
             Self::Other => "other",
         }
     }

@@ -156,8 +156,13 @@ async fn drive_http1(http: Http, shard: Shard, stream: TcpStream, address: Socke
         if polled.is_ready() { polled.map(Ok) } else { patience.poll_over(context).map(Err) }
     })
     .await;
-    let opening = taken.borrow_mut().take();
-    let socket = connection.into_parts().io.into_inner();
+    let mut opening = taken.borrow_mut().take();
+    let parts = connection.into_parts();
+    if let Some(opening) = &mut opening {
+        // What the client said without waiting for the answer.
+        opening.early = parts.read_buf;
+    }
+    let socket = parts.io.into_inner();
     match (opening, ended) {
         (Some(opening), _) => Ended::Taken(socket.into_inner(), opening),
         (None, Ok(Ok(()))) => Ended::Closed(socket.into_inner()),

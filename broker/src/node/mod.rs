@@ -2,6 +2,7 @@
 //! knows all others.
 
 mod addresses;
+mod calls;
 mod drain;
 mod host;
 mod routes;
@@ -29,6 +30,7 @@ use crate::front::cors::Cors;
 use crate::front::http_stream::HttpStream;
 use crate::front::long_poll::LongPoll;
 use crate::front::sse::Sse;
+use crate::front::websocket::WebSocket;
 use crate::hub::{self, CommitRule, Hub, Inbox, RuleBook};
 use crate::limits::{self, Crowd};
 use crate::log::{Epoch, SLOTS, Tag};
@@ -97,8 +99,7 @@ impl Node {
             hub.clone(),
             broker::Limits {
                 publish_wait: config.limits.publish_wait,
-                subscribe_channels: config.limits.subscribe_channels,
-                subscribe_slots: config.limits.subscribe_slots,
+                subscribe: broker::Bounds { channels: config.limits.subscribe_channels, slots: config.limits.subscribe_slots },
                 page_messages: config.limits.batch_messages,
             },
             metrics.clone(),
@@ -233,7 +234,8 @@ fn start_shards(
         sse: Sse { config: config.sse.clone(), bounds, cors: cors.clone() },
         http_stream: HttpStream { bounds, cors: cors.clone() },
         long_poll: LongPoll { config: config.poll.clone(), bounds, cors: cors.clone() },
-        api: api::http::HttpApi {
+        websocket: WebSocket::new(config.websocket.clone(), bounds),
+        api: Arc::new(api::http::HttpApi {
             broker: broker.clone(),
             keyring: Arc::new(keyring.clone()),
             metrics: metrics.clone(),
@@ -243,7 +245,7 @@ fn start_shards(
                 batch_channels_max: config.limits.batch_messages,
                 body_timeout: BODY_TIMEOUT,
             },
-        },
+        }),
         cors,
         serves_demo: config.dev,
         only_local: config.dev,

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -17,6 +18,7 @@ use crate::front::error_response;
 use crate::front::http_stream::HttpStream;
 use crate::front::long_poll::LongPoll;
 use crate::front::sse::Sse;
+use crate::front::websocket::WebSocket;
 use crate::net::{Answer, Body, Door, Peer};
 use crate::shard::Shard;
 
@@ -26,7 +28,8 @@ pub(super) struct Routes {
     pub(super) sse: Sse,
     pub(super) http_stream: HttpStream,
     pub(super) long_poll: LongPoll,
-    pub(super) api: HttpApi,
+    pub(super) websocket: WebSocket,
+    pub(super) api: Arc<HttpApi>,
     pub(super) cors: Cors,
     pub(super) serves_demo: bool,
     /// Whether only requests to an address or to `localhost` are answered.
@@ -54,7 +57,7 @@ impl Door for Routes {
                 response.map(into_body).into()
             });
         }
-        let is_front = matches!(path, "/sse" | "/stream" | "/poll");
+        let is_front = matches!(path, "/sse" | "/stream" | "/poll" | "/ws");
         match *request.method() {
             Method::OPTIONS if is_front => return ready(self.no_content(&request, FRONT_METHODS).into()),
             // Asks what the server can at all, wherever (RFC 9110, section 9.3.7).
@@ -82,6 +85,13 @@ impl Door for Routes {
                     front.answer(&shard, &parts).await.into()
                 })
             }
+            "/ws" => {
+                let (parts, _) = request.into_parts();
+                ready(match self.calls(&parts) {
+                    Ok(calls) => self.websocket.answer(peer, &parts, calls),
+                    Err(error) => error_response(&error).into(),
+                })
+            }
             _ => ready(self.page(&request).into()),
         }
     }
@@ -94,7 +104,7 @@ impl Routes {
         {
             return page;
         }
-        self.refuse(request, &Error::new(ErrorCode::NotFound, "there is nothing at this path; see /sse, /stream, /poll and /v1/"))
+        self.refuse(request, &Error::new(ErrorCode::NotFound, "there is nothing at this path; see /ws, /sse, /stream, /poll and /v1/"))
     }
 
     /// The error, readable for pages of other origins that may read at all.

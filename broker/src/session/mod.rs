@@ -4,7 +4,9 @@
 //! wake-ups and encodings are elsewhere.
 
 mod rule;
+mod since;
 mod subscription;
 
 pub use rule::{OutOfWindow, out_of_window};
-pub use subscription::{Group, Joined, Member, News, Since, Subscription};
+pub use since::{Since, Starts};
+pub use subscription::{Added, Bounds, Group, Joined, Member, News, Subscription};

@@ -2,34 +2,41 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::hub::{Channel, Hub};
 use crate::log::{CURSOR_SLOTS_MAX, Cursor, Entry, Gap, PageLimit, Pos, Slot, SlotCursor, Start};
 use crate::message::ChannelName;
 
-/// From where a client wants to listen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Since {
-    /// From now on.
-    Live,
-    /// Everything kept, then live.
-    Earliest,
-    /// The newest N of each channel, then live.
-    Last(u32),
-    /// After this cursor; slots it does not name start live.
-    Cursor(Cursor),
+use super::since::{Since, Starts};
+
+/// How much one client may listen to.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Channels.
+    pub channels: usize,
+    /// Slots; never more than a cursor holds.
+    pub slots: usize,
 }
 
-impl Since {
-    fn start(&self, slot: Slot) -> Start {
-        match self {
-            Self::Live => Start::Live,
-            Self::Earliest => Start::Earliest,
-            Self::Last(count) => Start::Last(*count),
-            Self::Cursor(cursor) => cursor.get(slot).map_or(Start::Live, |at| Start::After(at.clone())),
+impl Bounds {
+    /// Refuses what is more than allowed.
+    fn check(self, channels: usize, slots: usize) -> Result<()> {
+        if channels > self.channels {
+            return Err(Error::invalid(format!(
+                "one subscription takes at most {} channels (limits.subscribe_channels), {channels} were asked for",
+                self.channels
+            )));
         }
+        let slots_max = self.slots.min(CURSOR_SLOTS_MAX);
+        if slots > slots_max {
+            return Err(Error::invalid(format!(
+                "one subscription spans at most {slots_max} slots (limits.subscribe_slots), these channels span {slots}; \
+                 channels with the same {{tag}} in their names share a slot"
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -38,8 +45,30 @@ impl Since {
 pub struct Member {
     /// The channel.
     pub channel: Arc<Channel>,
-    /// Entries up to this index are not wanted, though the slot's position may be lower (`last=N`).
+    /// Entries up to this index are not wanted, though the slot's position may be lower (`last=N`, or another channel of
+    /// the slot that began further back).
     pub from: u64,
+}
+
+/// Where one channel starts.
+struct JoinedMember {
+    after: Pos,
+    gap: Option<Gap>,
+    recovered: bool,
+}
+
+impl Member {
+    /// Takes the position that `since` asks for. `None` when the handle died.
+    fn join(&mut self, hub: &Hub, since: &Since) -> Option<JoinedMember> {
+        let slot = self.channel.slot;
+        let joined = hub.join(slot, std::slice::from_ref(&self.channel), &since.start(slot))?;
+        // What a channel without history still keeps is not for those who come now.
+        let is_shown = self.channel.has_history || matches!(since, Since::Cursor(_));
+        let after = if is_shown { joined.after } else { hub.commit(slot) };
+        self.from = joined.from.first().map_or(after.idx, |from| (*from).max(after.idx));
+        // A cluster of one never meets another branch of its line again, so there is nothing to compare with extras.
+        Some(JoinedMember { after, gap: joined.gaps.first().map(|(_, gap)| *gap), recovered: joined.recovered })
+    }
 }
 
 /// The channels of one slot. They share one position: entries come in index order, whatever their channel.
@@ -74,6 +103,18 @@ impl Group {
         Some((news, page.at_head))
     }
 
+    /// Takes one more channel in. All share the lower of the two positions; what the others had beyond it they do not get
+    /// again.
+    fn add(&mut self, member: Member, after: Pos) {
+        if after.idx < self.pos.idx {
+            for known in &mut self.members {
+                known.from = known.from.max(self.pos.idx);
+            }
+            self.pos = after;
+        }
+        self.members.push(member);
+    }
+
     fn cursor(&self) -> SlotCursor {
         SlotCursor { slot: self.slot, main: self.pos, extras: self.extras.clone() }
     }
@@ -93,8 +134,25 @@ pub enum News {
 pub struct Joined {
     /// What was missed, to be declared before anything else.
     pub gaps: Vec<(Arc<Channel>, Gap)>,
+    /// Cursors were given and nothing was missed.
+    pub recovered: bool,
+}
+
+/// How one more channel began.
+#[derive(Clone, Debug)]
+pub struct Added {
+    /// The channel.
+    pub channel: Arc<Channel>,
+    /// Its place among all channels, slot by slot.
+    pub at: usize,
+    /// Where the client may come back to for this channel.
+    pub cursor: Cursor,
+    /// What was missed, to be declared before anything else of the channel.
+    pub gap: Option<Gap>,
     /// A cursor was given and nothing was missed.
     pub recovered: bool,
+    /// Nothing is there to replay.
+    pub is_live: bool,
 }
 
 /// The channels a client listens to and how far it has come.
@@ -105,31 +163,24 @@ pub struct Subscription {
 }
 
 impl Subscription {
+    /// A subscription to nothing yet.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { groups: SmallVec::new() }
+    }
+
     /// Looks the channels up, once each, and groups them by slot. Nothing is joined yet.
     ///
     /// # Errors
     /// `invalid_request` without a channel or with too many channels or slots, `overloaded` at the bound of channels.
-    pub fn open(hub: &Hub, names: &[ChannelName], channels_max: usize, slots_max: usize) -> Result<Self> {
+    pub fn open(hub: &Hub, names: &[ChannelName], bounds: Bounds) -> Result<Self> {
         if names.is_empty() {
             return Err(Error::invalid("name at least one channel: ?channel=NAME"));
-        }
-        if names.len() > channels_max {
-            return Err(Error::invalid(format!(
-                "one subscription takes at most {channels_max} channels (limits.subscribe_channels), {} were asked for",
-                names.len()
-            )));
         }
         let mut slots: Vec<Slot> = names.iter().map(Slot::of).collect();
         slots.sort_unstable();
         slots.dedup();
-        let slots_max = slots_max.min(CURSOR_SLOTS_MAX);
-        if slots.len() > slots_max {
-            return Err(Error::invalid(format!(
-                "one subscription spans at most {slots_max} slots (limits.subscribe_slots), these channels span {}; \
-                 channels with the same {{tag}} in their names share a slot",
-                slots.len()
-            )));
-        }
+        bounds.check(names.len(), slots.len())?;
         let mut groups: SmallVec<[Group; 1]> =
             slots.into_iter().map(|slot| Group { slot, pos: hub.commit(slot), extras: Vec::new(), members: SmallVec::new() }).collect();
         for name in names {
@@ -143,32 +194,75 @@ impl Subscription {
         Ok(Self { groups })
     }
 
-    /// Takes the position that `since` asks for in every slot.
+    /// Takes the position that `starts` asks for in every channel.
     ///
     /// # Errors
-    /// `internal` when a channel's state was given up between opening and joining; opening again helps.
-    pub fn join(&mut self, hub: &Hub, since: &Since) -> Result<Joined> {
-        let mut declared = Vec::new();
+    /// `overloaded` when a channel's state was given up between opening and joining; opening again helps.
+    pub fn join(&mut self, hub: &Hub, starts: &Starts) -> Result<Joined> {
+        let mut gaps = Vec::new();
         let mut recovered = true;
         for group in &mut self.groups {
-            let channels: SmallVec<[Arc<Channel>; 4]> = group.members.iter().map(|member| member.channel.clone()).collect();
-            let joined = hub.join(group.slot, &channels, &since.start(group.slot)).ok_or_else(channel_gone)?;
-            group.pos = joined.after;
-            // A cluster of one never meets another branch of its line again, so there is nothing to compare with them.
-            group.extras = Vec::new();
-            for (member, from) in group.members.iter_mut().zip(&joined.from) {
-                // What a channel without history still keeps is not for those who come now.
-                let is_shown = member.channel.has_history || matches!(since, Since::Cursor(_));
-                member.from = if is_shown { *from } else { hub.commit(group.slot).idx };
-            }
-            recovered &= joined.recovered;
-            for gap in &joined.gaps {
-                if let Some(channel) = Hub::gap_channel(&channels, gap) {
-                    declared.push((channel.clone(), gap.1));
+            let members = std::mem::take(&mut group.members);
+            for (nth, mut member) in members.into_iter().enumerate() {
+                let since = starts.of(&member.channel.name);
+                let joined = member.join(hub, since).ok_or_else(channel_gone)?;
+                recovered &= joined.recovered || (starts.has_cursor() && !matches!(since, Since::Cursor(_)));
+                gaps.extend(joined.gap.map(|gap| (member.channel.clone(), gap)));
+                if nth == 0 {
+                    group.pos = joined.after;
                 }
+                group.add(member, joined.after);
             }
+            group.extras = Vec::new();
         }
-        Ok(Joined { gaps: declared, recovered })
+        Ok(Joined { gaps, recovered })
+    }
+
+    /// Whether one more channel may be added.
+    ///
+    /// # Errors
+    /// `invalid_request` when it is there already, or would be one too many.
+    pub fn may_add(&self, name: &ChannelName, bounds: Bounds) -> Result<()> {
+        if self.channels().any(|channel| channel.name == *name) {
+            return Err(Error::invalid("this channel is subscribed to already; unsubscribe from it first"));
+        }
+        let is_new_slot = !self.groups.iter().any(|group| group.slot == Slot::of(name));
+        bounds.check(self.channels().count() + 1, self.groups.len() + usize::from(is_new_slot))
+    }
+
+    /// Adds one channel that [may be added](Self::may_add), and joins it.
+    ///
+    /// # Errors
+    /// `overloaded` at the bound of channels, or when the channel's state was given up in this moment.
+    pub fn add(&mut self, hub: &Hub, name: &ChannelName, since: &Since) -> Result<Added> {
+        let mut member = Member { channel: hub.open(name)?, from: 0 };
+        let JoinedMember { after, gap, recovered } = member.join(hub, since).ok_or_else(channel_gone)?;
+        let channel = member.channel.clone();
+        let slot = channel.slot;
+        let is_live = matches!(since.start(slot), Start::Live) || (gap.is_none() && member.from >= hub.commit(slot).idx);
+        // Who is cut off before it was told of the gap must be told when it comes back: so it comes back from where it was.
+        let cursor = match since {
+            Since::Cursor(cursor) if gap.is_some() => cursor.get(slot).cloned().map_or_else(|| Cursor::single(slot, after), Cursor::from),
+            _ => Cursor::single(slot, after),
+        };
+        let nth = self.groups.partition_point(|group| group.slot < slot);
+        match self.groups.get_mut(nth).filter(|group| group.slot == slot) {
+            Some(group) => group.add(member, after),
+            None => self.groups.insert(nth, Group { slot, pos: after, extras: Vec::new(), members: smallvec![member] }),
+        }
+        let at = self.groups[..=nth].iter().map(|group| group.members.len()).sum::<usize>() - 1;
+        Ok(Added { channel, at, cursor, gap, recovered, is_live })
+    }
+
+    /// Takes one channel out, and says where it stood among all. `None` when it was not there.
+    pub fn remove(&mut self, name: &ChannelName) -> Option<usize> {
+        let at = self.channels().position(|channel| channel.name == *name)?;
+        let nth = self.groups.iter().position(|group| group.members.iter().any(|member| member.channel.name == *name))?;
+        self.groups[nth].members.retain(|member| member.channel.name != *name);
+        if self.groups[nth].members.is_empty() {
+            self.groups.remove(nth);
+        }
+        Some(at)
     }
 
     /// Looks handles up again that died meanwhile. Once somebody listens to the channels, they cannot die any more.
@@ -230,15 +324,15 @@ impl Subscription {
         moved
     }
 
-    /// The cursor that resumes here.
+    /// The cursor that resumes here; `None` without any channel.
     #[must_use]
-    pub fn cursor(&self) -> Cursor {
+    pub fn cursor(&self) -> Option<Cursor> {
         let mut groups = self.groups.iter().map(Group::cursor);
-        let mut cursor = Cursor::from(groups.next().expect("a subscription has at least one channel, and so one slot"));
+        let mut cursor = Cursor::from(groups.next()?);
         for slot in groups {
             cursor.insert(slot).expect("a subscription spans no more slots than a cursor does");
         }
-        cursor
+        Some(cursor)
     }
 
     /// Every channel, slot by slot.

@@ -22,7 +22,8 @@ impl State {
             return Poll::Ready(CloseReason::Stopped);
         };
         let stream = session.stream.clone();
-        if poll_left(&stream, context).is_ready() {
+        let has_conversation = session.conversation.is_some();
+        if !has_conversation && poll_left(&stream, context).is_ready() {
             session.rest = None;
             return Poll::Ready(*session.ended.get_or_insert(CloseReason::ClientGone));
         }
@@ -41,10 +42,13 @@ impl State {
                 Poll::Ready(_) => {}
             }
         }
-        let Some(Listener::Session(session)) = self.listeners.get_mut(key as usize) else {
-            return Poll::Ready(CloseReason::Stopped);
-        };
-        if let (Some(reason), None) = (session.ended, &session.rest) {
+        // After the rest: what was answered must be out before more is asked.
+        if has_conversation && let Poll::Ready(reason) = self.converse(key, context, tally) {
+            return Poll::Ready(reason);
+        }
+        let Some(session) = self.session(key) else { return Poll::Ready(CloseReason::Stopped) };
+        // A conversation ends when both sides have said their last.
+        if let (Some(reason), None, None) = (session.ended, &session.rest, &session.conversation) {
             return Poll::Ready(reason);
         }
         match &mut session.waker {

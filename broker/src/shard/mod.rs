@@ -8,7 +8,9 @@
 mod attend;
 mod cache;
 pub mod config;
+mod converse;
 mod encoder;
+mod inbound;
 mod ring;
 mod serve;
 mod session;
@@ -31,6 +33,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 pub use encoder::{Encoder, Form};
+pub use inbound::{Answer, Hands, Inbound, Later};
 pub use thread::{Command, Handle, Load, OnConnection, Seat, spawn};
 pub use watch::{Watcher, Woken};
 
@@ -41,10 +44,14 @@ use crate::hub::Hub;
 use crate::log::Entry;
 use crate::message::ChannelName;
 use crate::metrics::{Metrics, ProtocolError, RefusedConnection, ShardMetrics};
-use crate::session::{Joined, Since, Subscription};
+use crate::session::{Joined, Starts, Subscription};
+use inbound::Conversation;
 use session::{Listener, Session};
 use state::{Cell, State};
 use tally::Tally;
+
+/// Most bytes of one read from a client.
+const INPUT_BYTES: usize = 16 << 10;
 
 /// The bounds of one shard.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +71,6 @@ pub struct Bounds {
 }
 
 /// What a front hands to a shard when it has taken a socket over.
-#[derive(Debug)]
 pub struct Opening {
     /// The first bytes: response head, greeting.
     pub head: Vec<u8>,
@@ -73,7 +79,17 @@ pub struct Opening {
     /// The channels, opened and not yet joined.
     pub subscription: Subscription,
     /// From where.
-    pub since: Since,
+    pub starts: Starts,
+    /// Who listens to the client, where it has something to say: then it begins with the first words behind the head.
+    pub inbound: Option<Box<dyn Inbound>>,
+    /// What the client said behind its request and was read with it.
+    pub early: Bytes,
+}
+
+impl std::fmt::Debug for Opening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opening").field("encoder", &self.encoder).field("starts", &self.starts).finish_non_exhaustive()
+    }
 }
 
 /// One shard, as seen from its own thread. A cheap handle.
@@ -203,14 +219,14 @@ impl std::fmt::Debug for Shard {
 
 impl State {
     fn start(&mut self, stream: TcpStream, opening: Opening) -> Result<u32, (TcpStream, crate::error::Error)> {
-        let Opening { head, encoder, mut subscription, since } = opening;
+        let Opening { head, encoder, mut subscription, starts, inbound, early } = opening;
         let key = self.listeners.insert(Listener::Watch(session::Watch::default())) as u32;
         // Listen first, then join: what is committed in between comes by both ways and is told apart by its position.
         let names: SmallVec<[ChannelName; 1]> = subscription.channels().map(|channel| channel.name.clone()).collect();
         let joined = self.listen(key, &names).and_then(|()| {
             // The handles the shard listens with cannot die; those of the opening may have, since.
             subscription.renew(&self.hub)?;
-            subscription.join(&self.hub, &since)
+            subscription.join(&self.hub, &starts)
         });
         let Joined { gaps, recovered } = match joined {
             Ok(joined) => joined,
@@ -221,7 +237,7 @@ impl State {
         };
         let front = encoder.front();
         let shard = self.metrics.shard(self.number);
-        if matches!(since, Since::Cursor(_)) {
+        if starts.has_cursor() {
             shard.resumed(front, recovered);
         }
         let mut first = head;
@@ -232,15 +248,16 @@ impl State {
         // The shard listened before the join, so all that is committed since comes through the inbox: who joins live is
         // caught up, whatever was committed meanwhile. Reading the log instead would find that a channel without history
         // has lost it, and call the client too slow.
-        let is_live = since == Since::Live || subscription.is_live(&self.hub);
-        if is_live {
-            // A client that never got a message must be able to resume all the same.
-            encoder.heartbeat(Some(&subscription.cursor()), &mut first);
+        let is_live = starts.is_live() || subscription.is_live(&self.hub);
+        // A client that never got a message must be able to resume all the same.
+        if let Some(cursor) = subscription.cursor().filter(|_| is_live) {
+            encoder.heartbeat(Some(&cursor), &mut first);
         }
         let mut session = Session {
             stream: Rc::new(stream),
             encoder,
             subscription,
+            conversation: inbound.map(|inbound| Box::new(Conversation::new(inbound, &early))),
             places: SmallVec::new(),
             rest: None,
             behind: !is_live,
@@ -253,14 +270,20 @@ impl State {
             due: 0,
         };
         let mut tally = Tally::default();
-        session.write(&first, 0, None, self.tick, &mut tally);
+        let is_draining = self.draining.is_cancelled();
+        let converses = session.conversation.is_some() && !is_draining;
+        if !converses {
+            session.write(&first, 0, None, self.tick, &mut tally);
+        }
         let is_blocked = session.rest.is_some();
         if let Some(place) = self.listeners.get_mut(key as usize) {
             session.places = std::mem::take(place.places());
             *place = Listener::Session(session);
         }
-        if self.draining.is_cancelled() {
+        if is_draining {
             self.end_session(key, CloseReason::Draining, &mut tally);
+        } else if converses {
+            self.begin_conversation(key, &first, &mut tally);
         } else if !is_blocked && !is_live {
             self.serve(key, &mut tally);
             self.hub.inbox(self.number).rouse();
@@ -292,7 +315,13 @@ impl State {
             }
             if session.ended.is_some() {
                 // The farewell does not go out: a stopped client would keep its socket here for ever.
+                session.conversation = None;
                 session.cut();
+                continue;
+            }
+            if session.conversation.is_some() {
+                self.beat(key, tally);
+                self.schedule_heartbeat(key);
                 continue;
             }
             let is_silent = self.tick - session.wrote_at >= min;
@@ -300,7 +329,7 @@ impl State {
             if session.rest.is_none() && !session.behind && (is_silent || !session.subscription.is_plain()) {
                 let moved = session.subscription.refresh(&self.hub) || session.is_ahead;
                 session.is_ahead = false;
-                let cursor = moved.then(|| session.subscription.cursor());
+                let cursor = if moved { session.subscription.cursor() } else { None };
                 let mut out = Vec::with_capacity(64);
                 session.encoder.heartbeat(cursor.as_ref(), &mut out);
                 session.write(&out, 0, None, self.tick, tally);

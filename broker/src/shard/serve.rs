@@ -67,10 +67,10 @@ impl State {
                             }
                         },
                         News::Message(entry) => {
-                            if session.encoder.wants_own_cursor() {
+                            if let Some(cursor) = cursor.as_mut().filter(|_| session.encoder.wants_own_cursor()) {
                                 // Its slot is in the cursor already, so this replaces and cannot be one too many.
                                 let _ = cursor.insert(SlotCursor::new(entry.slot, entry.pos));
-                                session.encoder.own_cursor(&cursor, &mut out);
+                                session.encoder.own_cursor(cursor, &mut out);
                             }
                             append(&mut self.cache, session, &entry, &mut out);
                             accepted.get_or_insert(entry.accepted.mono);
@@ -79,7 +79,7 @@ impl State {
                     }
                 }
                 if at_head && std::mem::take(&mut session.cursor_due) {
-                    session.encoder.heartbeat(Some(&session.subscription.cursor()), &mut out);
+                    session.encoder.heartbeat(session.subscription.cursor().as_ref(), &mut out);
                 } else {
                     session.is_ahead = true;
                 }

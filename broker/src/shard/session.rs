@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use tokio::net::TcpStream;
 
 use super::encoder::Encoder;
+use super::inbound::Conversation;
 use crate::close::CloseReason;
 use crate::session::Subscription;
 
@@ -41,6 +42,8 @@ pub(super) struct Session {
     pub(super) stream: Rc<TcpStream>,
     pub(super) encoder: &'static dyn Encoder,
     pub(super) subscription: Subscription,
+    /// The client's side, where the front listens to it.
+    pub(super) conversation: Option<Box<Conversation>>,
     /// In the order of the subscription's members.
     pub(super) places: SmallVec<[Place; 1]>,
     /// The unsent end of the last write. While it is here nothing else is written.

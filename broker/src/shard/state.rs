@@ -43,6 +43,9 @@ pub(super) struct State {
     pub(super) wheel: Wheel,
     pub(super) tick: u32,
     pub(super) scratch: Vec<u8>,
+    /// What a client said last, and what it is answered; all conversations share them.
+    pub(super) input: Vec<u8>,
+    pub(super) said: Vec<u8>,
     pub(super) draining: CancellationToken,
 }
 
@@ -67,6 +70,8 @@ impl State {
             wheel: Wheel::new(ticks),
             tick: 0,
             scratch: Vec::new(),
+            input: Vec::new(),
+            said: Vec::new(),
             draining,
         }
     }
@@ -109,18 +114,28 @@ impl State {
         let mut listener = self.listeners.try_remove(key as usize)?;
         let places = std::mem::take(listener.places());
         self.metrics.shard(self.number).listeners_left(places.len() as u64);
-        for Place { local, place } in places {
-            let Some(channel) = self.channels.get_mut(local as usize) else { continue };
-            // Only marked: a walk that is halfway round must not skip the one who would move here.
-            channel.listeners[place as usize] = VACANT;
-            channel.vacant += 1;
-            if channel.vacant == channel.listeners.len() {
-                self.close_channel(local);
-            } else if channel.vacant * 4 > channel.listeners.len() && channel.hand == 0 {
-                self.compact(local);
-            }
+        for place in places {
+            self.vacate(place);
         }
         Some(listener)
+    }
+
+    /// Takes a listener out of one channel.
+    pub(super) fn leave(&mut self, place: Place) {
+        self.metrics.shard(self.number).listeners_left(1);
+        self.vacate(place);
+    }
+
+    fn vacate(&mut self, Place { local, place }: Place) {
+        let Some(channel) = self.channels.get_mut(local as usize) else { return };
+        // Only marked: a walk that is halfway round must not skip the one who would move here.
+        channel.listeners[place as usize] = VACANT;
+        channel.vacant += 1;
+        if channel.vacant == channel.listeners.len() {
+            self.close_channel(local);
+        } else if channel.vacant * 4 > channel.listeners.len() && channel.hand == 0 {
+            self.compact(local);
+        }
     }
 
     fn close_channel(&mut self, local: u32) {

@@ -172,8 +172,10 @@ impl State {
             let Some(channel) = self.channels.get_mut(*local as usize) else { continue };
             let Some(entry) = channel.after(idx - 1).next().cloned() else { continue };
             session.subscription.groups[at].pos = entry.pos;
-            if session.encoder.wants_own_cursor() {
-                session.encoder.own_cursor(&session.subscription.cursor(), &mut out);
+            if session.encoder.wants_own_cursor()
+                && let Some(cursor) = session.subscription.cursor()
+            {
+                session.encoder.own_cursor(&cursor, &mut out);
             }
             if let Some(encoded) = channel.encoded(*idx, session.encoder) {
                 out.extend_from_slice(encoded);

@@ -91,6 +91,11 @@ pub fn write_close_with_wait(out: &mut Vec<u8>, reason: CloseReason, wait: Durat
     write_reason(out, reason.as_str(), reason.sentence(), reason.may_retry(), reason.may_retry().then_some(wait));
 }
 
+/// Appends an end of a front's own in the same form: `wait` is for those who may come back.
+pub fn write_end(out: &mut Vec<u8>, code: &str, message: &str, retry: bool, wait: Option<Duration>) {
+    write_reason(out, code, message, retry, wait);
+}
+
 /// Appends a string with its quotes (RFC 8259, section 7). Line ends and other control characters become escapes.
 pub fn write_string(out: &mut Vec<u8>, text: &str) {
     serde_json::to_writer(&mut *out, text).expect("a string is always JSON, and memory takes every write");

@@ -19,4 +19,6 @@ mod slow_client;
 mod source;
 mod support;
 mod tidy;
+mod websocket;
 mod websocket_codec;
+mod ws_echo;

@@ -19,7 +19,7 @@ const RESPONSES_MIN: usize = 40;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_example_of_the_page_is_what_a_node_says() {
     let scenes = scenes(PAGE);
-    let is_answer = |kind| matches!(kind, Kind::Response | Kind::Stream | Kind::Reply | Kind::Status);
+    let is_answer = |kind| matches!(kind, Kind::Response | Kind::Stream | Kind::Says | Kind::Closes | Kind::Reply | Kind::Status);
     let answers = scenes.iter().flat_map(|scene| &scene.blocks).filter(|block| is_answer(block.kind)).count();
     assert!(answers >= RESPONSES_MIN, "only {answers} answers were found");
     // Side by side, since some wait for heartbeats and drains.

@@ -5,6 +5,7 @@
 
 mod answer;
 mod body;
+mod connected;
 mod description;
 mod origin;
 mod publish;
@@ -23,7 +24,8 @@ use http::{Method, Request, Response};
 use http_body::Body;
 use http_body_util::Full;
 
-pub use self::origin::check_origin;
+pub use self::connected::{Connected, Published};
+pub use self::origin::{check_origin, check_origin_of_connection};
 use self::route::{Action, Routed};
 use crate::auth::Keyring;
 use crate::broker::Broker;
@@ -43,6 +45,12 @@ pub struct HttpApi {
     pub origins: Arc<[String]>,
     /// What a request may cost.
     pub limits: Limits,
+}
+
+impl std::fmt::Debug for HttpApi {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpApi").field("limits", &self.limits).finish_non_exhaustive()
+    }
 }
 
 /// Bounds of one request.
@@ -109,13 +117,16 @@ where
 }
 
 fn authenticate(api: &HttpApi, parts: &Parts) -> Result<()> {
+    check_key(api, parts).inspect_err(|_| api.metrics.auth_failed())
+}
+
+fn check_key(api: &HttpApi, parts: &Parts) -> Result<()> {
     let mut given = parts.headers.get_all(header::AUTHORIZATION).iter();
     let first = given.next().map(HeaderValue::to_str).transpose();
-    let checked = match (first, given.next()) {
+    match (first, given.next()) {
         (Ok(first), None) => api.keyring.check(first),
         _ => Err(Error::new(ErrorCode::Unauthenticated, "send one Authorization header, in ASCII")),
-    };
-    checked.inspect_err(|_| api.metrics.auth_failed())
+    }
 }
 
 /// Counts a publish that failed before or while a message was made of it.

@@ -14,13 +14,25 @@ use crate::error::{Error, ErrorCode, Result};
 /// # Errors
 /// `permission_denied` for any other origin, the opaque `null` included.
 pub fn check_origin(parts: &Parts, allowed: &[String]) -> Result<()> {
+    check(parts, allowed, "change anything")
+}
+
+/// The same for a request that opens a connection which speaks both ways: no browser keeps a page from reading it.
+///
+/// # Errors
+/// As [`check_origin`].
+pub fn check_origin_of_connection(parts: &Parts, allowed: &[String]) -> Result<()> {
+    check(parts, allowed, "connect")
+}
+
+fn check(parts: &Parts, allowed: &[String], what: &str) -> Result<()> {
     let mut given = parts.headers.get_all(header::ORIGIN).iter();
     let Some(origin) = given.next() else { return Ok(()) };
-    let (Ok(origin), None) = (origin.to_str(), given.next()) else { return Err(refused("?")) };
+    let (Ok(origin), None) = (origin.to_str(), given.next()) else { return Err(refused("?", what)) };
     if allowed.iter().any(|known| known == "*" || known.eq_ignore_ascii_case(origin)) || is_same(origin, parts) {
         return Ok(());
     }
-    Err(refused(origin))
+    Err(refused(origin, what))
 }
 
 fn is_same(origin: &str, parts: &Parts) -> bool {
@@ -51,10 +63,10 @@ fn without_default_port<'a>(scheme: &str, authority: &'a str) -> &'a str {
     authority.strip_suffix(port).unwrap_or(authority)
 }
 
-fn refused(origin: &str) -> Error {
+fn refused(origin: &str, what: &str) -> Error {
     Error::new(
         ErrorCode::PermissionDenied,
-        format!("pages of the origin `{origin}` may not change anything here; list it under `cors.origins` if they should"),
+        format!("pages of the origin `{origin}` may not {what} here; list it under `cors.origins` if they should"),
     )
 }
 
@@ -64,7 +76,7 @@ mod tests {
 
     use super::*;
 
-    fn check(host: Option<&str>, target: &str, origin: Option<&str>) -> bool {
+    fn passes(host: Option<&str>, target: &str, origin: Option<&str>) -> bool {
         let mut request = Request::post(target);
         if let Some(host) = host {
             request = request.header("host", host);
@@ -77,19 +89,19 @@ mod tests {
 
     #[test]
     fn programs_and_our_own_pages_pass() {
-        assert!(check(Some("127.0.0.1:8000"), "/v1/publish", None));
-        assert!(check(Some("127.0.0.1:8000"), "/v1/publish", Some("http://127.0.0.1:8000")));
-        assert!(check(Some("LOCALHOST:8000"), "/v1/publish", Some("http://localhost:8000")));
-        assert!(check(Some("[::1]:8000"), "/v1/publish", Some("http://[::1]:8000")));
-        assert!(check(Some("push.example"), "/v1/publish", Some("https://push.example")));
-        assert!(check(Some("push.example:443"), "/v1/publish", Some("https://push.example")));
-        assert!(check(None, "http://push.example:8000/v1/publish", Some("http://push.example:8000")));
+        assert!(passes(Some("127.0.0.1:8000"), "/v1/publish", None));
+        assert!(passes(Some("127.0.0.1:8000"), "/v1/publish", Some("http://127.0.0.1:8000")));
+        assert!(passes(Some("LOCALHOST:8000"), "/v1/publish", Some("http://localhost:8000")));
+        assert!(passes(Some("[::1]:8000"), "/v1/publish", Some("http://[::1]:8000")));
+        assert!(passes(Some("push.example"), "/v1/publish", Some("https://push.example")));
+        assert!(passes(Some("push.example:443"), "/v1/publish", Some("https://push.example")));
+        assert!(passes(None, "http://push.example:8000/v1/publish", Some("http://push.example:8000")));
     }
 
     #[test]
     fn listed_origins_pass() {
-        assert!(check(Some("127.0.0.1:8000"), "/v1/publish", Some("https://app.example")));
-        assert!(!check(Some("127.0.0.1:8000"), "/v1/publish", Some("http://app.example")));
+        assert!(passes(Some("127.0.0.1:8000"), "/v1/publish", Some("https://app.example")));
+        assert!(!passes(Some("127.0.0.1:8000"), "/v1/publish", Some("http://app.example")));
         let any = ["*".to_owned()];
         let parts = Request::post("/").header("origin", "null").body(()).unwrap().into_parts().0;
         assert!(check_origin(&parts, &any).is_ok());
@@ -106,10 +118,10 @@ mod tests {
             "file://",
             "http://127.0.0.1:8000.evil.example",
         ] {
-            assert!(!check(Some("127.0.0.1:8000"), "/v1/publish", Some(origin)), "{origin}");
+            assert!(!passes(Some("127.0.0.1:8000"), "/v1/publish", Some(origin)), "{origin}");
         }
-        assert!(!check(None, "/v1/publish", Some("http://127.0.0.1:8000")));
-        assert!(!check(Some("push.example:443"), "/v1/publish", Some("http://push.example")));
+        assert!(!passes(None, "/v1/publish", Some("http://127.0.0.1:8000")));
+        assert!(!passes(Some("push.example:443"), "/v1/publish", Some("http://push.example")));
     }
 
     #[test]

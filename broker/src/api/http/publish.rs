@@ -44,52 +44,121 @@ where
     Query::parse(query, &[])?;
     refuse_content_encoding(&parts.headers)?;
     let bytes = body::read(body, api.limits.json_bytes_max(), api.limits.body_timeout, &api.metrics).await?;
-    let (target, content) = description::parse(&bytes)?;
-    match target {
-        Target::One(channel) => one(api, ChannelName::parse(&channel)?, content).await,
-        Target::Many(channels) if channels.len() > api.limits.batch_channels_max => Err(Error::new(
-            ErrorCode::TooLarge,
-            format!("one publish goes to at most {} channels, this one names {}", api.limits.batch_channels_max, channels.len()),
-        )),
-        Target::Many(channels) => Ok(many(api, channels, content).await),
-    }
+    let appended = Publish::parse(api, &bytes)?.append(api, Source::Http).await?;
+    Ok(answer::json(appended.answer(api).await?))
 }
 
 async fn one(api: &HttpApi, channel: ChannelName, content: Content) -> Result<Response<Full<Bytes>>> {
-    let bytes = content.payload.bytes().len() as u64;
-    let published = api.broker.publish(content.for_channel(channel)).await?;
-    api.metrics.published(Source::Http, Ok(published.duplicate), bytes);
-    let mut out = Vec::with_capacity(192);
-    write_published(&mut out, &published);
-    Ok(answer::json(out))
+    let appended = Publish { target: Targets::One(channel), content }.append(api, Source::Http).await?;
+    Ok(answer::json(appended.answer(api).await?))
 }
 
-/// Appends to all channels in the order given, then waits for all: one slow commit does not hold up the next append.
-async fn many(api: &HttpApi, channels: Vec<String>, content: Content) -> Response<Full<Bytes>> {
-    let bytes = content.payload.bytes().len() as u64;
-    let mut receipts = Vec::with_capacity(channels.len());
-    for channel in channels {
-        let receipt = append(api, &channel, content.clone()).await;
-        receipts.push((channel, receipt));
-    }
-    let mut out = b"{\"results\":[".to_vec();
-    for (n, (channel, receipt)) in receipts.into_iter().enumerate() {
-        if n > 0 {
-            out.push(b',');
-        }
-        let outcome = match receipt {
-            Ok(receipt) => receipt.committed().await,
-            Err(error) => Err(error),
+/// A publish that was understood.
+#[derive(Debug)]
+pub(super) struct Publish {
+    target: Targets,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Targets {
+    One(ChannelName),
+    /// Each of them is judged and answered for itself.
+    Many(Vec<String>),
+}
+
+impl Publish {
+    /// Reads a described message.
+    ///
+    /// # Errors
+    /// `invalid_request` that says what is wrong, `too_large` for too many channels.
+    pub(super) fn parse(api: &HttpApi, bytes: &[u8]) -> Result<Self> {
+        let (target, content) = description::parse(bytes)?;
+        let target = match target {
+            Target::One(channel) => Targets::One(ChannelName::parse(&channel)?),
+            Target::Many(channels) if channels.len() > api.limits.batch_channels_max => {
+                return Err(Error::new(
+                    ErrorCode::TooLarge,
+                    format!("one publish goes to at most {} channels, this one names {}", api.limits.batch_channels_max, channels.len()),
+                ));
+            }
+            Target::Many(channels) => Targets::Many(channels),
         };
-        let counted = outcome.as_ref().map(|published| published.duplicate).map_err(|error| error.code);
-        api.metrics.published(Source::Http, counted, bytes);
-        match outcome {
-            Ok(published) => write_published(&mut out, &published),
-            Err(error) => write_failed(&mut out, &channel, &error),
-        }
+        Ok(Self { target, content })
     }
-    out.extend_from_slice(b"]}");
-    answer::json(out)
+
+    /// Appends to all channels in the order given. Their order is then fixed, and their commits may be waited for together:
+    /// one slow commit does not hold up the next append.
+    ///
+    /// # Errors
+    /// What refused it, if it goes to one channel; with several, each has its own outcome.
+    pub(super) async fn append(self, api: &HttpApi, source: Source) -> Result<Appended> {
+        let bytes = self.content.payload.bytes().len() as u64;
+        let receipts = match self.target {
+            Targets::One(channel) => Receipts::One(api.broker.append(self.content.for_channel(channel)).await?),
+            Targets::Many(channels) => {
+                let mut receipts = Vec::with_capacity(channels.len());
+                for channel in channels {
+                    let receipt = append(api, &channel, self.content.clone()).await;
+                    receipts.push((channel, receipt));
+                }
+                Receipts::Many(receipts)
+            }
+        };
+        Ok(Appended { receipts, bytes, source })
+    }
+}
+
+/// A publish whose order is given.
+#[derive(Debug)]
+pub(super) struct Appended {
+    receipts: Receipts,
+    bytes: u64,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Receipts {
+    One(Receipt),
+    Many(Vec<(String, Result<Receipt>)>),
+}
+
+impl Appended {
+    /// Waits for the commits: the answer as JSON.
+    ///
+    /// # Errors
+    /// As [`Publish::append`].
+    pub(super) async fn answer(self, api: &HttpApi) -> Result<Vec<u8>> {
+        let Self { receipts, bytes, source } = self;
+        let receipts = match receipts {
+            Receipts::One(receipt) => {
+                let published = receipt.committed().await?;
+                api.metrics.published(source, Ok(published.duplicate), bytes);
+                let mut out = Vec::with_capacity(192);
+                write_published(&mut out, &published);
+                return Ok(out);
+            }
+            Receipts::Many(receipts) => receipts,
+        };
+        let mut out = b"{\"results\":[".to_vec();
+        for (n, (channel, receipt)) in receipts.into_iter().enumerate() {
+            if n > 0 {
+                out.push(b',');
+            }
+            let outcome = match receipt {
+                Ok(receipt) => receipt.committed().await,
+                Err(error) => Err(error),
+            };
+            let counted = outcome.as_ref().map(|published| published.duplicate).map_err(|error| error.code);
+            api.metrics.published(source, counted, bytes);
+            match outcome {
+                Ok(published) => write_published(&mut out, &published),
+                Err(error) => write_failed(&mut out, &channel, &error),
+            }
+        }
+        out.extend_from_slice(b"]}");
+        Ok(out)
+    }
 }
 
 async fn append(api: &HttpApi, channel: &str, content: Content) -> Result<Receipt> {

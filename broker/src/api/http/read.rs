@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::Response;
 use http_body_util::Full;
+use serde::Deserialize;
 
 use super::query::Query;
 use super::{HttpApi, answer};
@@ -20,7 +21,37 @@ const LIMIT_MAX: usize = 1_000;
 /// `GET /v1/channels/{channel}/messages` → `{"messages":[…],"cursor"[,"gap"]}`.
 pub(super) fn history(api: &HttpApi, channel: &ChannelName, query: &str) -> Result<Response<Full<Bytes>>> {
     let query = Query::parse(query, &["since", "limit", "order"])?;
-    let page = api.broker.history(channel, &parse_history(&query)?)?;
+    let query = parse_history(query.get("since"), query.count("limit", LIMIT_DEFAULT, LIMIT_MAX)?, query.get("order"))?;
+    Ok(answer::json(page(api, channel, &query)?))
+}
+
+/// The same query as an object of JSON: `{"channel","since"?,"limit"?,"order"?}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Described {
+    channel: String,
+    since: Option<String>,
+    limit: Option<usize>,
+    order: Option<String>,
+}
+
+/// A page of history asked for in JSON, as [`history`] answers it.
+pub(super) fn described_history(api: &HttpApi, query: &str) -> Result<Vec<u8>> {
+    // The library would take an array for the fields in their order.
+    if !query.trim_ascii_start().starts_with('{') {
+        return Err(Error::invalid("a history query is an object of JSON"));
+    }
+    let Described { channel, since, limit, order } =
+        serde_json::from_str(query).map_err(|why| Error::invalid(format!("a history query is an object of JSON: {why}")))?;
+    let limit = limit.unwrap_or(LIMIT_DEFAULT);
+    if !(1..=LIMIT_MAX).contains(&limit) {
+        return Err(Error::invalid(format!("`limit` is a number from 1 to {LIMIT_MAX}")));
+    }
+    page(api, &ChannelName::parse(&channel)?, &parse_history(since.as_deref(), limit, order.as_deref())?)
+}
+
+fn page(api: &HttpApi, channel: &ChannelName, query: &HistoryQuery) -> Result<Vec<u8>> {
+    let page = api.broker.history(channel, query)?;
     let mut out = b"{\"messages\":[".to_vec();
     for (n, entry) in page.entries.iter().enumerate() {
         if n > 0 {
@@ -35,7 +66,7 @@ pub(super) fn history(api: &HttpApi, channel: &ChannelName, query: &str) -> Resu
         wire::write_gap(&mut out, channel, gap);
     }
     out.push(b'}');
-    Ok(answer::json(out))
+    Ok(out)
 }
 
 /// `DELETE /v1/channels/{channel}/messages` → `{"cursor"}`, the position of the clear.
@@ -81,18 +112,18 @@ pub(super) fn channels(api: &HttpApi, query: &str) -> Result<Response<Full<Bytes
     Ok(answer::json(out))
 }
 
-fn parse_history(query: &Query<'_>) -> Result<HistoryQuery> {
-    let since = match query.get("since") {
+fn parse_history(since: Option<&str>, limit: usize, order: Option<&str>) -> Result<HistoryQuery> {
+    let since = match since {
         None | Some("earliest") => None,
         Some(text) => {
             let cursor = Cursor::parse(text).map_err(|why| Error::new(ErrorCode::InvalidCursor, format!("`since`: {why}")))?;
             Some(cursor)
         }
     };
-    let order = match query.get("order") {
+    let order = match order {
         None | Some("asc") => Order::OldestFirst,
         Some("desc") => Order::NewestFirst,
         Some(_) => return Err(Error::invalid("`order` is `asc` (oldest first) or `desc` (newest first)")),
     };
-    Ok(HistoryQuery { since, limit: query.count("limit", LIMIT_DEFAULT, LIMIT_MAX)?, order })
+    Ok(HistoryQuery { since, limit, order })
 }

@@ -8,11 +8,11 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 
 use super::cors::Cors;
-use super::request::{Bounds, Request};
+use super::request::Request;
 use super::stream::{self, Stream};
 use crate::error::{Error, Result};
 use crate::net::{Answer, Body, Peer};
-use crate::session::Subscription;
+use crate::session::{Bounds, Subscription};
 use crate::shard::Shard;
 use encoder::{Layout, encoder};
 
@@ -69,16 +69,16 @@ impl HttpStream {
         let request = stream::request(parts)?;
         *format = Format::of(&request)?;
         stream::may_begin(shard)?;
-        let since = request.since(None)?;
+        let starts = request.starts(None)?;
         let padding = stream::padding(&request)?;
-        let subscription = Subscription::open(shard.hub(), &request.channels, self.bounds.channels, self.bounds.slots)?;
+        let subscription = Subscription::open(shard.hub(), &request.channels, self.bounds)?;
         let layout = match (*format, subscription.groups.len() > 1) {
             (Format::Lines, false) => Layout::Line,
             (Format::Lines, true) => Layout::LineWithOwnCursor,
             (Format::Page, false) => Layout::Script,
             (Format::Page, true) => Layout::ScriptWithOwnCursor,
         };
-        let stream = Stream { headers: self.headers(*format, &parts.headers), greeting: greeting(*format, padding), subscription, since };
+        let stream = Stream { headers: self.headers(*format, &parts.headers), greeting: greeting(*format, padding), subscription, starts };
         stream::answer(stream, |framing| encoder(layout, framing), parts, peer, shard)
     }
 

@@ -8,11 +8,11 @@ use http::{Response, StatusCode};
 
 use super::config::SseConfig;
 use super::cors::Cors;
-use super::request::{Bounds, header as text_of};
+use super::request::header as text_of;
 use super::stream::{self, Stream};
 use crate::error::{Error, ErrorCode, Result};
 use crate::net::{Answer, Body, Peer};
-use crate::session::Subscription;
+use crate::session::{Bounds, Subscription};
 use crate::shard::Shard;
 use encoder::{Layout, encoder};
 
@@ -65,10 +65,10 @@ impl Sse {
             return Err(Error::new(ErrorCode::InvalidCursor, "send one Last-Event-ID, in ASCII"));
         }
         // Stand-ins for EventSource that cannot set headers send the id as a parameter.
-        let since = request.since(resume.or_else(|| request.get("lastEventId")))?;
+        let starts = request.starts(resume.or_else(|| request.get("lastEventId")))?;
         let padding = stream::padding(&request)?;
         let wants_envelope = matches!(request.get("envelope"), Some("1" | "true"));
-        let subscription = Subscription::open(shard.hub(), &request.channels, self.bounds.channels, self.bounds.slots)?;
+        let subscription = Subscription::open(shard.hub(), &request.channels, self.bounds)?;
         let channels: usize = subscription.channels().count();
         let layout = if subscription.groups.len() > 1 {
             Layout::EnvelopeWithOwnId
@@ -78,7 +78,7 @@ impl Sse {
             Layout::Payload
         };
         let headers = stream::headers(CONTENT_TYPE, &self.cors, &parts.headers);
-        let stream = Stream { headers, greeting: self.greeting(padding), subscription, since };
+        let stream = Stream { headers, greeting: self.greeting(padding), subscription, starts };
         stream::answer(stream, |framing| encoder(layout, framing), parts, peer, shard)
     }
 

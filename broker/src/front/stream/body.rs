@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::log::{PageLimit, SlotCursor};
 use crate::message::ChannelName;
 use crate::net::Frames;
-use crate::session::{Joined, News, OutOfWindow, Since, Subscription, out_of_window};
+use crate::session::{Joined, News, OutOfWindow, Starts, Subscription, out_of_window};
 use crate::shard::{Encoder, Shard, Watcher, Woken};
 
 /// One frame's worth of the log. A client that reads slower than this fills up waits at its window, not here.
@@ -42,17 +42,17 @@ impl StreamBody {
         shard: &Shard,
         encoder: &'static dyn Encoder,
         mut subscription: Subscription,
-        since: &Since,
+        starts: &Starts,
         greeting: Vec<u8>,
     ) -> Result<Self> {
         let names: Vec<ChannelName> = subscription.channels().map(|channel| channel.name.clone()).collect();
         // Listen first, then join: nothing is lost between the two.
         let watcher = shard.watch_stream(&names)?;
         subscription.renew(shard.hub())?;
-        let Joined { gaps, recovered } = subscription.join(shard.hub(), since)?;
+        let Joined { gaps, recovered } = subscription.join(shard.hub(), starts)?;
         let front = encoder.front();
         let metrics = shard.metrics();
-        if matches!(since, Since::Cursor(_)) {
+        if starts.has_cursor() {
             metrics.resumed(front, recovered);
         }
         let mut first = greeting;
@@ -62,7 +62,7 @@ impl StreamBody {
         }
         let is_live = subscription.is_live(shard.hub());
         if is_live {
-            encoder.heartbeat(Some(&subscription.cursor()), &mut first);
+            encoder.heartbeat(subscription.cursor().as_ref(), &mut first);
         }
         metrics.session_opened(front);
         let heartbeat = Box::pin(tokio::time::sleep(shard.heartbeat_after()));
@@ -97,10 +97,10 @@ impl StreamBody {
                     self.cursor_due = true;
                 }
                 News::Message(entry) => {
-                    if self.encoder.wants_own_cursor() {
+                    if let Some(cursor) = cursor.as_mut().filter(|_| self.encoder.wants_own_cursor()) {
                         // Its slot is in the cursor already, so this replaces and cannot be one too many.
                         let _ = cursor.insert(SlotCursor::new(entry.slot, entry.pos));
-                        self.encoder.own_cursor(&cursor, &mut out);
+                        self.encoder.own_cursor(cursor, &mut out);
                     }
                     out.extend_from_slice(&self.shard.encoded(self.encoder, &entry));
                     if self.live {
@@ -111,7 +111,7 @@ impl StreamBody {
             }
         }
         if at_head && std::mem::take(&mut self.cursor_due) {
-            self.encoder.heartbeat(Some(&self.subscription.cursor()), &mut out);
+            self.encoder.heartbeat(self.subscription.cursor().as_ref(), &mut out);
         } else {
             self.is_ahead = true;
         }
@@ -133,7 +133,7 @@ impl StreamBody {
 
     fn beat(&mut self) {
         let moved = self.live && (self.subscription.refresh(self.shard.hub()) || std::mem::take(&mut self.is_ahead));
-        let cursor = moved.then(|| self.subscription.cursor());
+        let cursor = if moved { self.subscription.cursor() } else { None };
         let mut out = Vec::new();
         self.encoder.heartbeat(cursor.as_ref(), &mut out);
         self.ready.push_back(out.into());

@@ -4,6 +4,7 @@
 mod body;
 mod framing;
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
@@ -12,7 +13,7 @@ use super::cors::Cors;
 use super::request::Request;
 use crate::error::{Error, ErrorCode, Result};
 use crate::net::{Answer, Body, Peer, raw_head};
-use crate::session::{Since, Subscription};
+use crate::session::{Starts, Subscription};
 use crate::shard::{Encoder, Opening, Shard};
 
 pub(super) use framing::Framing;
@@ -29,7 +30,7 @@ pub(super) struct Stream {
     /// The channels, opened and not yet joined.
     pub(super) subscription: Subscription,
     /// From where.
-    pub(super) since: Since,
+    pub(super) starts: Starts,
 }
 
 /// Parses the request for a stream.
@@ -81,14 +82,14 @@ pub(super) fn answer(
     peer: Peer,
     shard: &Shard,
 ) -> Result<Answer> {
-    let Stream { mut headers, greeting, subscription, since } = stream;
+    let Stream { mut headers, greeting, subscription, starts } = stream;
     if parts.method == Method::HEAD {
         let mut response = Response::new(Body::Empty);
         *response.headers_mut() = headers;
         return Ok(response.into());
     }
     if !peer.may_take_over {
-        let begun = body::StreamBody::begin(shard, encoder(Framing::Plain), subscription, &since, greeting)?;
+        let begun = body::StreamBody::begin(shard, encoder(Framing::Plain), subscription, &starts, greeting)?;
         let mut response = Response::new(Body::Stream(Box::new(begun)));
         *response.headers_mut() = headers;
         return Ok(response.into());
@@ -100,5 +101,5 @@ pub(super) fn answer(
     }
     let mut head = raw_head(parts.version, StatusCode::OK, &headers);
     framing.write(&mut head, |out| out.extend_from_slice(&greeting));
-    Ok(Answer::TakeOver(Box::new(Opening { head, encoder: encoder(framing), subscription, since })))
+    Ok(Answer::TakeOver(Box::new(Opening { head, encoder: encoder(framing), subscription, starts, inbound: None, early: Bytes::new() })))
 }

@@ -92,7 +92,7 @@ impl Upgrade {
 impl Refusal {
     /// The answer that says why, and with which version it would work (RFC 6455, section 4.4; RFC 9110, section 15.5.22).
     #[must_use]
-    pub fn response(self) -> Response<Body> {
+    pub fn response(self, version: Version) -> Response<Body> {
         let (status, sentence) = match self {
             Self::NoUpgrade => {
                 (StatusCode::UPGRADE_REQUIRED, "this path speaks WebSocket: open it over HTTP/1.1 with `Upgrade: websocket`")
@@ -102,7 +102,8 @@ impl Refusal {
         };
         let mut response = crate::front::error_response(&Error::invalid(sentence));
         *response.status_mut() = status;
-        if status == StatusCode::UPGRADE_REQUIRED {
+        // HTTP/2 has no such headers (RFC 9113, section 8.2.2).
+        if status == StatusCode::UPGRADE_REQUIRED && version < Version::HTTP_2 {
             let headers = response.headers_mut();
             headers.insert(header::UPGRADE, WEBSOCKET);
             headers.insert(header::CONNECTION, UPGRADE);
@@ -180,7 +181,7 @@ mod tests {
             (("sec-websocket-key", "dGhlIHNhbXBsZSBub25j!!=="), Refusal::BadKey, 400),
         ] {
             assert_eq!(read(&[change]), Err(refusal), "{change:?}");
-            let response = refusal.response();
+            let response = refusal.response(Version::HTTP_11);
             assert_eq!(response.status(), status);
             assert_eq!(response.headers().get("sec-websocket-version").is_some(), status == 426);
         }

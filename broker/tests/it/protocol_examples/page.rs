@@ -28,6 +28,12 @@ pub(super) enum Kind<'a> {
     Response,
     /// `text stream`: what the youngest event stream says next.
     Stream,
+    /// `json websocket asks`: said on the youngest WebSocket.
+    Asks,
+    /// `json websocket says`: the next object there.
+    Says,
+    /// `text websocket closes`: the close frame that comes next there.
+    Closes,
     /// `sh signal`: the node is told to leave.
     Signal,
     /// `json grpc METHOD`: a call with this request.
@@ -45,6 +51,9 @@ impl<'a> Kind<'a> {
             "http request" => Self::Request,
             "http response" => Self::Response,
             "text stream" => Self::Stream,
+            "json websocket asks" => Self::Asks,
+            "json websocket says" => Self::Says,
+            "text websocket closes" => Self::Closes,
             "sh signal" => Self::Signal,
             "json grpc-reply" => Self::Reply,
             "text grpc-status" => Self::Status,

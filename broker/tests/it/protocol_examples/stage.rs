@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use super::grpc::Calls;
 use super::page::{Block, Kind, Scene};
 use super::pattern::{Values, compact, fill, matches};
+use crate::support::{Framed, WebSocket, masked};
 
 /// Nothing an example waits for takes longer, however busy the machine is.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -30,6 +31,7 @@ pub(super) struct Stage {
     values: Values,
     unanswered: Vec<JoinHandle<Response<Incoming>>>,
     streams: Vec<EventStream>,
+    sockets: Vec<WebSocket>,
     calls: Calls,
     leaving: Option<JoinHandle<()>>,
 }
@@ -46,8 +48,8 @@ impl Stage {
         let node = Node::start(config).await.unwrap();
         let calls = Calls::new(node.addresses().grpc.unwrap());
         let http = node.addresses().http;
-        let (values, unanswered, streams) = Default::default();
-        let mut stage = Self { node: Some(node), http, values, unanswered, streams, calls, leaving: None };
+        let (values, unanswered, streams, sockets) = Default::default();
+        let mut stage = Self { node: Some(node), http, values, unanswered, streams, sockets, calls, leaving: None };
         for block in &scene.blocks {
             let played = tokio::time::timeout(PATIENCE, stage.step(block)).await;
             let what = match played {
@@ -81,6 +83,26 @@ impl Stage {
                 let stream = self.streams.last_mut().ok_or("no event stream is open")?;
                 stream.expect(&block.text, &mut self.values).await
             }
+            Kind::Asks => {
+                let text = compact(&fill(&block.text, &self.values));
+                self.socket()?.send(&masked(0x81, text.as_bytes())).await;
+                Ok(())
+            }
+            Kind::Says => loop {
+                match self.socket()?.frame().await {
+                    Framed::Text { text, .. } => break matches(&compact(&block.text), &compact(&text), &mut self.values),
+                    Framed::Ping(_) => {}
+                    other => break Err(format!("an object was due, not {other:?}")),
+                }
+            },
+            Kind::Closes => match self.socket()?.frame().await {
+                Framed::Close(Some((code, reason))) => {
+                    // The answer to it, so that the node need not wait.
+                    self.socket()?.send(&masked(0x88, &code.to_be_bytes())).await;
+                    matches(block.text.trim_end(), &format!("{code} {reason}"), &mut self.values)
+                }
+                other => Err(format!("a close frame was due, not {other:?}")),
+            },
             Kind::Signal => {
                 let node = self.node.take().ok_or("the node is leaving already")?;
                 // A request that is under way is not yet held; what is told to leave is a node that holds it.
@@ -99,6 +121,10 @@ impl Stage {
         }
     }
 
+    fn socket(&mut self) -> Result<&mut WebSocket, String> {
+        self.sockets.last_mut().ok_or_else(|| "no WebSocket is open".to_owned())
+    }
+
     async fn response(&mut self, template: &str, answer: Response<Incoming>) -> Result<(), String> {
         let (head, body) = template.split_once("\n\n").unwrap_or((template.trim_end(), ""));
         let mut head = head.lines();
@@ -106,6 +132,12 @@ impl Stage {
         let status = format!("HTTP/1.1 {}", parts.status);
         matches(head.next().unwrap_or_default(), &status, &mut self.values)?;
         self.headers(head, &parts.headers)?;
+        if parts.status == 101 {
+            let upgraded = hyper::upgrade::on(Response::from_parts(parts, incoming)).await.map_err(|why| why.to_string())?;
+            let socket = upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| "no socket")?;
+            self.sockets.push(WebSocket::joined(socket.io.into_inner(), socket.read_buf.to_vec()));
+            return Ok(());
+        }
         let content_type = parts.headers.get("content-type").map_or("", |value| value.to_str().unwrap());
         if matches!(content_type, "text/event-stream" | "application/x-ndjson") {
             let mut stream = EventStream { body: incoming, came: String::new() };
@@ -188,6 +220,6 @@ fn request(text: &str, host: std::net::SocketAddr) -> Request<Full<Bytes>> {
 async fn send(to: std::net::SocketAddr, request: Request<Full<Bytes>>) -> Response<Incoming> {
     let socket = TcpStream::connect(to).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.unwrap();
-    tokio::spawn(connection);
+    tokio::spawn(connection.with_upgrades());
     sender.send_request(request).await.unwrap()
 }

@@ -119,6 +119,11 @@ impl Http1 {
         Self { socket, decoder: BodyDecoder::default(), ready: Vec::new() }
     }
 
+    /// Reads what a request is answered that was sent on this socket.
+    pub(crate) fn reading(socket: TcpStream) -> Self {
+        Self { socket, decoder: BodyDecoder::default(), ready: Vec::new() }
+    }
+
     /// The status; 0 when the connection ended before there was one.
     pub(crate) async fn status(&mut self) -> u16 {
         while self.decoder.head.is_none() && self.receive().await {}

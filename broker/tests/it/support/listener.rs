@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use futures_util::FutureExt as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidings::broker::{Delivery, Since as DoorSince, Subscribe, Subscription};
 use tidings::log::{Cursor, SlotCursor};
 use tidings::message::ChannelName;
@@ -14,7 +14,7 @@ use tidings_proto::v1::subscribe_reply::Reply;
 use tonic::codec::Streaming;
 use tonic::transport::Endpoint;
 
-use super::{EventStream, Http1, Http2, Lines, Scene, percent};
+use super::{EventStream, Http1, Http2, Lines, Scene, WebSocket, masked, percent};
 
 /// A way to listen. A new front is a new row here and in the list of `every_front.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,13 +35,17 @@ pub(crate) enum Way {
     StreamPage,
     PollHttp1,
     PollHttp2,
+    /// Channels in the handshake's query.
+    WebSocket,
+    /// Channels subscribed to by requests, messages compressed.
+    WebSocketRequests,
     Grpc,
     /// In process, as an embedder does.
     Door,
 }
 
 impl Way {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::SseHttp1,
         Self::SseHttp10,
         Self::SseHttp2,
@@ -51,6 +55,8 @@ impl Way {
         Self::StreamPage,
         Self::PollHttp1,
         Self::PollHttp2,
+        Self::WebSocket,
+        Self::WebSocketRequests,
         Self::Grpc,
         Self::Door,
     ];
@@ -58,6 +64,10 @@ impl Way {
     /// Whether each request gets one answer, so that there is no stream to be closed.
     pub(crate) fn is_poll(self) -> bool {
         matches!(self, Self::PollHttp1 | Self::PollHttp2)
+    }
+
+    pub(crate) fn is_websocket(self) -> bool {
+        matches!(self, Self::WebSocket | Self::WebSocketRequests)
     }
 }
 
@@ -68,6 +78,8 @@ pub(crate) enum Since {
     Earliest,
     Last(u32),
     Cursor(String),
+    /// One for each channel, as the client would say it.
+    Each(Vec<String>),
 }
 
 /// What a client is told.
@@ -108,8 +120,37 @@ enum Wire {
     Sse { source: Source, stream: EventStream },
     Lines { source: Source, lines: Lines },
     Poll { to: SocketAddr, is_http2: bool, query: String, since: Since, is_first: bool },
+    WebSocket { socket: Box<WebSocket>, places: Places, joining: usize },
     Grpc(Box<Streaming<v1::SubscribeReply>>),
     Door { subscription: Box<Subscription>, cursor: Cursor },
+}
+
+/// How far a client has come that is given a cursor per channel: all of them in one.
+#[derive(Default)]
+struct Places(Option<Cursor>);
+
+impl Places {
+    /// The client stands behind this.
+    fn stand(&mut self, text: &str) {
+        let cursor = Cursor::parse(text).unwrap();
+        match &mut self.0 {
+            Some(known) => cursor.iter().for_each(|slot| known.insert(slot.clone()).unwrap()),
+            none => *none = Some(cursor),
+        }
+    }
+
+    /// A channel begins here; others of its slot may have begun before.
+    fn begin(&mut self, text: &str) {
+        let cursor = Cursor::parse(text).unwrap();
+        let slot = cursor.iter().next().unwrap();
+        if self.0.as_ref().and_then(|known| known.get(slot.slot)).is_none_or(|known| known.main.idx > slot.main.idx) {
+            self.stand(text);
+        }
+    }
+
+    fn text(&self) -> String {
+        self.0.as_ref().map_or_else(String::new, Cursor::encode)
+    }
 }
 
 enum Source {
@@ -143,6 +184,7 @@ impl Listener {
                 let query = query(channels);
                 Wire::Poll { to: scene.http(), is_http2: way == Way::PollHttp2, query, since, is_first: true }
             }
+            Way::WebSocket | Way::WebSocketRequests => websocket(way, scene, channels, &since).await?,
             Way::Grpc => grpc(scene, channels, since).await?,
             Way::Door => door(scene, channels, since).map_err(|error| error.code.as_str().to_owned())?,
         };
@@ -150,6 +192,11 @@ impl Listener {
         match &listener.wire {
             Wire::Door { cursor, .. } => listener.cursor = cursor.encode(),
             Wire::Poll { .. } | Wire::Grpc(_) => listener.fill().await?,
+            Wire::WebSocket { .. } => {
+                while matches!(listener.wire, Wire::WebSocket { joining: 1.., .. }) {
+                    listener.fill().await?;
+                }
+            }
             // Who joins live is told where it stands.
             Wire::Sse { .. } | Wire::Lines { .. } => {
                 while is_live && listener.cursor.is_empty() && listener.ready.is_empty() {
@@ -237,7 +284,7 @@ impl Listener {
         let known = match &self.wire {
             Wire::Sse { stream, .. } => &stream.last_event_id,
             Wire::Lines { lines, .. } => &lines.cursor,
-            Wire::Poll { .. } | Wire::Grpc(_) | Wire::Door { .. } => return,
+            Wire::Poll { .. } | Wire::WebSocket { .. } | Wire::Grpc(_) | Wire::Door { .. } => return,
         };
         if self.ready.is_empty() {
             self.cursor.clone_from(known);
@@ -310,6 +357,37 @@ impl Listener {
                 self.cursor = body["cursor"].as_str().unwrap().to_owned();
                 *since = Since::Cursor(self.cursor.clone());
             }
+            Wire::WebSocket { socket, places, joining } => {
+                let Some(object) = socket.object().await else {
+                    self.ready.push_back(News::Over);
+                    return Ok(());
+                };
+                if let Some(heartbeat) = object.get("heartbeat") {
+                    places.stand(heartbeat["cursor"].as_str().unwrap());
+                    // It counts once what came before it is read.
+                    if self.ready.is_empty() {
+                        self.cursor = places.text();
+                    }
+                    return Ok(());
+                }
+                if let Some(subscribed) = object.get("subscribed") {
+                    places.begin(subscribed["cursor"].as_str().unwrap());
+                    *joining -= 1;
+                    self.cursor = places.text();
+                    return Ok(());
+                }
+                if *joining > 0
+                    && let Some(refused) = object.get("error").or(object.get("close"))
+                {
+                    return Err(refused["code"].as_str().unwrap().to_owned());
+                }
+                let news = object.get("message").map(message).or_else(|| line_news(&object)).unwrap();
+                if let News::Message(message) = &news {
+                    places.stand(&message.cursor);
+                }
+                self.ready.push_back(news);
+                self.cursors.push_back(places.text());
+            }
             Wire::Grpc(replies) => {
                 let Some(reply) = replies.message().await.map_err(|status| code_of(&status))? else {
                     self.ready.push_back(News::Over);
@@ -370,6 +448,7 @@ pub(crate) fn since_query(since: &Since) -> String {
         Since::Earliest => "&since=earliest".to_owned(),
         Since::Last(count) => format!("&last={count}"),
         Since::Cursor(cursor) => format!("&since={cursor}"),
+        Since::Each(each) => each.iter().map(|since| format!("&since={since}")).collect(),
     }
 }
 
@@ -424,6 +503,30 @@ async fn lines(way: Way, scene: &Scene, channels: &[&str], since: &Since) -> Res
     Err(close["close"]["code"].as_str().unwrap().to_owned())
 }
 
+async fn websocket(way: Way, scene: &Scene, channels: &[&str], since: &Since) -> Result<Wire, String> {
+    let in_query = way == Way::WebSocket;
+    let path = if in_query { format!("/ws?{}{}", query(channels), since_query(since)) } else { "/ws".to_owned() };
+    let headers = if in_query { "" } else { "Sec-WebSocket-Extensions: permessage-deflate\r\n" };
+    let mut socket = WebSocket::open(scene.http(), &path, headers).await;
+    // All in one write: those of one slot come in its order when they begin together.
+    let mut requests = Vec::new();
+    for (id, channel) in channels.iter().enumerate() {
+        if !in_query {
+            let mut subscribe = json!({ "channel": channel });
+            match since {
+                Since::Live => {}
+                Since::Earliest => subscribe["since"] = "earliest".into(),
+                Since::Last(count) => subscribe["last"] = (*count).into(),
+                Since::Cursor(cursor) => subscribe["since"] = cursor.as_str().into(),
+                Since::Each(each) => subscribe["since"] = each[id].as_str().into(),
+            }
+            requests.extend(masked(0x81, json!({ "id": id, "subscribe": subscribe }).to_string().as_bytes()));
+        }
+    }
+    socket.send(&requests).await;
+    Ok(Wire::WebSocket { socket: Box::new(socket), places: Places::default(), joining: channels.len() })
+}
+
 async fn grpc(scene: &Scene, channels: &[&str], since: Since) -> Result<Wire, String> {
     use v1::subscribe_request::Since as S;
     let since = match since {
@@ -431,6 +534,7 @@ async fn grpc(scene: &Scene, channels: &[&str], since: Since) -> Result<Wire, St
         Since::Earliest => Some(S::Earliest(true)),
         Since::Last(count) => Some(S::Last(count)),
         Since::Cursor(cursor) => Some(S::Cursor(cursor)),
+        Since::Each(_) => panic!("gRPC takes one position for all channels"),
     };
     let channel = Endpoint::from_shared(format!("http://{}", scene.grpc())).unwrap().connect().await.unwrap();
     let request = v1::SubscribeRequest { channels: channels.iter().map(ToString::to_string).collect(), since };
@@ -444,6 +548,7 @@ fn door(scene: &Scene, channels: &[&str], since: Since) -> tidings::error::Resul
         Since::Earliest => DoorSince::Earliest,
         Since::Last(count) => DoorSince::Last(count),
         Since::Cursor(cursor) => DoorSince::Cursor(Cursor::parse(&cursor)?),
+        Since::Each(_) => panic!("the door takes one position for all channels"),
     };
     let channels = channels.iter().map(|channel| ChannelName::parse(channel)).collect::<tidings::error::Result<_>>()?;
     let subscription = scene.node.broker().subscribe(Subscribe { channels, since })?;

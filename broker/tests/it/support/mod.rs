@@ -8,6 +8,7 @@ mod http2;
 mod lines;
 mod listener;
 mod scene;
+mod websocket;
 
 pub(crate) use daemon::Daemon;
 pub(crate) use event_stream::{EventStream, StreamEvent};
@@ -16,6 +17,7 @@ pub(crate) use http2::Http2;
 pub(crate) use lines::{Lines, script_call};
 pub(crate) use listener::{Listener, Message, News, Since, Way};
 pub(crate) use scene::{Commit, Scene, draft, metric, sibling};
+pub(crate) use websocket::{Framed, WebSocket, handshake, masked};
 
 use std::future::Future;
 use std::time::Duration;

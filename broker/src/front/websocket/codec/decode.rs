@@ -35,6 +35,12 @@ impl<'a> Input<'a> {
         self.0.is_empty()
     }
 
+    /// How many bytes are left.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Takes so many bytes, or all that are left.
     fn take(&mut self, count: u64) -> &'a mut [u8] {
         let count = usize::try_from(count).unwrap_or(usize::MAX).min(self.0.len());

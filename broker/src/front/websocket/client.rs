@@ -1,0 +1,197 @@
+//! One connection's client: its frames become requests, its requests become calls of the shard's hands.
+
+use std::cell::RefCell;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::codec::{CloseCode, Decoder, Frame, Inflater, Input, Item, Rules, write_close};
+use super::encoder::Objects;
+use super::ending::Ending;
+use super::request::{Request, Unread, What};
+use super::{Call, Calls, Shared, Wanted};
+use crate::close::CloseReason;
+use crate::error::{Error, Result};
+use crate::message::ChannelName;
+use crate::metrics::ProtocolError;
+use crate::session::Since;
+use crate::shard::{Answer, Hands, Inbound};
+use crate::wire::{write_gap, write_number, write_refusal, write_string};
+
+thread_local! {
+    /// One serves all connections of a shard, since no message knows of the one before.
+    static INFLATER: RefCell<Inflater> = RefCell::default();
+}
+
+/// The client's side of a connection.
+pub(super) struct Client {
+    shared: Arc<Shared>,
+    objects: &'static Objects,
+    decoder: Decoder,
+    calls: Box<dyn Calls>,
+    /// What the handshake asked for, until the stay begins.
+    wanted: Option<Box<Result<Wanted>>>,
+    /// No message was finished since a heartbeat that came in the middle of one.
+    is_lingering: bool,
+}
+
+impl Client {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        objects: &'static Objects,
+        has_deflate: bool,
+        wanted: Result<Wanted>,
+        calls: Box<dyn Calls>,
+    ) -> Self {
+        let rules = Rules { message_bytes_max: shared.config.message_bytes, has_deflate };
+        Self { shared, objects, decoder: Decoder::new(rules), calls, wanted: Some(Box::new(wanted)), is_lingering: false }
+    }
+
+    fn hear(&mut self, item: Item<'_>, hands: &mut Hands<'_>) -> ControlFlow<()> {
+        match item {
+            Item::Text(text) => {
+                self.is_lingering = false;
+                self.request(&text, hands);
+            }
+            Item::Binary(_) => {
+                hands.protocol_error(ProtocolError::WebSocket);
+                let ending = Ending::misused(CloseCode::UNSUPPORTED, "requests are text");
+                self.end(&ending, CloseReason::ProtocolError, hands);
+            }
+            Item::Ping(payload) => Frame::PONG.write(hands.out(), &payload),
+            Item::Pong(_) => {}
+            Item::Close(close) => {
+                write_close(hands.out(), close.as_ref().map(|close| (close.code, &*close.reason)));
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn request(&mut self, text: &str, hands: &mut Hands<'_>) {
+        let Request { id, what } = match Request::parse(text) {
+            Ok(request) => request,
+            Err(Unread { id, why }) => return self.refuse(id, &why, hands),
+        };
+        match what {
+            What::Subscribe(channel, since) => {
+                if let Err(error) = self.subscribe(id, &channel, &since, hands) {
+                    self.refuse(id, &error, hands);
+                }
+            }
+            What::Unsubscribe(channel) => {
+                hands.unsubscribe(&channel);
+                self.objects.write_reply(hands.out(), id, "unsubscribed", |out| {
+                    out.extend_from_slice(b"{\"channel\":");
+                    write_string(out, channel.as_str());
+                    out.push(b'}');
+                });
+            }
+            What::Publish(body) => self.call(id, "published", self.calls.publish(body), hands),
+            What::History(query) => self.call(id, "history", self.calls.history(query), hands),
+            What::Ping => self.objects.write_reply(hands.out(), id, "pong", |out| out.extend_from_slice(b"{}")),
+        }
+    }
+
+    fn subscribe(&self, id: Option<u64>, channel: &ChannelName, since: &Since, hands: &mut Hands<'_>) -> Result<()> {
+        let added = hands.subscribe(channel, since, self.shared.bounds)?;
+        let offset = hands.offset(&added);
+        self.objects.write_reply(hands.out(), id, "subscribed", |out| {
+            out.extend_from_slice(b"{\"channel\":");
+            write_string(out, channel.as_str());
+            out.extend_from_slice(b",\"cursor\":");
+            write_string(out, &added.cursor.encode());
+            out.extend_from_slice(b",\"offset\":");
+            write_number(out, offset);
+            out.extend_from_slice(if added.recovered { b",\"recovered\":true}" } else { b",\"recovered\":false}" });
+        });
+        if let Some(gap) = &added.gap {
+            self.objects.write_reply(hands.out(), None, "gap", |out| write_gap(out, channel, gap));
+        }
+        Ok(())
+    }
+
+    /// Makes a call whose answer comes later.
+    fn call(&self, id: Option<u64>, name: &'static str, call: Call, hands: &mut Hands<'_>) {
+        let objects = self.objects;
+        hands.later(Box::pin(async move {
+            let outcome = call.await;
+            Answer::new(async move {
+                let outcome = outcome.0.await;
+                let mut out = Vec::new();
+                match outcome {
+                    Ok(json) => objects.write_reply(&mut out, id, name, |out| out.extend_from_slice(&json)),
+                    Err(error) => objects.write_reply(&mut out, id, "error", |out| write_refusal(out, &error)),
+                }
+                out
+            })
+        }));
+    }
+
+    fn refuse(&self, id: Option<u64>, error: &Error, hands: &mut Hands<'_>) {
+        self.objects.write_reply(hands.out(), id, "error", |out| write_refusal(out, error));
+    }
+
+    fn end(&self, ending: &Ending<'_>, reason: CloseReason, hands: &mut Hands<'_>) {
+        let retry = hands.retry_hint();
+        ending.write(self.objects, retry, hands.out());
+        hands.end(reason);
+    }
+}
+
+impl Inbound for Client {
+    fn begin(&mut self, hands: &mut Hands<'_>) {
+        let Some(wanted) = self.wanted.take() else { return };
+        let before = hands.out().len();
+        let begun = wanted.and_then(|Wanted { channels, starts }| {
+            channels.iter().try_for_each(|channel| self.subscribe(None, channel, starts.of(channel), hands))
+        });
+        if let Err(error) = begun {
+            // All or nothing, and no word of what there was for a moment.
+            hands.out().truncate(before);
+            self.end(&Ending::refused(&error), CloseReason::Refused, hands);
+        }
+    }
+
+    fn read(&mut self, bytes: &mut [u8], hands: &mut Hands<'_>) -> ControlFlow<(), usize> {
+        let length = bytes.len();
+        let mut input = Input::new(bytes);
+        INFLATER.with_borrow_mut(|inflater| {
+            while !hands.is_full(self.shared.config.requests) {
+                match self.decoder.next(&mut input, inflater) {
+                    Ok(Some(item)) => self.hear(item, hands)?,
+                    Ok(None) => break,
+                    Err(violation) => {
+                        hands.protocol_error(ProtocolError::WebSocket);
+                        self.end(&Ending::violated(violation), CloseReason::ProtocolError, hands);
+                    }
+                }
+            }
+            ControlFlow::Continue(length - input.len())
+        })
+    }
+
+    fn read_last(&mut self, bytes: &mut [u8]) -> ControlFlow<()> {
+        let mut input = Input::new(bytes);
+        INFLATER.with_borrow_mut(|inflater| {
+            loop {
+                match self.decoder.next(&mut input, inflater) {
+                    Ok(Some(Item::Close(_))) => return ControlFlow::Break(()),
+                    Ok(Some(_)) => {}
+                    // After a violation nothing is understood any more; the client may still be reading why.
+                    Ok(None) | Err(_) => return ControlFlow::Continue(()),
+                }
+            }
+        })
+    }
+
+    fn beat(&mut self, hands: &mut Hands<'_>) {
+        // Half a message is memory that its sender holds here: it must not take for ever.
+        if self.decoder.is_in_the_middle() && std::mem::replace(&mut self.is_lingering, true) {
+            hands.protocol_error(ProtocolError::WebSocket);
+            let ending = Ending::misused(CloseCode::POLICY, "a message was begun and not finished in time");
+            return self.end(&ending, CloseReason::ProtocolError, hands);
+        }
+        self.is_lingering &= self.decoder.is_in_the_middle();
+        Frame::PING.write(hands.out(), b"");
+    }
+}

@@ -1,0 +1,32 @@
+//! What a WebSocket client may ask for besides listening: the HTTP API, joined to the front that must not know it.
+
+use http::request::Parts;
+
+use super::routes::Routes;
+use crate::api::http::{Connected, check_origin_of_connection};
+use crate::error::Result;
+use crate::front::websocket::{Call, Calls, Outcome};
+
+impl Routes {
+    /// What the one who sends this handshake may do besides listening.
+    ///
+    /// # Errors
+    /// `permission_denied` for a page of an origin that may not even read here: over WebSocket no browser would stop it.
+    pub(super) fn calls(&self, parts: &Parts) -> Result<Box<dyn Calls>> {
+        check_origin_of_connection(parts, &self.api.origins)?;
+        Ok(Box::new(Connected::new(self.api.clone(), parts)))
+    }
+}
+
+impl Calls for Connected {
+    fn publish(&self, body: &str) -> Call {
+        let published = self.publish(body);
+        Box::pin(async move { Outcome::new(published.await.answer()) })
+    }
+
+    fn history(&self, query: &str) -> Call {
+        let (connected, query) = (self.clone(), query.to_owned());
+        // When its turn has come and not before: a page is large, and what was published before may be asked for.
+        Box::pin(async move { Outcome::new(async move { connected.history(&query) }) })
+    }
+}

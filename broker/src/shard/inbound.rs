@@ -1,0 +1,191 @@
+//! The other direction: what a client says on a socket that the shard owns. The front understands it, the shard does it.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::state::State;
+use crate::close::CloseReason;
+use crate::error::Result;
+use crate::message::ChannelName;
+use crate::metrics::ProtocolError;
+use crate::session::{Added, Bounds, Since};
+
+/// A front's ear for one connection. It holds what is unfinished of its client's words and nothing else; what is complete
+/// becomes calls of [`Hands`].
+pub trait Inbound {
+    /// The stay begins; only the head was written before.
+    fn begin(&mut self, hands: &mut Hands<'_>);
+
+    /// Listens to bytes as they came, and says how many it took. It leaves what it must not begin yet because the hands are
+    /// [full](Hands::is_full); the same bytes come again then. `Break` when the client has said its last: nothing is to
+    /// come, nothing to be waited for.
+    fn read(&mut self, bytes: &mut [u8], hands: &mut Hands<'_>) -> ControlFlow<(), usize>;
+
+    /// Listens only for the client's last word, because ours was said. `Break` when it came.
+    fn read_last(&mut self, bytes: &mut [u8]) -> ControlFlow<()>;
+
+    /// Time for a sign of life from both sides: asks the client for one.
+    fn beat(&mut self, hands: &mut Hands<'_>);
+}
+
+/// The second step of a [`Later`]: ready with what is to be written.
+pub struct Answer(Pin<Box<dyn Future<Output = Vec<u8>>>>);
+
+impl Answer {
+    /// This step.
+    pub fn new(step: impl Future<Output = Vec<u8>> + 'static) -> Self {
+        Self(Box::pin(step))
+    }
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Answer")
+    }
+}
+
+/// Work that takes a while, in two steps: the first ones run one after the other, in the order they were asked for, the
+/// second ones all at once. Neither may touch the shard.
+pub type Later = Pin<Box<dyn Future<Output = Answer>>>;
+
+/// What a front may do for its client.
+pub struct Hands<'a> {
+    state: &'a mut State,
+    key: u32,
+    work: &'a mut Work,
+    out: &'a mut Vec<u8>,
+    ended: Option<CloseReason>,
+}
+
+impl<'a> Hands<'a> {
+    pub(super) fn new(state: &'a mut State, key: u32, work: &'a mut Work, out: &'a mut Vec<u8>) -> Self {
+        Self { state, key, work, out, ended: None }
+    }
+
+    /// What is to be written, in one go, before anything that happens afterwards.
+    pub fn out(&mut self) -> &mut Vec<u8> {
+        self.out
+    }
+
+    /// Whether so much is due that nothing more should be begun: a full write, or `work_max` pieces of work.
+    #[must_use]
+    pub fn is_full(&self, work_max: usize) -> bool {
+        self.ended.is_some() || self.out.len() >= self.state.bounds.page_bytes || self.work.0.len() >= work_max
+    }
+
+    /// Listens to one more channel from now on. Whatever is to be said of it first goes to [`Hands::out`] now.
+    ///
+    /// # Errors
+    /// `invalid_request` when it is listened to already, or would be one too many; `overloaded` at the bound of channels.
+    pub fn subscribe(&mut self, channel: &ChannelName, since: &Since, bounds: Bounds) -> Result<Added> {
+        self.state.subscribe(self.key, channel, since, bounds)
+    }
+
+    /// The newest offset that was given in a channel.
+    #[must_use]
+    pub fn offset(&self, added: &Added) -> u64 {
+        self.state.hub.channel_stats(&added.channel).map_or(0, |stats| stats.offset)
+    }
+
+    /// Nothing of this channel comes any more. Does nothing when it was not listened to.
+    pub fn unsubscribe(&mut self, channel: &ChannelName) {
+        self.state.unsubscribe(self.key, channel);
+    }
+
+    /// Begins work whose answer is written when it is there.
+    pub fn later(&mut self, work: Later) {
+        self.work.0.push_back(Step::InOrder(work));
+    }
+
+    /// The stay is over, and the last words are in [`Hands::out`]. The client has a moment to say its own.
+    pub fn end(&mut self, reason: CloseReason) {
+        self.ended.get_or_insert(reason);
+    }
+
+    /// Counts what the client did wrong.
+    pub fn protocol_error(&self, kind: ProtocolError) {
+        self.state.metrics.shard(self.state.number).protocol_error(kind);
+    }
+
+    /// How long a client that is sent away should wait before it comes back.
+    #[must_use]
+    pub fn retry_hint(&self) -> std::time::Duration {
+        self.state.retry_hint()
+    }
+
+    pub(super) fn ended(&self) -> Option<CloseReason> {
+        self.ended
+    }
+}
+
+impl std::fmt::Debug for Hands<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Hands").field("key", &self.key).field("ended", &self.ended).finish_non_exhaustive()
+    }
+}
+
+/// What a session keeps of its client's side of the conversation.
+pub(super) struct Conversation {
+    pub(super) inbound: Box<dyn Inbound>,
+    /// Read and not yet listened to, because the hands were full. Nothing more is read as long as it is here.
+    pub(super) held: Vec<u8>,
+    pub(super) work: Work,
+    /// A sign of life was asked for, and nothing was heard since.
+    pub(super) is_asked: bool,
+    /// Our last word was said; the wheel ends it if the client's does not come.
+    pub(super) is_closing: bool,
+}
+
+impl Conversation {
+    pub(super) fn new(inbound: Box<dyn Inbound>, early: &[u8]) -> Self {
+        Self { inbound, held: early.to_vec(), work: Work::default(), is_asked: false, is_closing: false }
+    }
+}
+
+impl std::fmt::Debug for Conversation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Conversation").field("held", &self.held.len()).field("work", &self.work.0.len()).finish_non_exhaustive()
+    }
+}
+
+/// Work in progress.
+#[derive(Default)]
+pub(super) struct Work(VecDeque<Step>);
+
+enum Step {
+    InOrder(Later),
+    Beside(Answer),
+}
+
+impl Work {
+    /// Goes on with everything, until about `bytes_max` are to be written. `true` when something was finished.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, out: &mut Vec<u8>, bytes_max: usize) -> bool {
+        let before = self.0.len();
+        let mut may_begin = true;
+        let mut at = 0;
+        while at < self.0.len() && out.len() < bytes_max {
+            if let Step::InOrder(first) = &mut self.0[at]
+                && may_begin
+            {
+                match first.as_mut().poll(context) {
+                    Poll::Ready(answer) => self.0[at] = Step::Beside(answer),
+                    Poll::Pending => may_begin = false,
+                }
+            }
+            match &mut self.0[at] {
+                Step::Beside(answer) => match answer.0.as_mut().poll(context) {
+                    Poll::Ready(bytes) => {
+                        out.extend_from_slice(&bytes);
+                        self.0.remove(at);
+                    }
+                    Poll::Pending => at += 1,
+                },
+                Step::InOrder(_) => at += 1,
+            }
+        }
+        self.0.len() < before
+    }
+}

@@ -1,0 +1,119 @@
+//! Publishing and history over a connection: allowed as over HTTP, answered in order and within bounds.
+
+use serde_json::{Value, json};
+use tidings::auth::config::{Key, KeyHash};
+
+use crate::support::{Commit, Listener, Scene, Since, Way, WebSocket, masked, soon};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn publishes_that_were_sent_at_once_keep_their_order_whenever_they_commit() {
+    for commit in [Commit::AtOnce, Commit::Late] {
+        let scene = Scene::open(commit).await;
+        let mut listener = Listener::open(Way::SseHttp1, &scene, &["out"], Since::Live).await;
+        let mut socket = WebSocket::open(scene.http(), "/ws?channel=out", "").await;
+        let publish = |id: u64| json!({ "id": id, "publish": { "channel": "out", "text": id.to_string() } }).to_string();
+        // Many more than may be under way.
+        let requests: Vec<u8> = (1..=200).flat_map(|id| masked(0x81, publish(id).as_bytes())).collect();
+        socket.send(&requests).await;
+        let (mut published, mut heard) = (Vec::new(), Vec::new());
+        while published.len() + heard.len() < 400 {
+            let object = soon("an answer", socket.object()).await.unwrap();
+            if object.get("published").is_some() {
+                assert_eq!(object["published"]["offset"], object["id"], "each got its place in the order of the requests");
+                published.push(object["id"].as_u64().unwrap());
+            } else if object.get("message").is_some() {
+                heard.push(object["message"]["offset"].as_u64().unwrap());
+            }
+        }
+        assert_eq!(heard, (1..=200).collect::<Vec<_>>());
+        published.sort_unstable();
+        assert_eq!(published, heard);
+        assert_eq!(listener.texts(200).await, (1..=200).map(|id| id.to_string()).collect::<Vec<_>>());
+        assert_eq!(scene.metric("tidings_publishes_answered_total", &["websocket", "kept"]).await, 200.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_is_the_one_http_gives() {
+    let scene = Scene::open(Commit::AtOnce).await;
+    let mut socket = WebSocket::open(scene.http(), "/ws", "").await;
+    let code = |answer: &Value| answer["error"]["code"].as_str().unwrap().to_owned();
+    let several = socket.ask(&json!({ "id": 1, "publish": { "channels": ["a", ""], "data": [1] } })).await;
+    assert_eq!(several["published"]["results"][0]["offset"], 1);
+    assert_eq!(several["published"]["results"][1]["error"]["code"], "invalid_request");
+    for (id, request, expected) in [
+        (2, json!({ "id": 2, "publish": { "channel": "a" } }), "invalid_request"),
+        (3, json!({ "id": 3, "publish": [] }), "invalid_request"),
+        (4, json!({ "id": 4, "publish": { "channel": "a", "text": "x".repeat(70_000) } }), "too_large"),
+        (5, json!({ "id": 5, "publish": { "channel": "tidings-probe:a", "text": "x" } }), "permission_denied"),
+        (6, json!({ "id": 6, "history": { "channel": "a", "since": "yesterday" } }), "invalid_cursor"),
+        (7, json!({ "id": 7, "history": { "channel": "a", "limit": 1001 } }), "invalid_request"),
+        (8, json!({ "id": 8, "history": { "channel": "a", "order": "up" } }), "invalid_request"),
+        (9, json!({ "id": 9, "history": ["a"] }), "invalid_request"),
+    ] {
+        let answer = socket.ask(&request).await;
+        assert_eq!((&answer["id"], code(&answer)), (&json!(id), expected.to_owned()), "{answer}");
+    }
+    let page = socket.ask(&json!({ "id": 10, "history": { "channel": "a" } })).await;
+    assert_eq!(page["history"]["messages"][0]["data"], json!([1]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn publishing_and_history_need_the_key_that_http_needs_and_listening_does_not() {
+    let scene = Scene::with(Commit::AtOnce, |config| {
+        config.keys = vec![Key { name: "backend".to_owned(), sha256: KeyHash::of(b"secret") }];
+        config.dev = false;
+    })
+    .await;
+    let requests = [json!({ "id": 1, "publish": { "channel": "a", "text": "x" } }), json!({ "id": 2, "history": { "channel": "a" } })];
+    for (headers, is_let_in) in [("", false), ("Authorization: Bearer wrong\r\n", false), ("Authorization: Bearer secret\r\n", true)] {
+        let mut socket = WebSocket::open(scene.http(), "/ws?channel=a", headers).await;
+        assert!(socket.object().await.unwrap().get("subscribed").is_some());
+        for request in &requests {
+            let answer = socket.ask(request).await;
+            assert_eq!(answer["error"]["code"] != "unauthenticated", is_let_in, "{answer}");
+            if answer.get("published").is_some() {
+                assert_eq!(soon("the message", socket.object()).await.unwrap()["message"]["data"], "x");
+            }
+        }
+    }
+    assert_eq!(scene.metric("tidings_auth_calls_refused_total", &[]).await, 4.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_asks_and_does_not_read_is_not_served_on_and_loses_nothing() {
+    let scene = Scene::open(Commit::AtOnce).await;
+    for _ in 0..30 {
+        scene.publish("big", &"x".repeat(60_000)).await;
+    }
+    let mut socket = WebSocket::open(scene.http(), "/ws", "").await;
+    let mut asked: u64 = 0;
+    // Each request asks for nearly two megabytes, until the broker takes no more of them.
+    let mut requests = Vec::new();
+    while asked < 1_000_000 {
+        if requests.is_empty() {
+            asked += 1;
+            requests = masked(0x81, json!({ "id": asked, "history": { "channel": "big" } }).to_string().as_bytes());
+        }
+        let wrote = tokio::time::timeout(std::time::Duration::from_millis(300), async {
+            socket.socket.writable().await.unwrap();
+            socket.socket.try_write(&requests)
+        });
+        match wrote.await {
+            Ok(Ok(count)) => drop(requests.drain(..count)),
+            Ok(Err(error)) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+            Err(_) => break,
+        }
+    }
+    assert!(asked < 1_000_000, "it was never made to wait");
+    let whole = asked - u64::from(!requests.is_empty());
+    assert!(whole > 16, "more than may be under way");
+    for id in 1..=20.min(whole) {
+        let answer = soon("a page", socket.object()).await.unwrap();
+        assert_eq!(answer["id"], id);
+        assert_eq!(answer["history"]["messages"].as_array().unwrap().len(), 30);
+    }
+    // Others never noticed.
+    let mut other = WebSocket::open(scene.http(), "/ws", "").await;
+    assert_eq!(other.ask(&json!({ "id": 1, "ping": {} })).await, json!({ "id": 1, "pong": {} }));
+}
