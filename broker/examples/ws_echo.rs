@@ -11,8 +11,9 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Collected, Full};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -43,7 +44,7 @@ async fn main() -> std::io::Result<()> {
 }
 
 /// Accepts until the listener fails.
-pub async fn serve(listener: TcpListener) -> std::io::Result<()> {
+pub(crate) async fn serve(listener: TcpListener) -> std::io::Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
@@ -61,10 +62,12 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>,
     let (parts, _) = request.into_parts();
     let upgrade = match Upgrade::read(&parts, Some(WINDOW_BITS_MIN)) {
         Ok(upgrade) => upgrade,
+        // In one piece, so it is there at once.
         Err(refusal) => {
-            let (head, body) = refusal.response(parts.version).into_parts();
-            let body = body.collect().await.map_or_else(|never| match never {}, Collected::to_bytes);
-            return Ok(Response::from_parts(head, Full::new(body)));
+            return Ok(refusal.response(parts.version).map(|body| {
+                let body = body.collect().now_or_never().and_then(Result::ok);
+                body.map_or_else(Full::default, |body| Full::new(body.to_bytes()))
+            }));
         }
     };
     let mut response = Response::new(Full::default());

@@ -143,11 +143,13 @@ async fn drive_http1(http: Http, shard: Shard, stream: TcpStream, address: Socke
     let mut draining = pin!(draining);
     let mut is_draining = false;
     let ended = std::future::poll_fn(|context| {
-        if !is_draining && draining.as_mut().poll(context).is_ready() {
+        let mut polled = Pin::new(&mut connection).poll(context);
+        // After a first look at what was said: hyper closes a connection without a word that it is told to leave before.
+        if polled.is_pending() && taken.borrow().is_none() && !is_draining && draining.as_mut().poll(context).is_ready() {
             is_draining = true;
             Pin::new(&mut connection).graceful_shutdown();
+            polled = Pin::new(&mut connection).poll(context);
         }
-        let polled = Pin::new(&mut connection).poll(context);
         // hyper reads a head only after everything before it was flushed, so nothing is lost by taking the socket here.
         if taken.borrow().is_some() {
             return Poll::Ready(Ok(Ok(())));

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use super::inbound::{Conversation, Hands};
 use super::session::{Listener, Session};
-use super::state::State;
+use super::state::{LAST_WORD_TICKS, State};
 use super::tally::Tally;
 use crate::close::CloseReason;
 use crate::error::{Error, ErrorCode, Result};
@@ -19,8 +19,6 @@ use crate::session::{Added, Bounds, Since};
 
 /// Rounds per wake-up, of one read each; a client that says more waits for the next.
 const ROUNDS: usize = 8;
-/// Ticks in which a client may answer our last word.
-const LAST_WORD_TICKS: u32 = 2;
 
 impl State {
     pub(super) fn session(&mut self, key: u32) -> Option<&mut Session> {

@@ -19,6 +19,8 @@ use crate::metrics::Metrics;
 
 /// Ticks are seconds.
 pub(super) const TICK: std::time::Duration = std::time::Duration::from_secs(1);
+/// Ticks in which a client may answer our last word.
+pub(super) const LAST_WORD_TICKS: u32 = 2;
 /// Encodings kept for those who read the log.
 const ENCODE_CACHE_BYTES: usize = 2 << 20;
 
@@ -51,7 +53,7 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(number: usize, hub: Arc<Hub>, metrics: Arc<Metrics>, bounds: super::Bounds, draining: CancellationToken) -> Self {
-        let ticks = bounds.heartbeat_max.as_secs().clamp(1, 3600) as usize;
+        let ticks = bounds.heartbeat_max.as_secs().clamp(u64::from(LAST_WORD_TICKS), 3600) as usize;
         Self {
             number,
             hub,

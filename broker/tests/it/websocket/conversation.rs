@@ -235,7 +235,8 @@ async fn a_node_that_leaves_tells_newcomers_over_the_connection() {
     let (http, admin) = (scene.http(), scene.node.addresses().admin);
     // A connection that is open already and asks in the moment when the node leaves.
     let socket = TcpStream::connect(http).await.unwrap();
-    while metric(admin, "tidings_connections", &[]).await < 1.0 {
+    let mut stream = TcpStream::connect(http).await.unwrap();
+    while metric(admin, "tidings_connections", &[]).await < 2.0 {
         tokio::task::yield_now().await;
     }
     let mut polite = WebSocket::open(http, "/ws", "").await;
@@ -243,6 +244,8 @@ async fn a_node_that_leaves_tells_newcomers_over_the_connection() {
     assert_eq!(next(&mut polite).await["close"]["code"], "draining");
     let mut socket = WebSocket::open_on(socket, "/ws?channel=talk", "").await;
     assert_eq!(next(&mut socket).await["close"]["code"], "draining", "and nothing was subscribed to");
+    stream.write_all(b"GET /stream?channel=talk HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    assert_eq!(crate::support::Http1::reading(stream).status().await, 503, "every front tells them");
     drop((socket, polite));
     soon("the node to leave", leaving).await.unwrap();
 }
