@@ -57,7 +57,8 @@ pub(super) struct LocalChannel {
     lap_least: u64,
     /// Whether it stands in the queue of channels to walk.
     pub(super) queued: bool,
-    joined: Option<Joined>,
+    /// At most one for each wire form: where clients of several fronts stand side by side, each finds its own.
+    joined: SmallVec<[Joined; 1]>,
 }
 
 impl LocalChannel {
@@ -73,7 +74,7 @@ impl LocalChannel {
             lap_newest: 0,
             lap_least: u64::MAX,
             queued: false,
-            joined: None,
+            joined: SmallVec::new(),
         }
     }
 
@@ -98,7 +99,7 @@ impl LocalChannel {
 
     /// Forgets everything up to `base`, because there may be holes or nobody needs it. Returns (entries, cost) freed.
     pub(super) fn reset(&mut self, base: u64) -> (usize, usize) {
-        self.joined = None;
+        self.joined.clear();
         self.base = base;
         let freed = (self.ring.len(), self.ring.iter().map(|item| item.entry.cost() as usize).sum());
         self.ring.clear();
@@ -125,10 +126,20 @@ impl LocalChannel {
         let newest = self.newest();
         let fits =
             |known: &Joined| known.after == after && known.form == form && (known.upto.idx == newest || known.bytes.len() >= bytes_max);
-        if !self.joined.as_ref().is_some_and(fits) {
-            self.joined = Some(self.join(after, encoder, bytes_max)?);
-        }
-        self.joined.as_ref()
+        let known = self.joined.iter().position(|known| known.form == form);
+        let at = match known {
+            Some(at) if fits(&self.joined[at]) => at,
+            Some(at) => {
+                self.joined[at] = self.join(after, encoder, bytes_max)?;
+                at
+            }
+            None => {
+                let joined = self.join(after, encoder, bytes_max)?;
+                self.joined.push(joined);
+                self.joined.len() - 1
+            }
+        };
+        self.joined.get(at)
     }
 
     fn join(&mut self, after: u64, encoder: &dyn Encoder, bytes_max: usize) -> Option<Joined> {
@@ -196,7 +207,7 @@ impl LocalChannel {
             freed.0 += 1;
             freed.1 += item.entry.cost() as usize;
             self.ring.pop_front();
-            self.joined = None;
+            self.joined.clear();
         }
         freed
     }
