@@ -163,7 +163,7 @@ pub mod subscribe_request {
         /// True: from the oldest message still kept.
         #[prost(bool, tag = "3")]
         Earliest(bool),
-        /// The newest so many messages of each channel, and then on.
+        /// The newest so many messages of each channel, and then on. 0: none of them, so the same as not set.
         #[prost(uint32, tag = "4")]
         Last(u32),
     }
@@ -278,7 +278,7 @@ pub struct HistoryRequest {
     /// Only what comes after this cursor. Empty: all that is kept.
     #[prost(string, tag = "2")]
     pub since: ::prost::alloc::string::String,
-    /// At most so many messages. 0: 100. The broker gives at most 1,000 in one page.
+    /// At most so many messages. 0: 100. More than 1,000 (or what `limits.batch_messages` says) are refused.
     #[prost(uint32, tag = "3")]
     pub limit: u32,
     /// Which end to read from.
@@ -307,7 +307,7 @@ pub struct ChannelsRequest {
     /// Only names after this one: the last page's `next`.
     #[prost(string, tag = "2")]
     pub after: ::prost::alloc::string::String,
-    /// At most so many. 0: 100. The broker gives at most 1,000 in one page.
+    /// At most so many. 0: 100. More than 1,000 (or what `limits.batch_messages` says) are refused.
     #[prost(uint32, tag = "3")]
     pub limit: u32,
 }

@@ -44,7 +44,7 @@ impl Keyring {
             return Err(refused("no API key is configured; add one under `keys` (`tidings key NAME` makes one) or run with --dev"));
         }
         let Some(authorization) = authorization else {
-            return Err(refused("an API key is needed: send the header `Authorization: Bearer <key>`"));
+            return Err(refused("an API key is needed: send `Authorization: Bearer <key>`"));
         };
         let Some(key) = bearer(authorization) else {
             return Err(refused("the authorization is not understood: send `Authorization: Bearer <key>`"));

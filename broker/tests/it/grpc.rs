@@ -111,6 +111,68 @@ async fn a_refusal_carries_the_code_of_the_error_table() {
     assert_eq!(status.metadata().get("tidings-code").unwrap(), "invalid_cursor");
 }
 
+fn code_of(status: &tonic::Status) -> (Code, &str) {
+    (status.code(), status.metadata().get("tidings-code").map_or("none", |code| code.to_str().unwrap()))
+}
+
+#[tokio::test]
+async fn a_request_over_the_bound_of_the_wire_is_refused_by_the_table_on_every_kind_of_call() {
+    let mut config = config();
+    config.grpc.message_bytes = 128 << 10;
+    let node = Node::start(config).await.unwrap();
+    let mut client = client(&node).await;
+    let large = || publish("a", &"x".repeat(200_000));
+    let one = client.publish(large()).await.unwrap_err();
+    let batch = client.publish_batch(v1::PublishBatchRequest { messages: vec![large()] }).await.unwrap_err();
+    let subscribe = client.subscribe(subscribe(&[&"x".repeat(200_000)], None)).await.unwrap_err();
+    let requests = [v1::PublishStreamRequest { seq: 1, publish: Some(large()) }];
+    let mut acks = client.publish_stream(tokio_stream::iter(requests)).await.unwrap().into_inner();
+    let stream = acks.message().await.unwrap_err();
+    for status in [one, batch, subscribe, stream] {
+        assert_eq!(code_of(&status), (Code::ResourceExhausted, "too_large"), "{status}");
+        assert!(status.message().contains("131072 bytes") && status.message().contains("grpc.message_bytes"), "{status}");
+    }
+    client.publish(publish("a", "x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_no_message_or_no_method_is_refused_by_the_table() {
+    let node = start().await;
+    let call = async |method: &str| {
+        let mut client = tonic::client::Grpc::new(Endpoint::from_shared(address(&node)).unwrap().connect().await.unwrap());
+        client.ready().await.unwrap();
+        // Its first field is a number where a publish has its channel.
+        let request = Request::new(v1::PublishAck { seq: 7, outcome: None });
+        let codec = tonic_prost::ProstCodec::<v1::PublishAck, v1::PublishResult>::default();
+        client.unary(request, format!("/tidings.v1.Broker/{method}").parse().unwrap(), codec).await.unwrap_err()
+    };
+    assert_eq!(code_of(&call("Publish").await), (Code::InvalidArgument, "invalid_request"));
+    assert_eq!(code_of(&call("Nothing").await), (Code::Unimplemented, "method_not_allowed"));
+}
+
+#[tokio::test]
+async fn a_page_larger_than_there_can_be_is_refused_as_over_http() {
+    let node = start().await;
+    let mut client = client(&node).await;
+    let history = client.history(v1::HistoryRequest { channel: "a".into(), limit: 1_001, ..Default::default() }).await.unwrap_err();
+    let channels = client.channels(v1::ChannelsRequest { limit: u32::MAX, ..Default::default() }).await.unwrap_err();
+    for status in [history, channels] {
+        assert_eq!(code_of(&status), (Code::InvalidArgument, "invalid_request"));
+        assert!(status.message().contains("from 1 to 1000"), "{status}");
+    }
+    client.channels(v1::ChannelsRequest { limit: 1_000, ..Default::default() }).await.unwrap();
+}
+
+#[tokio::test]
+async fn words_of_a_refusal_name_what_a_grpc_client_can_set() {
+    let node = start().await;
+    let status = client(&node).await.subscribe(subscribe(&[], None)).await.unwrap_err();
+    assert_eq!(
+        (code_of(&status), status.message()),
+        ((Code::InvalidArgument, "invalid_request"), "name at least one channel in `channels`")
+    );
+}
+
 #[tokio::test]
 async fn a_batch_keeps_its_order_and_one_refusal_stops_nobody() {
     let node = start().await;
@@ -227,6 +289,27 @@ async fn a_quiet_subscription_gets_heartbeats_with_a_fresh_cursor() {
     assert!((14..=20).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
     assert!(matches!(reply.reply, Some(Reply::Heartbeat(_))), "{reply:?}");
     assert_ne!(reply.cursor, joined.cursor, "the slot moved on, and so does the cursor");
+}
+
+#[tokio::test]
+async fn heartbeat_after_heartbeat_the_cursor_keeps_up_with_its_slot() {
+    let node = start().await;
+    let mut client = client(&node).await;
+    let mut replies = client.subscribe(subscribe(&["{u}quiet"], None)).await.unwrap().into_inner();
+    let mut before = replies.message().await.unwrap().unwrap().cursor;
+    for beat in 1..=3 {
+        let busy = client.publish(publish("{u}busy", "x")).await.unwrap().into_inner();
+        tokio::time::pause();
+        let reply = replies.message().await.unwrap().unwrap();
+        tokio::time::resume();
+        assert!(matches!(reply.reply, Some(Reply::Heartbeat(_))), "{reply:?}");
+        assert_ne!(reply.cursor, before, "heartbeat {beat} repeats a cursor of which the slot is ahead");
+        assert_eq!(reply.cursor, busy.cursor, "heartbeat {beat} stands where the slot stands");
+        before = reply.cursor;
+    }
+    let mut replies = client.subscribe(subscribe(&["{u}quiet"], Some(Since::Cursor(before)))).await.unwrap().into_inner();
+    client.publish(publish("{u}quiet", "back")).await.unwrap();
+    assert_eq!(next_message(&mut replies).await.0.data, "back");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use tonic::{Status, Streaming};
 
 use super::GrpcServices;
 use super::publish::Appended;
-use super::status::{draining, publish_error};
+use super::status::{draining, of_layer, publish_error};
 use crate::error::Error;
 
 /// Most requests of one stream that wait for an append: enough that an append which waits a moment refuses nobody.
@@ -45,7 +45,8 @@ enum Step {
 pub(super) fn publish_stream(services: GrpcServices, requests: Streaming<v1::PublishStreamRequest>, drain: CancellationToken) -> Acks {
     let (steps, appended) = mpsc::channel(ACKS_MAX);
     let (acks, stream) = mpsc::channel(ACKS_MAX);
-    tokio::spawn(read(services.clone(), Inbound { requests, drain, end: None }, steps));
+    let inbound = Inbound { requests, drain, message_bytes: services.config.message_bytes, end: None };
+    tokio::spawn(read(services.clone(), inbound, steps));
     tokio::spawn(commit(services, appended, acks));
     ReceiverStream::new(stream)
 }
@@ -121,6 +122,7 @@ fn ack(seq: u64, result: crate::error::Result<v1::PublishResult>) -> v1::Publish
 struct Inbound {
     requests: Streaming<v1::PublishStreamRequest>,
     drain: CancellationToken,
+    message_bytes: usize,
     end: Option<End>,
 }
 
@@ -147,7 +149,7 @@ impl Inbound {
             request = self.requests.message() => match request {
                 Ok(Some(request)) => return Some(request),
                 Ok(None) => End::Finished,
-                Err(status) => End::Because(status),
+                Err(below) => End::Because(of_layer(below, self.message_bytes)),
             },
         };
         self.end = Some(end);

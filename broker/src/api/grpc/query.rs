@@ -5,7 +5,7 @@ use tidings_proto::v1;
 
 use super::{GrpcServices, convert};
 use crate::broker::{ChannelInfo, ChannelsQuery, HistoryQuery, Order};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::log::Cursor;
 use crate::message::ChannelName;
 
@@ -26,7 +26,7 @@ impl GrpcServices {
             v1::Order::Unspecified | v1::Order::OldestFirst => Order::OldestFirst,
         };
         let is_forward = order == Order::OldestFirst;
-        let query = HistoryQuery { since: convert::cursor(&request.since)?, limit: self.limit(request.limit), order };
+        let query = HistoryQuery { since: convert::cursor(&request.since)?, limit: self.limit(request.limit)?, order };
         let page = self.broker.history(&channel, &query)?;
         let mut response = v1::HistoryResponse {
             cursor: page.cursor.to_string(),
@@ -51,11 +51,14 @@ impl GrpcServices {
     }
 
     /// A page of channels.
-    pub(super) fn channels(&self, request: v1::ChannelsRequest) -> v1::ChannelsResponse {
+    ///
+    /// # Errors
+    /// A limit out of its bounds.
+    pub(super) fn channels(&self, request: v1::ChannelsRequest) -> Result<v1::ChannelsResponse> {
         let after = convert::given(&request.after).map(str::to_owned);
-        let limit = self.limit(request.limit);
+        let limit = self.limit(request.limit)?;
         let page = self.broker.channels(&ChannelsQuery { prefix: request.prefix, after, limit });
-        v1::ChannelsResponse { channels: page.channels.iter().map(channel_info).collect(), next: page.next.unwrap_or_default() }
+        Ok(v1::ChannelsResponse { channels: page.channels.iter().map(channel_info).collect(), next: page.next.unwrap_or_default() })
     }
 
     /// Clears a channel.
@@ -67,10 +70,13 @@ impl GrpcServices {
         Ok(v1::ClearResponse { cursor: cursor.to_string() })
     }
 
-    fn limit(&self, asked: u32) -> usize {
-        match asked {
-            0 => LIMIT_DEFAULT.min(self.batch_messages),
-            asked => self.batch_messages.min(asked as usize),
+    /// The size of a page. More than there can be is refused, as over HTTP: who asks for it counts on getting it.
+    fn limit(&self, asked: u32) -> Result<usize> {
+        let max = self.batch_messages;
+        match asked as usize {
+            0 => Ok(LIMIT_DEFAULT.min(max)),
+            asked if asked <= max => Ok(asked),
+            _ => Err(Error::invalid(format!("`limit` is a number from 1 to {max}, or 0 for {}", LIMIT_DEFAULT.min(max)))),
         }
     }
 }

@@ -20,7 +20,8 @@ use super::GrpcServices;
 use super::health::Readiness;
 use super::preface::WRONG_PROTOCOL;
 use super::service::BrokerService;
-use super::status::status;
+use super::status::{CODE_KEY, of_layer, status};
+use crate::metrics::ProtocolError;
 
 /// The answer to one request.
 pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -49,11 +50,11 @@ impl Routes {
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
         let by_name = [
-            (broker_server::SERVICE_NAME, handler(broker)),
-            (health_server::SERVICE_NAME, handler(health)),
-            ("grpc.reflection.v1.ServerReflection", handler(reflection().build_v1().map_err(std::io::Error::other)?)),
+            (broker_server::SERVICE_NAME, handler(broker, told_by_the_table(&services))),
+            (health_server::SERVICE_NAME, handler(health, as_it_is)),
+            ("grpc.reflection.v1.ServerReflection", handler(reflection().build_v1().map_err(std::io::Error::other)?, as_it_is)),
             // What older tools ask for; the same answers.
-            ("grpc.reflection.v1alpha.ServerReflection", handler(reflection().build_v1alpha().map_err(std::io::Error::other)?)),
+            ("grpc.reflection.v1alpha.ServerReflection", handler(reflection().build_v1alpha().map_err(std::io::Error::other)?, as_it_is)),
         ];
         Ok(Self { services, by_name: by_name.into() })
     }
@@ -87,13 +88,35 @@ impl hyper::service::Service<Request<Incoming>> for Routes {
     }
 }
 
-fn handler<S>(service: S) -> Handler
+fn handler<S>(service: S, tell: impl Fn(Response<Body>) -> Response<Body> + Clone + Send + Sync + 'static) -> Handler
 where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
     // Generated services are always ready, so nothing asks them.
-    Arc::new(move |request| Box::pin(service.clone().call(request)))
+    Arc::new(move |request| {
+        let (answer, tell) = (service.clone().call(request), tell.clone());
+        Box::pin(async move { answer.await.map(tell) })
+    })
+}
+
+fn as_it_is(response: Response<Body>) -> Response<Body> {
+    response
+}
+
+/// What tonic refuses before our code is asked (a request that is too large, or no message at all) gets its row of the
+/// error table. Such an answer has its status among the headers and nothing after them.
+fn told_by_the_table(services: &GrpcServices) -> impl Fn(Response<Body>) -> Response<Body> + Clone + use<> {
+    let (message_bytes, metrics) = (services.config.message_bytes, services.metrics.clone());
+    move |response| match Status::from_header_map(response.headers()) {
+        Some(below) if !below.metadata().contains_key(CODE_KEY) => {
+            if below.code() == tonic::Code::OutOfRange {
+                metrics.protocol_error(ProtocolError::BodyTooLarge);
+            }
+            of_layer(below, message_bytes).into_http()
+        }
+        _ => response,
+    }
 }
 
 fn ready(response: Response<Body>) -> Answer {

@@ -52,7 +52,7 @@ impl Broker for BrokerService {
     }
 
     async fn channels(&self, request: Request<v1::ChannelsRequest>) -> Answer<v1::ChannelsResponse> {
-        answer(Ok(self.services.channels(request.into_inner())))
+        answer(self.services.channels(request.into_inner()))
     }
 
     async fn clear(&self, request: Request<v1::ClearRequest>) -> Answer<v1::ClearResponse> {

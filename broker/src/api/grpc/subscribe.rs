@@ -32,6 +32,9 @@ pub(super) type Replies = Pin<Box<dyn Stream<Item = Result<v1::SubscribeReply, S
 /// Reads a subscribe.
 fn asked(request: &v1::SubscribeRequest) -> Result<Subscribe> {
     use v1::subscribe_request::Since as Wire;
+    if request.channels.is_empty() {
+        return Err(Error::invalid("name at least one channel in `channels`"));
+    }
     let channels = request.channels.iter().map(|name| ChannelName::parse(name)).collect::<Result<_>>()?;
     let since = match &request.since {
         None | Some(Wire::Earliest(false)) => Since::Live,
