@@ -3,25 +3,35 @@
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(50);
-const LONGEST: Duration = Duration::from_secs(2);
 
-/// Waits that double, each shortened at random so that many clients of one broker do not come back together.
+/// Waits that double up to a bound, each shortened at random so that many clients of one broker do not come back together.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     ceiling: Duration,
+    longest: Duration,
 }
 
 impl Backoff {
-    /// Starts with the shortest wait.
-    pub(crate) fn new() -> Self {
-        Self { ceiling: FIRST }
+    /// Between the tries of one call, whose patience is short.
+    pub(crate) fn of_a_call() -> Self {
+        Self { ceiling: FIRST, longest: Duration::from_secs(2) }
+    }
+
+    /// Between the tries of a subscription, which never gives up and must not knock at a broker that is away for hours.
+    pub(crate) fn of_a_subscription() -> Self {
+        Self { ceiling: FIRST, longest: Duration::from_secs(10) }
     }
 
     /// The next wait: between half of it and all of it.
     pub(crate) fn next(&mut self) -> Duration {
         let ceiling = self.ceiling;
-        self.ceiling = (ceiling * 2).min(LONGEST);
+        self.ceiling = (ceiling * 2).min(self.longest);
         ceiling.mul_f64(rand::random_range(0.5..=1.0))
+    }
+
+    /// Begins again with the shortest wait: something succeeded.
+    pub(crate) fn reset(&mut self) {
+        self.ceiling = FIRST;
     }
 }
 
@@ -31,9 +41,13 @@ mod tests {
 
     #[test]
     fn waits_grow_to_their_bound_and_stay_there() {
-        let mut backoff = Backoff::new();
-        let waits: Vec<_> = (0..12).map(|_| backoff.next()).collect();
-        assert!(waits[0] <= FIRST && waits[0] >= FIRST / 2);
-        assert!(waits[6..].iter().all(|wait| (LONGEST / 2..=LONGEST).contains(wait)), "{waits:?}");
+        for mut backoff in [Backoff::of_a_call(), Backoff::of_a_subscription()] {
+            let longest = backoff.longest;
+            let waits: Vec<_> = (0..16).map(|_| backoff.next()).collect();
+            assert!(waits[0] <= FIRST && waits[0] >= FIRST / 2);
+            assert!(waits[10..].iter().all(|wait| (longest / 2..=longest).contains(wait)), "{waits:?}");
+            backoff.reset();
+            assert!(backoff.next() <= FIRST);
+        }
     }
 }

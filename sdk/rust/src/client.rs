@@ -7,33 +7,27 @@ use tidings_proto::v1;
 use tidings_proto::v1::broker_client::BrokerClient;
 use tokio::time::{Instant, timeout_at};
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
-use crate::backoff::Backoff;
-use crate::error::{Error, Failure, Refused, Result, append_causes};
+use crate::error::{Error, Refused, Result};
+use crate::failure::{Effect, Failure, Tries};
+use crate::link::Link;
 use crate::message::{Message, Published, check_size, outcome};
+use crate::query::{ChannelsQuery, HistoryQuery};
 use crate::stream::PublishStream;
+use crate::subscription::Subscribe;
 
-/// Longest time a publish is tried. The broker knows a retry for 30 seconds; what is sent within 20 arrives in time.
+/// Longest time a call is tried. The broker knows a retry for 30 seconds; what is sent within 20 arrives in time.
 pub const PATIENCE_MAX: Duration = Duration::from_secs(20);
 
 /// Longest wait for the answer to one try, after which another connection may do better.
 pub(crate) const TRY_MAX: Duration = Duration::from_secs(5);
-/// Longest wait for a connection.
-const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// How often a connection is asked whether it is still there, so that a vanished broker is noticed.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// Small unread frames count against half of this window, and a peer that uses it up is cut off as an attacker. A
-/// stream of small acks comes near that with the usual 1 MiB, never with 16.
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
-/// What one stream may hold unread.
-const STREAM_WINDOW: u32 = 256 * 1024;
 
-/// A client of a broker. Cheap to clone; clones share one connection, which is made again when it breaks.
+/// A client of a broker. Cheap to clone; clones share one connection, which is made again when it breaks or stalls.
 #[derive(Clone, Debug)]
 pub struct Client {
-    grpc: BrokerClient<Channel>,
+    link: Link,
     authorization: Option<MetadataValue<Ascii>>,
     patience: Duration,
 }
@@ -44,25 +38,20 @@ impl Client {
     /// # Errors
     /// [`Error::Address`] when the address makes no sense, [`Error::Unavailable`] when nobody answers there.
     pub async fn connect(address: &str) -> Result<Self> {
-        let channel = endpoint(address)?.connect().await.map_err(|error| {
-            let mut why = format!("cannot connect to {address}");
-            append_causes(&mut why, std::error::Error::source(&error));
-            Error::Unavailable { patience: CONNECT_MAX, why }
-        })?;
-        Ok(Self::over(channel))
+        Ok(Self::over(Link::connect(address).await?))
     }
 
-    /// The same, but the connection is made by the first publish, which then waits for a broker that is not up yet.
+    /// The same, but the connection is made by the first call, which then waits for a broker that is not up yet.
     /// Must be called inside a tokio runtime.
     ///
     /// # Errors
     /// [`Error::Address`] when the address makes no sense.
     pub fn connect_lazy(address: &str) -> Result<Self> {
-        Ok(Self::over(endpoint(address)?.connect_lazy()))
+        Ok(Self::over(Link::lazy(address)?))
     }
 
-    fn over(channel: Channel) -> Self {
-        Self { grpc: BrokerClient::new(channel), authorization: None, patience: PATIENCE_MAX }
+    fn over(link: Link) -> Self {
+        Self { link, authorization: None, patience: PATIENCE_MAX }
     }
 
     /// Shows this API key with every call.
@@ -76,21 +65,29 @@ impl Client {
         Ok(self)
     }
 
-    /// Tries each publish for this long, at most [`PATIENCE_MAX`], which is also what it starts with.
+    /// Tries each call for this long, at most [`PATIENCE_MAX`], which is also what it starts with.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience.min(PATIENCE_MAX);
         self
     }
 
+    /// The same client with another patience, for one call that must be answered sooner:
+    /// `client.within(Duration::from_secs(1)).publish(…)`.
+    #[must_use]
+    pub fn within(&self, patience: Duration) -> Self {
+        self.clone().with_patience(patience)
+    }
+
     /// Publishes a message to a channel and waits until the broker has it.
     ///
     /// # Errors
-    /// [`Error::Refused`] when the broker says no, [`Error::Unavailable`] when nobody answered for good in time.
+    /// [`Error::Refused`] when the broker says no, [`Error::Unavailable`] when none was reached in time,
+    /// [`Error::OutcomeUnknown`] when it went out and no answer came.
     pub async fn publish(&self, channel: impl Into<String>, message: impl Into<Message>) -> Result<Published> {
         let request = v1::PublishRequest { channel: channel.into(), ..message.into().into_request() };
         check_size(request.encoded_len())?;
-        let result = self.call(request, |mut grpc, request| async move { grpc.publish(request).await }).await?;
+        let result = self.call(Effect::Changes, request, |mut grpc, request| async move { grpc.publish(request).await }).await?;
         Ok(result.into())
     }
 
@@ -106,7 +103,7 @@ impl Client {
         let channels = channels.into_iter().map(Into::into).collect();
         let request = v1::PublishRequest { channels, ..message.into().into_request() };
         check_size(request.encoded_len())?;
-        let result = self.call(request, |mut grpc, request| async move { grpc.publish(request).await }).await?;
+        let result = self.call(Effect::Changes, request, |mut grpc, request| async move { grpc.publish(request).await }).await?;
         Ok(result.results.into_iter().map(outcome).collect())
     }
 
@@ -121,7 +118,7 @@ impl Client {
         let with_channel = |(channel, message): (C, M)| v1::PublishRequest { channel: channel.into(), ..message.into().into_request() };
         let request = v1::PublishBatchRequest { messages: messages.into_iter().map(with_channel).collect() };
         check_size(request.encoded_len())?;
-        let response = self.call(request, |mut grpc, request| async move { grpc.publish_batch(request).await }).await?;
+        let response = self.call(Effect::Changes, request, |mut grpc, request| async move { grpc.publish_batch(request).await }).await?;
         Ok(response.outcomes.into_iter().map(outcome).collect())
     }
 
@@ -132,14 +129,39 @@ impl Client {
         PublishStream::open(self.clone(), in_flight)
     }
 
-    /// How long one message is tried.
+    /// Listens to channels: from now on, or from where the returned [`Subscribe`] is told. Await it to begin.
+    pub fn subscribe<C: Into<String>>(&self, channels: impl IntoIterator<Item = C>) -> Subscribe {
+        Subscribe::new(self.clone(), channels.into_iter().map(Into::into).collect())
+    }
+
+    /// Reads what a channel still holds, page by page. Await the returned [`HistoryQuery`] for a page.
+    pub fn history(&self, channel: impl Into<String>) -> HistoryQuery {
+        HistoryQuery::new(self.clone(), channel.into())
+    }
+
+    /// Lists the channels there are, page by page. Await the returned [`ChannelsQuery`] for a page.
+    pub fn channels(&self) -> ChannelsQuery {
+        ChannelsQuery::new(self.clone())
+    }
+
+    /// Forgets a channel's messages and returns the cursor where it stands now. Who resumes from before is told by a gap.
+    ///
+    /// # Errors
+    /// As [`Client::publish`].
+    pub async fn clear(&self, channel: impl Into<String>) -> Result<String> {
+        let request = v1::ClearRequest { channel: channel.into() };
+        let response = self.call(Effect::Changes, request, |mut grpc, request| async move { grpc.clear(request).await }).await?;
+        Ok(response.cursor)
+    }
+
+    /// How long one call is tried.
     pub(crate) fn patience(&self) -> Duration {
         self.patience
     }
 
-    /// The generated client, and what to send with each call.
-    pub(crate) fn grpc(&self) -> BrokerClient<Channel> {
-        self.grpc.clone()
+    /// The connection.
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
     }
 
     /// A request with the key on it.
@@ -152,68 +174,43 @@ impl Client {
     }
 
     /// Makes a call, again and again while that may help and patience lasts. The message stays the same, ids included.
-    async fn call<T, U, F>(&self, message: T, call: impl Fn(BrokerClient<Channel>, Request<T>) -> F) -> Result<U>
+    pub(crate) async fn call<T, U, F>(&self, effect: Effect, message: T, call: impl Fn(BrokerClient<Channel>, Request<T>) -> F) -> Result<U>
     where
         T: Clone,
         F: Future<Output = Result<Response<U>, Status>>,
     {
-        let deadline = Instant::now() + self.patience;
-        let mut backoff = Backoff::new();
+        let mut tries = Tries::new(effect, self.patience);
         loop {
-            let try_deadline = deadline.min(Instant::now() + TRY_MAX);
-            let why = match timeout_at(try_deadline, call(self.grpc(), self.request(message.clone()))).await {
+            let line = self.link.line();
+            let try_deadline = tries.deadline.min(Instant::now() + TRY_MAX);
+            let failure = match timeout_at(try_deadline, call(line.grpc.clone(), self.request(message.clone()))).await {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
-                Ok(Err(status)) => match Failure::of(&status) {
-                    Failure::Final(refused) => return Err(refused.into()),
-                    Failure::Passing(why) => why,
-                },
-                Err(_) => "the broker did not answer".to_owned(),
+                Ok(Err(status)) => Failure::of(&status),
+                Err(_) => {
+                    self.link.replace(&line);
+                    Failure::silence()
+                }
             };
-            let pause = backoff.next();
-            if Instant::now() + pause >= deadline {
-                return Err(Error::Unavailable { patience: self.patience, why });
-            }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(tries.failed(failure)?).await;
         }
     }
-}
-
-/// Reads an address and sets up how to reach it.
-fn endpoint(address: &str) -> Result<Endpoint> {
-    let unusable = |why: &str| Error::Address { address: address.to_owned(), why: why.to_owned() };
-    if address.starts_with("https:") {
-        return Err(unusable("this client speaks no TLS yet; use http:// or unix:"));
-    }
-    let known = ["http://", "unix:"].iter().any(|scheme| address.starts_with(scheme));
-    let full = if known { address.to_owned() } else { format!("http://{address}") };
-    let endpoint = Endpoint::from_shared(full).map_err(|_| unusable("expected http://HOST:PORT, HOST:PORT or unix:/PATH"))?;
-    Ok(endpoint
-        .connect_timeout(CONNECT_MAX)
-        .tcp_nodelay(true)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_while_idle(true))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn addresses_are_read_as_people_write_them() {
-        for address in ["http://127.0.0.1:8001", "127.0.0.1:8001", "localhost:8001", "unix:/run/tidings.sock"] {
-            assert!(endpoint(address).is_ok(), "{address}");
-        }
-        for address in ["https://example.org", "", "ftp://x y"] {
-            assert!(matches!(endpoint(address), Err(Error::Address { .. })), "{address}");
-        }
-    }
-
     #[tokio::test]
     async fn a_key_that_cannot_stand_in_a_header_is_refused() {
         let client = Client::connect_lazy("127.0.0.1:1").unwrap();
         assert_eq!(client.clone().with_key("a\nb").unwrap_err(), Error::Key);
         assert!(!format!("{:?}", client.with_key("secret").unwrap()).contains("secret"), "a key must not reach a log");
+    }
+
+    #[tokio::test]
+    async fn another_patience_is_for_one_call_and_has_the_same_bound() {
+        let client = Client::connect_lazy("127.0.0.1:1").unwrap().with_patience(Duration::from_secs(3));
+        assert_eq!(client.within(Duration::MAX).patience(), PATIENCE_MAX);
+        assert_eq!(client.patience(), Duration::from_secs(3));
     }
 }

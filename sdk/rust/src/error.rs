@@ -5,9 +5,6 @@ use std::time::Duration;
 
 use tidings_proto::v1;
 
-/// The metadata key under which a broker gives its own code for a failed call.
-const CODE_KEY: &str = "tidings-code";
-
 /// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -23,13 +20,21 @@ pub enum Error {
     /// The API key holds characters that a header may not. Nothing was sent.
     #[error("the API key holds characters that a header may not")]
     Key,
-    /// The broker answered, and said no.
+    /// The broker answered, and said no. When [`Refused::retry`] is true it said so for as long as patience lasted.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// No broker gave a final answer in time. The message may or may not have been published; publishing it again is
-    /// only safe with an id of your own.
-    #[error("no answer from the broker within {patience:?}: {why}")]
+    /// No broker was reached in time. Nothing was done.
+    #[error("no broker was reached: {why}")]
     Unavailable {
+        /// How long it was tried.
+        patience: Duration,
+        /// What the last try met.
+        why: String,
+    },
+    /// A publish or a clear went out, and no answer came in time: it may have been done or not. To publish it again is
+    /// only safe within 120 seconds and with an id of your own ([`Message::id`](crate::Message::id)).
+    #[error("no answer within {patience:?}, whether it was done is unknown: {why}")]
+    OutcomeUnknown {
         /// How long it was tried.
         patience: Duration,
         /// What the last try met.
@@ -38,6 +43,27 @@ pub enum Error {
     /// The stream's task is gone, which happens when its runtime shuts down.
     #[error("the publish stream has ended")]
     StreamEnded,
+}
+
+impl Error {
+    /// The broker's code, when the broker said no.
+    #[must_use]
+    pub fn code(&self) -> Option<&Code> {
+        match self {
+            Self::Refused(refused) => Some(&refused.code),
+            _ => None,
+        }
+    }
+
+    /// Whether the same call may pass later.
+    #[must_use]
+    pub fn may_retry(&self) -> bool {
+        match self {
+            Self::Refused(refused) => refused.retry,
+            Self::Unavailable { .. } | Self::OutcomeUnknown { .. } => true,
+            Self::Address { .. } | Self::Key | Self::StreamEnded => false,
+        }
+    }
 }
 
 /// What calls return.
@@ -52,7 +78,7 @@ pub struct Refused {
     pub code: Code,
     /// For people: the limit or the rule that was broken.
     pub message: String,
-    /// Whether the same message may pass later.
+    /// Whether the same call may pass later.
     pub retry: bool,
 }
 
@@ -70,6 +96,8 @@ pub enum Code {
     PermissionDenied,
     /// There is no such thing.
     NotFound,
+    /// The broker has no such call: it is older than this client, or no broker.
+    MethodNotAllowed,
     /// Larger than its limit.
     TooLarge,
     /// A limit of the broker is reached.
@@ -83,20 +111,23 @@ pub enum Code {
 }
 
 impl Code {
+    /// Every code with a name that this client knows.
+    const KNOWN: [Self; 10] = [
+        Self::InvalidRequest,
+        Self::InvalidCursor,
+        Self::Unauthenticated,
+        Self::PermissionDenied,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::TooLarge,
+        Self::Overloaded,
+        Self::Draining,
+        Self::Internal,
+    ];
+
     /// The code of this name.
-    fn parse(name: &str) -> Self {
-        match name {
-            "invalid_request" => Self::InvalidRequest,
-            "invalid_cursor" => Self::InvalidCursor,
-            "unauthenticated" => Self::Unauthenticated,
-            "permission_denied" => Self::PermissionDenied,
-            "not_found" => Self::NotFound,
-            "too_large" => Self::TooLarge,
-            "overloaded" => Self::Overloaded,
-            "draining" => Self::Draining,
-            "internal" => Self::Internal,
-            other => Self::Other(other.to_owned()),
-        }
+    pub(crate) fn parse(name: &str) -> Self {
+        Self::KNOWN.into_iter().find(|code| code.as_str() == name).unwrap_or_else(|| Self::Other(name.to_owned()))
     }
 
     /// The name, as the broker gives it.
@@ -108,6 +139,7 @@ impl Code {
             Self::Unauthenticated => "unauthenticated",
             Self::PermissionDenied => "permission_denied",
             Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
             Self::TooLarge => "too_large",
             Self::Overloaded => "overloaded",
             Self::Draining => "draining",
@@ -137,43 +169,6 @@ impl From<v1::PublishError> for Refused {
     }
 }
 
-/// What a failed call means for the one who made it.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Failure {
-    /// Asking again gives the same answer.
-    Final(Refused),
-    /// Nobody answered, or the answer was "later": worth another try.
-    Passing(String),
-}
-
-impl Failure {
-    /// Reads a gRPC status.
-    pub(crate) fn of(status: &tonic::Status) -> Self {
-        use tonic::Code as C;
-        let named = status.metadata().get(CODE_KEY).and_then(|name| name.to_str().ok()).map(Code::parse);
-        let code = match (named, status.code()) {
-            (Some(Code::Overloaded | Code::Draining | Code::Internal), _) => return Self::Passing(words(status)),
-            (Some(code), _) => code,
-            // Without a code of ours it comes from the layers between: ours or the broker's HTTP/2, or a proxy.
-            (None, C::InvalidArgument | C::FailedPrecondition) => Code::InvalidRequest,
-            (None, C::Unauthenticated) => Code::Unauthenticated,
-            (None, C::PermissionDenied) => Code::PermissionDenied,
-            (None, C::NotFound) => Code::NotFound,
-            (None, C::OutOfRange) => Code::TooLarge,
-            (None, C::Unimplemented) => Code::Other("unimplemented".to_owned()),
-            (None, _) => return Self::Passing(words(status)),
-        };
-        Self::Final(Refused { code, message: status.message().to_owned(), retry: false })
-    }
-}
-
-/// A status in words, with the cause that transport errors hide below their first line.
-fn words(status: &tonic::Status) -> String {
-    let mut words = if status.message().is_empty() { status.code().description().to_owned() } else { status.message().to_owned() };
-    append_causes(&mut words, std::error::Error::source(status));
-    words
-}
-
 /// Adds what caused an error, unless it is said already.
 pub(crate) fn append_causes(words: &mut String, mut cause: Option<&(dyn std::error::Error + 'static)>) {
     while let Some(error) = cause {
@@ -188,35 +183,23 @@ pub(crate) fn append_causes(words: &mut String, mut cause: Option<&(dyn std::err
 
 #[cfg(test)]
 mod tests {
-    use tonic::Status;
-
     use super::*;
-
-    fn named(status: Status, code: &'static str) -> Status {
-        let mut metadata = tonic::metadata::MetadataMap::new();
-        metadata.insert(CODE_KEY, tonic::metadata::MetadataValue::from_static(code));
-        Status::with_metadata(status.code(), status.message(), metadata)
-    }
-
-    #[test]
-    fn the_brokers_own_code_wins_over_the_grpc_status() {
-        let too_large = named(Status::resource_exhausted("too much"), "too_large");
-        assert_eq!(Failure::of(&too_large), Failure::Final(Refused { code: Code::TooLarge, message: "too much".into(), retry: false }));
-        let overloaded = named(Status::resource_exhausted("later"), "overloaded");
-        assert_eq!(Failure::of(&overloaded), Failure::Passing("later".into()));
-    }
-
-    #[test]
-    fn a_broken_connection_is_worth_another_try() {
-        assert!(matches!(Failure::of(&Status::unavailable("refused")), Failure::Passing(_)));
-        assert!(matches!(Failure::of(&Status::unknown("transport error")), Failure::Passing(_)));
-        assert!(matches!(Failure::of(&Status::unimplemented("")), Failure::Final(_)));
-    }
 
     #[test]
     fn every_code_has_its_name_back() {
-        for name in ["invalid_request", "too_large", "draining", "one_of_tomorrow"] {
-            assert_eq!(Code::parse(name).as_str(), name);
+        for code in Code::KNOWN {
+            assert_eq!(Code::parse(code.as_str()), code);
+            assert!(!matches!(code, Code::Other(_)));
         }
+        assert_eq!(Code::parse("one_of_tomorrow").as_str(), "one_of_tomorrow");
+    }
+
+    #[test]
+    fn an_error_says_whether_to_come_back() {
+        let refused = |retry| Error::Refused(Refused { code: Code::Overloaded, message: String::new(), retry });
+        assert!(refused(true).may_retry() && !refused(false).may_retry());
+        assert!(Error::Unavailable { patience: Duration::ZERO, why: String::new() }.may_retry());
+        assert!(!Error::Key.may_retry());
+        assert_eq!(refused(true).code(), Some(&Code::Overloaded));
     }
 }

@@ -1,4 +1,4 @@
-//! Publish to a Tidings broker from Rust.
+//! Publish to a Tidings broker from Rust, and listen to it.
 //!
 //! ```no_run
 //! # async fn three_lines() -> tidings_sdk::Result<()> {
@@ -18,17 +18,41 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A publish that meets a broker that is away, leaving or overloaded is tried again for up to [`PATIENCE_MAX`], always
-//! under the same id, so that it becomes one message however often it was sent. For many messages in a row use
+//! A call that meets a broker that is away, leaving or overloaded is tried again for up to [`PATIENCE_MAX`]; a publish
+//! always under the same id, so that it becomes one message however often it was sent. For many messages in a row use
 //! [`Client::publish_stream`], which keeps several on their way at once.
+//!
+//! Listening goes on by itself where it was when the connection breaks or the broker leaves:
+//!
+//! ```no_run
+//! # async fn listen(client: tidings_sdk::Client) -> tidings_sdk::Result<()> {
+//! use tidings_sdk::Delivery;
+//! let mut news = client.subscribe(["news"]).last(10).await?;
+//! while let Some(delivery) = news.next().await {
+//!     match delivery? {
+//!         Delivery::Message(message) => println!("{}: {:?}", message.channel, message.text()),
+//!         Delivery::Gap(gap) => println!("messages of {} are missing: {}", gap.channel, gap.reason),
+//!         _ => {}
+//!     }
+//! }
+//! # Ok(()) }
+//! ```
 
 mod backoff;
 mod client;
 mod error;
+mod failure;
+mod link;
 mod message;
+mod query;
+mod received;
 mod stream;
+mod subscription;
 
 pub use client::{Client, PATIENCE_MAX};
 pub use error::{Code, Error, Refused, Result};
 pub use message::{MESSAGE_BYTES_MAX, Message, Published};
+pub use query::{ChannelInfo, ChannelsPage, ChannelsQuery, HistoryQuery, Page};
+pub use received::{Gap, Received};
 pub use stream::{Ack, PublishStream};
+pub use subscription::{Delivery, Interruption, Subscribe, Subscription};

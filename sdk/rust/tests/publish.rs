@@ -59,6 +59,20 @@ async fn patience_ends() {
 }
 
 #[tokio::test]
+async fn when_patience_ends_a_message_that_was_sent_is_of_unknown_fate_and_one_that_was_refused_is_not() {
+    let fake = Fake::start().await;
+    let client = Client::connect(&fake.address).await.unwrap();
+    fake.set_mood(Mood::LoseAnswers(u32::MAX));
+    tokio::time::pause();
+    let error = client.publish("news", "x").await.unwrap_err();
+    assert!(matches!(error, Error::OutcomeUnknown { patience: tidings_sdk::PATIENCE_MAX, .. }) && error.may_retry(), "{error}");
+    assert_eq!(fake.kept(), ["news x"], "tried many times and always under the same id");
+    fake.set_mood(Mood::NeverAck);
+    let ack = client.within(Duration::from_secs(7)).publish_stream(1).publish("news", "y").await.unwrap();
+    assert!(matches!(ack.await.unwrap_err(), Error::OutcomeUnknown { .. }));
+}
+
+#[tokio::test]
 async fn nobody_there_is_an_error_of_connect() {
     let error = Client::connect("127.0.0.1:1").await.unwrap_err();
     assert!(error.to_string().contains("127.0.0.1:1"), "{error}");

@@ -10,13 +10,16 @@ use tonic::Streaming;
 
 use crate::backoff::Backoff;
 use crate::client::{Client, TRY_MAX};
-use crate::error::{Code, Error, Failure, Refused, Result};
+use crate::error::{Code, Error, Refused, Result};
+use crate::failure::{Failure, given_up};
 use crate::message::Published;
 
 /// A message that has no answer yet.
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) publish: v1::PublishRequest,
+    /// Whether it may have reached a broker.
+    pub(super) was_sent: bool,
     /// When its sender stops waiting.
     pub(super) deadline: Instant,
     pub(super) answer: oneshot::Sender<Result<Published>>,
@@ -29,7 +32,9 @@ enum End {
     /// All is answered and nobody can add more.
     Finished,
     /// It broke; what is unanswered goes out again on the next one.
-    Broken(String),
+    Broken(Failure),
+    /// It says nothing any more: the same, on another connection.
+    Silent,
     /// Another stream would meet the same "no".
     Refused(Refused),
 }
@@ -41,13 +46,12 @@ pub(super) struct Driver {
     first: u64,
     waiting: VecDeque<Option<Waiting>>,
     backoff: Backoff,
-    last_failure: String,
+    last_failure: Failure,
 }
 
 impl Driver {
     pub(super) fn new(client: Client, in_flight: usize) -> Self {
-        let last_failure = "the broker did not answer".to_owned();
-        Self { client, in_flight, first: 1, waiting: VecDeque::new(), backoff: Backoff::new(), last_failure }
+        Self { client, in_flight, first: 1, waiting: VecDeque::new(), backoff: Backoff::of_a_call(), last_failure: Failure::silence() }
     }
 
     /// Runs until the handle is gone and everything is answered.
@@ -62,7 +66,8 @@ impl Driver {
             }
             match self.stream(&mut queue).await {
                 End::Finished => return,
-                End::Broken(why) => self.pause(why).await,
+                End::Broken(failure) => self.pause(failure).await,
+                End::Silent => self.pause(Failure::silence()).await,
                 End::Refused(refused) => self.answer_all(&refused),
             }
         }
@@ -77,12 +82,19 @@ impl Driver {
                 let _ = out.try_send(request(seq, waiting));
             }
         }
-        let mut grpc = self.client.grpc();
-        let opened = timeout_at(Instant::now() + TRY_MAX, grpc.publish_stream(self.client.request(ReceiverStream::new(requests)))).await;
-        match opened {
+        let mut line = self.client.link().line();
+        let requests = self.client.request(ReceiverStream::new(requests));
+        let end = match timeout_at(Instant::now() + TRY_MAX, line.grpc.publish_stream(requests)).await {
             Ok(Ok(response)) => self.exchange(queue, out, response.into_inner()).await,
             Ok(Err(status)) => End::of(&status),
-            Err(_) => End::Broken("the broker did not answer".to_owned()),
+            Err(_) => End::Silent,
+        };
+        match end {
+            End::Silent => {
+                self.client.link().replace(&line);
+                End::Broken(Failure::silence())
+            }
+            end => end,
         }
     }
 
@@ -108,11 +120,11 @@ impl Driver {
                 ack = acks.message() => match ack {
                     Ok(Some(ack)) => {
                         heard = Instant::now();
-                        if let Err(why) = self.answer(ack) {
-                            return End::Broken(why);
+                        if let Err(leaving) = self.answer(ack) {
+                            return End::Broken(Failure::Later(leaving));
                         }
                     }
-                    Ok(None) => return End::Broken("the broker ended the stream".to_owned()),
+                    Ok(None) => return End::Broken(Failure::Lost("the broker ended the stream".to_owned())),
                     Err(status) => return End::of(&status),
                 },
                 waiting = queue.recv(), if out.is_some() => match waiting {
@@ -123,15 +135,16 @@ impl Driver {
                         let request = request(self.first + self.waiting.len() as u64, &waiting);
                         self.waiting.push_back(Some(waiting));
                         if out.as_ref().is_some_and(|out| out.try_send(request).is_err()) {
-                            return End::Broken("the stream takes no more requests".to_owned());
+                            return End::Broken(Failure::Lost("the stream takes no more requests".to_owned()));
                         }
                     }
                     None => out = None,
                 },
                 () = sleep_until(deadline.unwrap_or(stalled)), if deadline.is_some() => {
+                    self.mark_sent();
                     self.expire();
                     if Instant::now() >= stalled {
-                        return End::Broken("the broker did not answer".to_owned());
+                        return End::Silent;
                     }
                 }
             }
@@ -140,19 +153,18 @@ impl Driver {
 
     /// Hands an ack to who waits for it. `Err` when the node is leaving: the message then goes to the next stream, with
     /// all that follow it, so that their order stays.
-    fn answer(&mut self, ack: v1::PublishAck) -> Result<(), String> {
+    fn answer(&mut self, ack: v1::PublishAck) -> Result<(), Refused> {
         use v1::publish_ack::Outcome;
         let answer = match ack.outcome {
             Some(Outcome::Result(result)) => Ok(result.into()),
             Some(Outcome::Error(error)) => Err(Refused::from(error)),
             None => Err(Refused::not_understood()),
         };
-        if let Err(refused) = &answer
-            && refused.code == Code::Draining
-        {
-            return Err(refused.to_string());
-        }
-        self.backoff = Backoff::new();
+        let answer = match answer {
+            Err(refused) if refused.code == Code::Draining => return Err(refused),
+            answer => answer,
+        };
+        self.backoff.reset();
         // An unknown number belongs to a message whose sender stopped waiting.
         let place = ack.seq.checked_sub(self.first).and_then(|place| usize::try_from(place).ok());
         if let Some(waiting) = place.and_then(|place| self.waiting.get_mut(place)).and_then(Option::take) {
@@ -171,8 +183,11 @@ impl Driver {
     }
 
     /// Waits before the next stream, while letting go of those whose time runs out.
-    async fn pause(&mut self, why: String) {
-        self.last_failure = why;
+    async fn pause(&mut self, failure: Failure) {
+        if matches!(failure, Failure::Lost(_)) {
+            self.mark_sent();
+        }
+        self.last_failure = failure;
         let end = Instant::now() + self.backoff.next();
         while let Some(deadline) = self.next_deadline().filter(|deadline| *deadline < end) {
             sleep_until(deadline).await;
@@ -181,13 +196,20 @@ impl Driver {
         sleep_until(end).await;
     }
 
+    /// Whatever waits may have reached a broker, and may reach its channel though nobody is told.
+    fn mark_sent(&mut self) {
+        for waiting in self.waiting.iter_mut().flatten() {
+            waiting.was_sent = true;
+        }
+    }
+
     /// Lets go of those whose time has run out.
     fn expire(&mut self) {
         let now = Instant::now();
-        let (patience, why) = (self.client.patience(), &self.last_failure);
+        let patience = self.client.patience();
         for place in &mut self.waiting {
             if let Some(waiting) = place.take_if(|waiting| waiting.deadline <= now) {
-                let _ = waiting.answer.send(Err(Error::Unavailable { patience, why: why.clone() }));
+                let _ = waiting.answer.send(Err(given_up(patience, waiting.was_sent, self.last_failure.clone())));
             }
         }
         self.trim();
@@ -211,7 +233,7 @@ impl End {
     fn of(status: &tonic::Status) -> Self {
         match Failure::of(status) {
             Failure::Final(refused) => Self::Refused(refused),
-            Failure::Passing(why) => Self::Broken(why),
+            failure => Self::Broken(failure),
         }
     }
 }

@@ -23,7 +23,7 @@ use driver::{Driver, Waiting};
 /// A stream of publishes, made by [`Client::publish_stream`].
 ///
 /// Messages reach the broker in the order of the calls. A message that the broker refuses is reported by its ack and
-/// stops nobody else. Dropping the stream lets what was taken go out without waiting for it.
+/// stops nobody else; `overloaded` too, since what follows may be in already and must not be overtaken. Dropping the stream lets what was taken go out without waiting for it.
 #[derive(Debug)]
 pub struct PublishStream {
     client: Client,
@@ -51,7 +51,7 @@ impl PublishStream {
         let room = Arc::clone(&self.room).acquire_owned().await.map_err(|_| Error::StreamEnded)?;
         let (answer, ack) = oneshot::channel();
         let deadline = Instant::now() + self.client.patience();
-        self.queue.send(Waiting { publish, deadline, answer, _room: room }).await.map_err(|_| Error::StreamEnded)?;
+        self.queue.send(Waiting { publish, was_sent: false, deadline, answer, _room: room }).await.map_err(|_| Error::StreamEnded)?;
         Ok(Ack(ack))
     }
 

@@ -1,6 +1,8 @@
-//! A broker that keeps what it is sent in a list, knows ids for ever, and misbehaves on demand.
+//! A broker that keeps what it is sent in a list, knows ids for ever, and misbehaves on demand. What it tells its listeners
+//! is written down before.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
@@ -25,6 +27,17 @@ pub(crate) enum Mood {
     NeverAck,
 }
 
+/// What a listener gets, after which its stream ends.
+pub(crate) type Script = Vec<Line>;
+
+/// One moment of it.
+pub(crate) enum Line {
+    Say(Box<v1::SubscribeReply>),
+    Fail(Status),
+    /// Nothing more, for ever.
+    Hang,
+}
+
 #[derive(Default)]
 struct State {
     mood: Option<Mood>,
@@ -33,6 +46,8 @@ struct State {
     known: HashMap<(String, Vec<u8>), u64>,
     offsets: HashMap<String, u64>,
     last: Option<(v1::PublishRequest, Option<String>)>,
+    scripts: VecDeque<Script>,
+    subscribes: Vec<v1::SubscribeRequest>,
 }
 
 #[derive(Clone)]
@@ -56,6 +71,18 @@ impl Fake {
             }
         });
         fake
+    }
+
+    /// With what one listener after the other is told.
+    pub(crate) async fn telling(scripts: impl IntoIterator<Item = Script>) -> Self {
+        let fake = Self::start().await;
+        fake.state.lock().unwrap().scripts.extend(scripts);
+        fake
+    }
+
+    /// What listeners asked for, in their order.
+    pub(crate) fn subscribes(&self) -> Vec<v1::SubscribeRequest> {
+        self.state.lock().unwrap().subscribes.clone()
     }
 
     pub(crate) fn set_mood(&self, mood: Mood) {
@@ -170,10 +197,26 @@ impl Broker for Fake {
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
-    type SubscribeStream = ReceiverStream<Result<v1::SubscribeReply, Status>>;
+    type SubscribeStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<v1::SubscribeReply, Status>> + Send>>;
 
-    async fn subscribe(&self, _: Request<v1::SubscribeRequest>) -> Result<Response<Self::SubscribeStream>, Status> {
-        Err(Status::unimplemented("publishing only"))
+    async fn subscribe(&self, request: Request<v1::SubscribeRequest>) -> Result<Response<Self::SubscribeStream>, Status> {
+        let script = {
+            let mut state = self.state.lock().unwrap();
+            state.subscribes.push(request.into_inner());
+            state.scripts.pop_front()
+        };
+        let script = script.ok_or_else(|| named(Status::resource_exhausted("nothing is left to tell"), "overloaded"))?;
+        let (replies, stream) = mpsc::channel(script.len().max(1));
+        tokio::spawn(async move {
+            for line in script {
+                match line {
+                    Line::Say(reply) => drop(replies.send(Ok(*reply)).await),
+                    Line::Fail(status) => drop(replies.send(Err(status)).await),
+                    Line::Hang => replies.closed().await,
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
     async fn history(&self, _: Request<v1::HistoryRequest>) -> Result<Response<v1::HistoryResponse>, Status> {
@@ -187,4 +230,11 @@ impl Broker for Fake {
     async fn clear(&self, _: Request<v1::ClearRequest>) -> Result<Response<v1::ClearResponse>, Status> {
         Err(Status::unimplemented("publishing only"))
     }
+}
+
+/// A status with a broker's own code.
+pub(crate) fn named(status: Status, code: &'static str) -> Status {
+    let mut metadata = tonic::metadata::MetadataMap::new();
+    metadata.insert("tidings-code", tonic::metadata::MetadataValue::from_static(code));
+    Status::with_metadata(status.code(), status.message(), metadata)
 }
