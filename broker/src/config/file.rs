@@ -1,12 +1,13 @@
 //! YAML. The only file that knows which library reads it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{Error, Spanned};
+use serde_saphyr::{DefaultMessageFormatter, Error, MessageFormatter, Spanned};
 
-use super::{Config, Problem, hint};
+use super::{Config, Problem, hint, words};
 
 /// Where in a file each key's value stands.
 #[derive(Debug, Default)]
@@ -63,13 +64,22 @@ fn explain(why: &Error, name: &str) -> Problem {
     let Some(location) = why.location() else {
         return Problem { place: name.to_owned(), what: why.to_string(), hint };
     };
-    let mut options = serde_saphyr::RenderOptions::default();
+    let mut options = serde_saphyr::RenderOptions::new(&OurWords);
     options.source_name = Some(name);
     // The library's own first words say the place in another form; ours is the one that editors can jump to.
     let rendered = why.render_with_options(options);
     let said = format!("error: line {} column {}: ", location.line(), location.column());
     let what = rendered.strip_prefix(&said).unwrap_or(&rendered).trim_end().to_owned();
     Problem { place: format!("{name}:{}:{}", location.line(), location.column()), what, hint }
+}
+
+/// What the library says, without its own terms.
+struct OurWords;
+
+impl MessageFormatter for OurWords {
+    fn format_message<'a>(&self, why: &'a Error) -> Cow<'a, str> {
+        words::ours(&DefaultMessageFormatter.format_message(why)).into()
+    }
 }
 
 impl<'de> Deserialize<'de> for Node {

@@ -9,6 +9,7 @@ mod overlay;
 #[cfg(test)]
 mod tests;
 pub mod units;
+mod words;
 
 use std::fmt;
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::{Config, Problem, file, hint};
+use super::{Config, Problem, file, hint, words};
 use crate::hub::namespace;
 
 /// What an environment variable that mirrors a key starts with.
@@ -55,8 +55,10 @@ impl Override {
         let key = name.strip_prefix(PREFIX)?;
         // Kubernetes sets these by itself in every pod beside a service called "tidings".
         let service_link = key == "PORT" || key.starts_with("PORT_") || key == "SERVICE_HOST" || key.starts_with("SERVICE_PORT");
+        // And these are what `tidings publish` and `tidings subscribe` read, often in the same shell.
+        let of_clients = key == "URL" || key == "KEY";
         let path = key.to_lowercase().replace("__", ".");
-        (!service_link).then(|| Self { origin: name.to_owned(), path, value: value.to_owned() })
+        (!service_link && !of_clients).then(|| Self { origin: name.to_owned(), path, value: value.to_owned() })
     }
 
     /// The configuration with this key set.
@@ -72,7 +74,7 @@ impl Override {
         }
         serde_path_to_error::deserialize(tree).map_err(|why| {
             let (path, why) = (why.path().to_string(), why.into_inner());
-            problem(format!("{path}: {why}"), None)
+            problem(format!("{path}: {}", words::ours(&why.to_string())), None)
         })
     }
 

@@ -94,6 +94,30 @@ fn a_wrong_type_a_double_key_and_broken_yaml_name_their_line() {
 }
 
 #[test]
+fn what_is_wrong_is_said_without_the_terms_of_rust_and_of_libraries() {
+    let said = [
+        (problem("shards: many", &[]), "not a whole number from 0 to 65535"),
+        (problem("dev: maybe", &[]), "neither true nor false"),
+        (problem("http: 8000", &[]), "keys with values are expected here"),
+        (problem("cors: {origins: x}", &[]), "a list is expected here"),
+        (problem("dev: true\ndev: false", &[]), "the key is given twice: dev"),
+        (problem("http:\n\tlisten: x", &[]), "YAML is indented with blanks"),
+        (problem("keys: [{name: a}]", &[]), "missing key `sha256`"),
+        (problem("", &[set("shards=many")]), "expected a whole number from 0 to 65535"),
+        (problem("", &[set("dev=maybe")]), "expected true or false"),
+        (problem("", &[set("http=7")]), "expected keys with values"),
+        (problem("", &[set("keys=x")]), "expected a list"),
+        (problem("", &[set("grpc.unix=[]")]), "expected a path"),
+    ];
+    for (said, part) in said {
+        assert_says(&said, &[part]);
+        for term in ["u16", "struct", "sequence start", "mapping start", "DuplicateKeyPolicy", "boolean"] {
+            assert!(!said.contains(term), "{term:?} in {said}");
+        }
+    }
+}
+
+#[test]
 fn variables_go_over_the_file_and_flags_over_variables() {
     let file = "http: {listen: 127.0.0.1:1, http2_streams: 7}\nsse: {retry: 5s}\n";
     let config =
@@ -151,8 +175,17 @@ fn a_wrong_override_names_the_variable_or_the_flag() {
 }
 
 #[test]
-fn variables_of_others_and_kubernetes_service_links_are_not_ours() {
-    for name in ["PATH", "TIDING_DEV", "TIDINGS_PORT", "TIDINGS_PORT_8000_TCP_ADDR", "TIDINGS_SERVICE_HOST", "TIDINGS_SERVICE_PORT_HTTP"] {
+fn variables_of_others_of_clients_and_kubernetes_service_links_are_not_ours() {
+    for name in [
+        "PATH",
+        "TIDINGS_URL",
+        "TIDINGS_KEY",
+        "TIDING_DEV",
+        "TIDINGS_PORT",
+        "TIDINGS_PORT_8000_TCP_ADDR",
+        "TIDINGS_SERVICE_HOST",
+        "TIDINGS_SERVICE_PORT_HTTP",
+    ] {
         assert!(Override::variable(name, "1").is_none(), "{name}");
     }
 }
