@@ -1,54 +1,85 @@
 //! The command line.
 
 pub(crate) mod announce;
+pub(crate) mod connection;
 pub(crate) mod demo;
 pub(crate) mod key;
 pub(crate) mod log;
 pub(crate) mod open_files;
+mod output;
+pub(crate) mod publish;
 pub(crate) mod signals;
+pub(crate) mod subscribe;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use tidings::config::{Config, File, Override, Problem, Problems};
 
 /// Read when no file is named.
 const DEFAULT_FILE: &str = "config.yaml";
 
+/// What `tidings --help` says below the list of commands.
+const EXAMPLES: &str = "\
+Examples:
+  tidings --dev                    a broker with its demo, open on this machine only
+  tidings -c /etc/tidings.yaml     a broker as that file says
+  tidings publish news hello       a message, from another terminal
+  tidings subscribe news           and whoever listens";
+
 /// A real-time push broker: publish over gRPC or HTTP, subscribe from any browser.
+///
+/// Without a command it runs the broker, with ./config.yaml if there is one.
 #[derive(Debug, Parser)]
-#[command(name = "tidings", version)]
+#[command(name = "tidings", version, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
+    #[command(flatten)]
+    broker: Settings,
+}
+
+/// What the broker runs with. Understood before and after its commands.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Broker")]
+pub(crate) struct Settings {
     /// The configuration; without it ./config.yaml, and without that the defaults
-    #[arg(short, long, global = true, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Open everything on loopback and serve the demo (`dev: true`)
-    #[arg(long, global = true)]
+    #[arg(long)]
     dev: bool,
     /// Set one key over file and environment, such as http.listen=127.0.0.1:9000; may be repeated
-    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = Override::flag)]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = Override::flag)]
     set: Vec<Override>,
 }
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run the broker (the default)
-    Serve,
+    Serve(Settings),
+    /// Publish a message, or each line of standard input
+    #[command(after_help = publish::EXAMPLES, after_long_help = connection::help(publish::EXAMPLES))]
+    Publish(publish::Publish),
+    /// Listen to channels and print what comes
+    #[command(after_help = subscribe::EXAMPLES, after_long_help = connection::help(subscribe::EXAMPLES))]
+    Subscribe(subscribe::Subscribe),
     /// Say whether the configuration is fine, and if not, everything that is wrong with it
-    Check,
+    Check(Settings),
     /// Print the configuration in effect
     Config {
         /// Print the JSON Schema of config.yaml instead
         #[arg(long)]
         schema: bool,
+        #[command(flatten)]
+        settings: Settings,
     },
     /// Make an API key and print it with its entry for `keys`
     Key {
         /// Who will use it; shown in logs
+        #[arg(value_parser = key::name)]
         name: String,
     },
     /// Publish this machine's figures for the demo; the daemon starts this by itself
@@ -69,14 +100,57 @@ pub(crate) struct Loaded {
     pub(crate) source: String,
 }
 
+/// What is to be done.
+pub(crate) enum Task {
+    /// Something for a broker, with these settings.
+    Broker(BrokerTask, Settings),
+    /// Something that needs none, and has ended.
+    Done(ExitCode),
+}
+
+/// What is done with a configuration.
+pub(crate) enum BrokerTask {
+    Serve,
+    Check,
+    Print,
+}
+
 impl Arguments {
     /// Reads the command line; ends the process with code 2 when it is not understood.
     pub(crate) fn read() -> Self {
         Self::parse()
     }
 
-    pub(crate) fn command(&self) -> &Command {
-        self.command.as_ref().unwrap_or(&Command::Serve)
+    /// Does what needs no configuration, and says what else is to be done.
+    pub(crate) fn task(self) -> Task {
+        let Self { command, broker } = self;
+        let (task, settings) = match command.unwrap_or(Command::Serve(Settings::default())) {
+            Command::Serve(settings) => (BrokerTask::Serve, settings),
+            Command::Check(settings) => (BrokerTask::Check, settings),
+            Command::Config { schema: false, settings } => (BrokerTask::Print, settings),
+            _ if broker.is_given() => {
+                let what = "--config, --dev and --set are about a broker that is run here; this command is not";
+                Self::command().error(clap::error::ErrorKind::ArgumentConflict, what).exit()
+            }
+            Command::Config { .. } => return Task::Done(print(&Config::schema())),
+            Command::Key { name } => return Task::Done(key::print(&name)),
+            Command::DemoMonitor { grpc, metrics } => return Task::Done(demo::monitor(&grpc, &metrics)),
+            Command::Publish(publish) => return Task::Done(publish.run()),
+            Command::Subscribe(subscribe) => return Task::Done(subscribe.run()),
+        };
+        Task::Broker(task, broker.under(settings))
+    }
+}
+
+impl Settings {
+    fn is_given(&self) -> bool {
+        self.config.is_some() || self.dev || !self.set.is_empty()
+    }
+
+    /// Those before a command, under those after it.
+    fn under(mut self, over: Self) -> Self {
+        self.set.extend(over.set);
+        Self { config: over.config.or(self.config), dev: self.dev || over.dev, set: self.set }
     }
 
     /// File, then environment, then flags.

@@ -6,7 +6,7 @@ mod cli;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use cli::{Arguments, Command};
+use cli::{Arguments, BrokerTask, Task};
 use tidings::config::Config;
 use tidings::node::Node;
 
@@ -19,19 +19,15 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const CORES_PER_WORKER: usize = 4;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::read();
-    match arguments.command() {
-        Command::Key { name } => cli::key::print(name),
-        Command::DemoMonitor { grpc, metrics } => cli::demo::monitor(grpc, metrics),
-        Command::Config { schema: true } => cli::print(&Config::schema()),
-        command => match arguments.load() {
-            Err(problems) => cli::refuse(&problems),
-            Ok(loaded) => match command {
-                Command::Check => cli::print(&format!("{}: fine\n", loaded.source)),
-                Command::Config { .. } => cli::print_config(&loaded.config),
-                Command::Serve | Command::Key { .. } | Command::DemoMonitor { .. } => serve(loaded),
-            },
-        },
+    let (task, settings) = match Arguments::read().task() {
+        Task::Done(code) => return code,
+        Task::Broker(task, settings) => (task, settings),
+    };
+    match (settings.load(), task) {
+        (Err(problems), _) => cli::refuse(&problems),
+        (Ok(loaded), BrokerTask::Check) => cli::print(&format!("{}: fine\n", loaded.source)),
+        (Ok(loaded), BrokerTask::Print) => cli::print_config(&loaded.config),
+        (Ok(loaded), BrokerTask::Serve) => serve(loaded),
     }
 }
 

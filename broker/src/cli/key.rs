@@ -18,6 +18,17 @@ pub(crate) fn fresh() -> String {
     format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(secret))
 }
 
+/// Reads the name that a key is given; the configuration would refuse the same.
+///
+/// # Errors
+/// When it says nothing.
+pub(crate) fn name(text: &str) -> Result<String, &'static str> {
+    if text.trim().is_empty() || text.chars().any(char::is_control) {
+        return Err("say who uses it: the name is shown in logs");
+    }
+    Ok(text.to_owned())
+}
+
 /// Prints the key once, and what to put into the configuration. Only the hash is ever stored.
 pub(crate) fn print(name: &str) -> ExitCode {
     let key = fresh();

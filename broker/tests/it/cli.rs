@@ -55,6 +55,33 @@ fn a_fresh_key_is_a_configuration_that_lets_the_broker_listen_anywhere() {
 }
 
 #[test]
+fn a_key_without_a_name_is_refused_as_the_configuration_would() {
+    let home = tempfile::tempdir().unwrap();
+    for name in ["", "  ", "a\nb"] {
+        let refused = tidings(home.path(), &["key", name]);
+        assert_eq!((refused.status.code(), stdout(&refused).as_str()), (Some(2), ""), "{name:?}");
+        assert!(stderr(&refused).contains("say who uses it"), "{}", stderr(&refused));
+    }
+}
+
+#[test]
+fn settings_of_the_broker_stand_before_or_after_its_commands() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("a.yaml"), "sse: {retry: 3s}\n").unwrap();
+    let orders = [
+        &["-c", "a.yaml", "--set", "sse.retry=4s", "config", "--set", "dev=true"][..],
+        &["config", "-c", "a.yaml", "--dev", "--set", "sse.retry=4s"],
+        &["--dev", "--set", "sse.retry=9s", "config", "--set", "sse.retry=4s"],
+    ];
+    for arguments in orders {
+        let shown = stdout(&tidings(home.path(), arguments));
+        assert!(shown.contains("dev: true") && shown.contains("retry: 4s"), "{arguments:?}: {shown}");
+    }
+    let refused = tidings(home.path(), &["--dev", "key", "a"]);
+    assert_eq!((refused.status.code(), stdout(&refused).as_str()), (Some(2), ""), "a key has no settings");
+}
+
+#[test]
 fn the_effective_configuration_can_be_fed_back_and_the_schema_is_json() {
     let home = tempfile::tempdir().unwrap();
     let shown = stdout(&tidings(home.path(), &["config", "--set", "namespaces.chat.payload_bytes=1KiB"]));

@@ -3,6 +3,7 @@
 #![allow(clippy::large_futures, reason = "a test runs once and may keep its buffers on the stack")]
 
 mod cli;
+mod cli_clients;
 mod drain;
 mod event_stream;
 mod every_front;
