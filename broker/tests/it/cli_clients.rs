@@ -201,3 +201,26 @@ async fn help_shows_examples_and_codes_and_no_key() {
         assert!(!out.contains("secret") && !out.contains("--config"), "{out}");
     }
 }
+
+#[tokio::test]
+async fn the_lines_of_the_readme_work_as_they_stand() {
+    const README: &str = include_str!("../../../README.md");
+    let daemon = Daemon::start(&[]).await;
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("order.json"), "{}").unwrap();
+    std::fs::write(home.path().join("access.log"), "one\ntwo\n").unwrap();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_tidings")).parent().unwrap();
+    let is_ours = |line: &&str| line.contains("tidings publish ") || line.starts_with("tidings subscribe ");
+    let lines: Vec<&str> = README.lines().filter(is_ours).collect();
+    assert!(lines.len() >= 5, "{lines:?}");
+    for line in lines {
+        // What would go on for ever ends at the end of the file, or after one message that is there.
+        let line = line.replace("tail -F", "cat").replace(" | jq .data", "");
+        let line = if line.contains("subscribe") { format!("{line} --count 1") } else { line };
+        let mut command = Command::new("sh");
+        command.args(["-c", &line]).current_dir(home.path()).env_clear().env("TIDINGS_URL", format!("http://{}", daemon.grpc));
+        command.env("PATH", format!("{}:/usr/bin:/bin", program.display())).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let (code, out, err) = run(&mut command, "").await;
+        assert!(code == Some(0) && out.starts_with("{\"channel\":"), "{line}: {out}{err}");
+    }
+}

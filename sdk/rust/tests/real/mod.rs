@@ -4,7 +4,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use tidings::config::Config;
 use tidings::hub::namespace;
@@ -39,8 +38,8 @@ pub(crate) fn address(node: &Node) -> String {
 /// What becomes of one connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fate {
-    /// It is cut after so many bytes, of both directions together: at once, or a few milliseconds later. A client that is
-    /// always cut off before it has read what came would never get on.
+    /// It is cut after so many bytes, of both directions together. Those had better be more than a frame (16 KiB), mostly:
+    /// nothing of a frame is read before its end.
     Cut(i64),
     /// After so many bytes nothing passes any more, and neither end is told.
     Stall(i64),
@@ -123,7 +122,6 @@ async fn one_way(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, left: Arc<Atom
             if stalls {
                 std::future::pending::<()>().await;
             }
-            tokio::time::sleep(Duration::from_millis(before.unsigned_abs() % 20)).await;
             return Ok(());
         }
     }
