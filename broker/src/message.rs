@@ -1,7 +1,7 @@
 //! The values a publish is made of. Each is valid by its type: what parses here needs no second look further in.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -183,11 +183,21 @@ pub enum MessageId {
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Auto(id) => write!(f, "{id:032x}"),
+            Self::Auto(id) => f.write_str(hexadecimal(*id, &mut [0; 32])),
             Self::Keyed(id) => f.write_str(id),
         }
     }
 }
+
+/// The 32 digits of an id, into `out`: each publish is answered with one, and the general way of writing numbers is slow.
+fn hexadecimal(id: u128, out: &mut [u8; 32]) -> &str {
+    for (pair, byte) in out.chunks_exact_mut(2).zip(id.to_be_bytes()) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+    std::str::from_utf8(out).expect("digits are ASCII")
+}
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// How a payload appears inside JSON. Decided once, when it is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,7 +241,7 @@ impl Payload {
         } else {
             PayloadKind::Binary
         };
-        Ok(Self { bytes: Bytes::copy_from_slice(bytes), kind, content_type: content_type.map(Into::into) })
+        Ok(Self { bytes: Bytes::copy_from_slice(bytes), kind, content_type: content_type.map(shared) })
     }
 
     /// The bytes as they were published.
@@ -251,6 +261,14 @@ impl Payload {
     pub fn content_type(&self) -> Option<&str> {
         self.content_type.as_deref()
     }
+}
+
+/// Content types that most messages have, kept once for all of them.
+static COMMON: LazyLock<[Arc<str>; 4]> =
+    LazyLock::new(|| ["application/json", "text/plain", "application/octet-stream", "text/plain; charset=utf-8"].map(Arc::from));
+
+fn shared(content_type: &str) -> Arc<str> {
+    COMMON.iter().find(|known| ***known == *content_type).map_or_else(|| content_type.into(), Arc::clone)
 }
 
 /// Whether a content type (RFC 9110, section 8.3.1) is JSON: `application/json` or a `+json` suffix (RFC 6839).
@@ -322,4 +340,23 @@ pub struct Draft {
     pub headers: Headers,
     /// Kept at most this long, when shorter than the namespace keeps it.
     pub ttl: Option<Duration>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_shown_as_32_digits() {
+        for id in [0, 1, 0xabc << 80 | 9 << 64 | 1_000_000, u128::MAX] {
+            assert_eq!(MessageId::Auto(id).to_string(), format!("{id:032x}"));
+        }
+    }
+
+    #[test]
+    fn common_content_types_are_kept_once() {
+        let payload = |content_type| Payload::new(b"1", Some(content_type)).unwrap().content_type.unwrap();
+        assert!(Arc::ptr_eq(&payload("text/plain"), &payload("text/plain")));
+        assert_eq!(&*payload("text/csv"), "text/csv");
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use super::{Channel, Hub, SlotState};
@@ -196,7 +197,8 @@ impl Hub {
 
     /// Moves the commit of a slot and delivers what became visible. Returns the shards to tell, as bits.
     pub(super) fn commit_to(&self, state: &mut SlotState, upto: u64, now: Moment, evicted: &mut Vec<Arc<Entry>>) -> u64 {
-        let mut committed = Vec::with_capacity(1);
+        // Nearly always one, and that under the lock: no allocation.
+        let mut committed = SmallVec::<[_; 1]>::new();
         state.log.commit_to(upto, now, &mut committed, evicted);
         let mut told = 0;
         for (key, entry) in committed {

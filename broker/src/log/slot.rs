@@ -226,7 +226,13 @@ impl SlotLog {
     /// Commits all records up to this index. Messages are pushed to `committed` in order, for delivery; those that leave
     /// a history by it are pushed to `evicted`, to be freed outside the lock. A message that is not kept at all (history
     /// size 0, or its own life is over) is in `committed` only.
-    pub fn commit_to(&mut self, upto: u64, now: Moment, committed: &mut Vec<(ChannelKey, Arc<Entry>)>, evicted: &mut Vec<Arc<Entry>>) {
+    pub fn commit_to(
+        &mut self,
+        upto: u64,
+        now: Moment,
+        committed: &mut impl Extend<(ChannelKey, Arc<Entry>)>,
+        evicted: &mut Vec<Arc<Entry>>,
+    ) {
         let now = self.tick(now);
         debug_assert!(upto <= self.line.head().idx, "only what was appended can be committed");
         self.commit = self.commit.max(upto.min(self.line.head().idx));
@@ -240,7 +246,7 @@ impl SlotLog {
                 }
             });
             if let Record::Message(entry) = record {
-                committed.push((key, entry));
+                committed.extend([(key, entry)]);
             }
         }
     }
