@@ -9,6 +9,7 @@ mod bare;
 mod check;
 mod clock;
 mod crowd;
+mod http;
 mod kind;
 mod machine;
 mod origin;
@@ -39,8 +40,9 @@ enum Command {
     Run(run::Options),
     /// Make the tables and plots of a report again
     Report {
-        /// The folder with its report.json
-        folder: PathBuf,
+        /// Folders with a report.json each; more than one: their records together, written into the first
+        #[arg(required = true)]
+        folders: Vec<PathBuf>,
     },
     /// Tell what the peers need, or install it
     Setup(setup::Options),
@@ -53,7 +55,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Run(options) => run::run(&options),
-        Command::Report { folder } => report::write(&folder),
+        Command::Report { folders } => report::join(&folders),
         Command::Setup(options) => setup::run(&options),
         Command::Bare(options) => bare::run(&options),
         Command::Origin(options) => origin::run(&options),

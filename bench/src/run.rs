@@ -94,7 +94,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     for scenario in &scenarios {
         report.scenarios.insert(scenario.name.clone(), scenario.about.clone());
         for payload in &scenario.payload {
-            for number in 0..options.rounds {
+            for number in 0..options.rounds.min(scenario.rounds_max.unwrap_or(usize::MAX)) {
                 for server in in_turn(&servers, scenario, number) {
                     one(&mut report, options, &programs, (scenario, *payload, number), server);
                     report.save(&options.out)?;
@@ -109,7 +109,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 fn in_turn<'a>(servers: &'a [Server], scenario: &'a Scenario, round: usize) -> impl Iterator<Item = &'a Server> {
     let count = servers.len();
     let turned = (0..count).map(move |at| &servers[(at + round) % count]);
-    turned.filter(|server| scenario.only.is_empty() || scenario.only.contains(&server.peer.name) || scenario.only.contains(&server.id))
+    turned.filter(|server| scenario.takes(server))
 }
 
 /// One round of one server, again while others disturb it.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use serde::Deserialize;
 
+use crate::peer::Server;
+
 /// One file under `scenarios/`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,9 +21,14 @@ pub(crate) struct Scenario {
     /// Bytes of each message; every size is a run of its own.
     #[serde(default = "small")]
     pub(crate) payload: Vec<usize>,
-    /// Peers that can do this; empty: all.
+    /// Peers or servers that can do this, or are worth it; empty: all.
     #[serde(default)]
     pub(crate) only: Vec<String>,
+    /// Servers that come in addition: those whose front waits to be named.
+    #[serde(default)]
+    pub(crate) with: Vec<String>,
+    /// Most rounds, where more would show nothing more.
+    pub(crate) rounds_max: Option<usize>,
     /// More arguments for a peer's last program, by peer.
     #[serde(default)]
     pub(crate) arguments: BTreeMap<String, Vec<String>>,
@@ -64,6 +71,8 @@ pub(crate) struct Flow {
     /// Messages that not everyone has yet: the next is sent when one has reached all.
     pub(crate) outstanding: Option<u64>,
     pub(crate) seconds: f64,
+    /// It ends when so many messages are out, if that is sooner.
+    pub(crate) messages: Option<u64>,
     /// The same load before anything is measured.
     #[serde(default = "second")]
     pub(crate) warmup_seconds: f64,
@@ -72,6 +81,9 @@ pub(crate) struct Flow {
     pub(crate) stalled: f64,
     /// Others that come and go meanwhile.
     pub(crate) churn: Option<Churn>,
+    /// Fronts of the peer over which the subscribers take turns, instead of the server's own.
+    #[serde(default)]
+    pub(crate) together: Vec<String>,
 }
 
 /// Subscribers that come and go.
@@ -158,6 +170,20 @@ impl Scenario {
             ensure!(flow.stalled == 0.0 || may_stall, "{}: subscribers stall on one channel with a `rate`", path.display());
         }
         Ok(scenario)
+    }
+
+    /// Fronts that are used together.
+    pub(crate) fn together(&self) -> &[String] {
+        if let Load::Flow(flow) = &self.load { &flow.together } else { &[] }
+    }
+
+    /// Whether this server takes part.
+    pub(crate) fn takes(&self, server: &Server) -> bool {
+        let named = |names: &[String]| names.contains(&server.peer.name) || names.contains(&server.id);
+        if server.by_name && !self.with.contains(&server.id) && !self.only.contains(&server.id) {
+            return false;
+        }
+        self.only.is_empty() || named(&self.only) || named(&self.with)
     }
 
     pub(crate) fn patience(&self) -> Duration {

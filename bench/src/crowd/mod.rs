@@ -1,6 +1,8 @@
 //! Many subscribers, held by a few threads. Each connection is checked by itself; what they have together is counted.
 
+mod calls;
 mod reader;
+mod tally;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +14,7 @@ use anyhow::{Context, bail};
 use hdrhistogram::Histogram;
 
 use crate::clock::micros;
-use crate::peer::wire::Step;
+use crate::peer::wire::{Again, Step};
 
 /// Connections of one thread that stays on the common file table; above it each thread gets a table of its own.
 const ONE_TABLE: usize = 15_000;
@@ -22,9 +24,10 @@ const LATENCY_MAX_MICROS: u64 = 3_600_000_000;
 /// What a crowd is.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    pub(crate) address: SocketAddr,
-    /// What a subscriber of each channel says.
-    pub(crate) greetings: Vec<Arc<[Step]>>,
+    /// How they listen; connections take turns over them.
+    pub(crate) fronts: Vec<Way>,
+    /// Names of the channels.
+    pub(crate) channels: Arc<[String]>,
     /// Subscribers of each channel.
     pub(crate) per_channel: usize,
     /// Bytes of each payload.
@@ -39,9 +42,26 @@ pub(crate) struct Plan {
     pub(crate) patience: Duration,
 }
 
+/// One way to listen.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    pub(crate) address: SocketAddr,
+    /// What a subscriber of each channel says first.
+    pub(crate) greetings: Arc<[Arc<[Step]>]>,
+    /// What it says after each answer, where one stream is not enough.
+    pub(crate) again: Option<Again>,
+    /// It is not a socket of its own but a call.
+    pub(crate) is_call: bool,
+}
+
 impl Plan {
     pub(crate) fn connections(&self) -> usize {
-        self.greetings.len() * self.per_channel
+        self.channels.len() * self.per_channel
+    }
+
+    /// How the connection of this number listens.
+    fn front_of(&self, number: usize) -> &Way {
+        &self.fronts[number % self.fronts.len()]
     }
 }
 
@@ -126,7 +146,14 @@ impl Crowd {
             let connections = (number * share).min(connections)..((number + 1) * share).min(connections);
             let part = reader::Part { number, connections, own_table: threads > 1, opening_max: (plan.opening_max / threads).max(1) };
             let (plan, shared) = (plan.clone(), shared.clone());
-            std::thread::Builder::new().name(format!("crowd-{number}")).spawn(move || reader::run(&plan, &shared, &part))
+            std::thread::Builder::new().name(format!("crowd-{number}")).spawn(move || {
+                let seen = if plan.fronts.iter().any(|way| way.is_call) {
+                    calls::run(&plan, &shared, &part)
+                } else {
+                    reader::run(&plan, &shared, &part)
+                };
+                seen.inspect_err(|why| shared.fail(format!("{why:#}")))
+            })
         };
         let threads = (0..threads).map(spawn).collect::<Result<Vec<_>, _>>()?;
         let mut crowd = Self { plan, shared, threads, opened_in: Duration::ZERO };

@@ -1,23 +1,22 @@
 //! One thread with its share of the connections: opens them, then reads and checks until told to close.
 
-use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use hdrhistogram::Histogram;
 use rustix::event::{Timespec, epoll};
 use rustix::fd::OwnedFd;
 use rustix::net::{AddressFamily, RecvFlags, SocketType, sockopt};
 
-use super::{Plan, Seen, Shared, histogram};
+use super::tally::Tally;
+use super::{Plan, Seen, Shared};
 use crate::check::{Checker, Rules};
-use crate::clock::micros;
-use crate::payload::Said;
-use crate::peer::wire::Step;
+use crate::http;
+use crate::peer::wire::{Again, Step};
 
 /// Connections per source address: few, because the kernel looks for free ports one by one.
 const PER_ADDRESS: u32 = 2_000;
@@ -58,45 +57,11 @@ struct Reader<'a> {
     poll: OwnedFd,
     connections: Vec<Connection>,
     opened: usize,
-    latency: Histogram<u64>,
-    complete: Complete,
+    tally: Tally,
     stalled: bool,
 }
 
-/// Which messages all subscribers of this thread have.
-struct Complete {
-    /// Counts of the messages after `upto`.
-    counts: VecDeque<u32>,
-    upto: u64,
-    needed: u32,
-}
-
-impl Complete {
-    /// One more has this message. `true` when `upto` moved.
-    fn count(&mut self, number: u64) -> bool {
-        let at = number.saturating_sub(self.upto + 1) as usize;
-        if self.counts.len() <= at {
-            self.counts.resize(at + 1, 0);
-        }
-        self.counts[at] += 1;
-        let before = self.upto;
-        while self.counts.front() == Some(&self.needed) {
-            self.counts.pop_front();
-            self.upto += 1;
-        }
-        self.upto > before
-    }
-}
-
-pub(super) fn run(plan: &Plan, shared: &Shared, part: &Part) -> anyhow::Result<Seen> {
-    let outcome = read(plan, shared, part);
-    if let Err(why) = &outcome {
-        shared.fail(format!("{why:#}"));
-    }
-    outcome
-}
-
-fn read(plan: &Plan, shared: &Shared, part: &Part) -> anyhow::Result<Seen> {
+pub(super) fn run(plan: &Plan, shared: &Arc<Shared>, part: &Part) -> anyhow::Result<Seen> {
     if part.own_table {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES).context("taking an own file table")?;
     }
@@ -108,8 +73,7 @@ fn read(plan: &Plan, shared: &Shared, part: &Part) -> anyhow::Result<Seen> {
         poll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
         connections: Vec::with_capacity(part.connections.len()),
         opened: 0,
-        latency: histogram()?,
-        complete: Complete { counts: VecDeque::new(), upto: 0, needed: part.connections.len() as u32 },
+        tally: Tally::new(shared, part.number, part.connections.len(), plan.first == 1)?,
         stalled: false,
     };
     let mut buffer = vec![0; 256 << 10];
@@ -125,21 +89,22 @@ fn read(plan: &Plan, shared: &Shared, part: &Part) -> anyhow::Result<Seen> {
         let _ = sockopt::set_socket_linger(&connection.socket, Some(Duration::ZERO));
     }
     let gapped = reader.connections.iter().filter(|connection| connection.checker.gaps > 0).count();
-    Ok(Seen { latency: reader.latency, gapped })
+    Ok(Seen { latency: reader.tally.latency, gapped })
 }
 
 impl Reader<'_> {
     fn connect(&mut self) -> anyhow::Result<()> {
         let number = self.part.connections.start + self.connections.len();
         let stalled = number < self.plan.stalled;
-        let socket = connect_from(source(), self.plan.address, stalled.then_some(STALLED_BUFFER_BYTES))
+        let front = self.plan.front_of(number);
+        let socket = connect_from(source(), front.address, stalled.then_some(STALLED_BUFFER_BYTES))
             .with_context(|| format!("connection {number}"))?;
         rustix::io::ioctl_fionbio(&socket, true)?;
         let channel = number / self.plan.per_channel;
         epoll::add(&self.poll, &socket, epoll::EventData::new_u64(self.connections.len() as u64), epoll::EventFlags::IN)?;
         let checker = Checker::new(channel as u32, self.plan.first);
         self.connections.push(Connection { socket, checker, step: 0, answer: Vec::new(), stalled });
-        self.connections.last_mut().map_or(Ok(()), |connection| say(connection, &self.plan.greetings[channel]))
+        self.connections.last_mut().map_or(Ok(()), |connection| say(connection, &front.greetings[channel]))
     }
 
     /// Takes the stalled ones out of the poll when they are told to stop, and back in afterwards.
@@ -163,8 +128,6 @@ impl Reader<'_> {
             Err(rustix::io::Errno::INTR) => return Ok(()),
             other => other?,
         };
-        let (mut received, mut progress, mut bytes) = (0, 0, 0);
-        let mut completed = false;
         for event in &events {
             let number = event.data.u64() as usize;
             let connection = &self.connections[number];
@@ -174,37 +137,38 @@ impl Reader<'_> {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(error).with_context(|| format!("connection {}", self.part.connections.start + number)),
             };
-            bytes += count as u64;
-            let Some(news) = self.greet(number, &buffer[..count])? else { continue };
-            let now = micros();
-            let timed_from = self.shared.timed_from.load(Ordering::Relaxed);
-            let (latency, complete) = (&mut self.latency, &mut self.complete);
-            let from_the_first = self.plan.first == 1;
-            let message = |said: Said, moved: u64| {
-                received += 1;
-                progress += moved;
-                completed |= from_the_first && complete.count(said.number);
-                if said.due >= timed_from {
-                    latency.saturating_record(now.saturating_sub(said.due));
-                }
+            self.tally.read(count);
+            let front = self.plan.front_of(self.part.connections.start + number);
+            let news = match &front.again {
+                Some(again) => self.answer(number, again, &buffer[..count])?.map(Some),
+                None => self.greet(number, &buffer[..count])?,
             };
-            let taken = self.connections[number].checker.take(&self.rules, news.as_deref().unwrap_or(&buffer[..count]), message);
+            let Some(news) = news else { continue };
+            let checker = &mut self.connections[number].checker;
+            let taken = self.tally.take(checker, &self.rules, news.as_deref().unwrap_or(&buffer[..count]));
             taken.map_err(|fault| anyhow::anyhow!("connection {}: {fault:?}", self.part.connections.start + number))?;
         }
-        let gauge = &self.shared.gauges[self.part.number];
-        gauge.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if received > 0 {
-            gauge.last_at.store(micros(), Ordering::Relaxed);
-            gauge.received.fetch_add(received, Ordering::Release);
-            gauge.progress.fetch_add(progress, Ordering::Release);
-        }
-        if completed {
-            gauge.completed.store(self.complete.upto, Ordering::Release);
-            if let Some(publisher) = &*self.shared.publisher() {
-                publisher.unpark();
-            }
-        }
+        self.tally.tell();
         Ok(())
+    }
+
+    /// Goes on with the answer to a request that is made again and again. `Some` with all of it when it is whole; then the
+    /// next request is out already.
+    fn answer(&mut self, number: usize, again: &Again, bytes: &[u8]) -> anyhow::Result<Option<Vec<u8>>> {
+        let connection = &mut self.connections[number];
+        connection.answer.extend_from_slice(bytes);
+        let Some(length) = http::complete(&connection.answer)? else { return Ok(None) };
+        anyhow::ensure!(length == connection.answer.len(), "an answer that nobody asked for");
+        let answer = std::mem::take(&mut connection.answer);
+        let cursor = http::header(&answer, "tidings-cursor:").context("an answer without a cursor")?;
+        let channel = (self.part.connections.start + number) / self.plan.per_channel;
+        send(&connection.socket, again.request(&self.plan.channels[channel], cursor).as_bytes())?;
+        if connection.step == 0 {
+            connection.step = 1;
+            self.opened += 1;
+            self.tally.opened();
+        }
+        Ok(Some(answer))
     }
 
     /// Goes on with the greeting of a connection that does not listen yet. What it has after the greeting is news:
@@ -213,7 +177,7 @@ impl Reader<'_> {
     fn greet(&mut self, number: usize, bytes: &[u8]) -> anyhow::Result<Option<Option<Vec<u8>>>> {
         let connection = &mut self.connections[number];
         let channel = (self.part.connections.start + number) / self.plan.per_channel;
-        let greeting = &self.plan.greetings[channel];
+        let greeting = &self.plan.front_of(self.part.connections.start + number).greetings[channel];
         if usize::from(connection.step) >= greeting.len() {
             return Ok(Some(None));
         }
@@ -229,9 +193,7 @@ impl Reader<'_> {
             say(connection, greeting)?;
         }
         self.opened += 1;
-        let gauge = &self.shared.gauges[self.part.number];
-        gauge.opened.fetch_add(1, Ordering::Release);
-        gauge.last_at.store(micros(), Ordering::Relaxed);
+        self.tally.opened();
         Ok(Some(Some(std::mem::take(&mut connection.answer))))
     }
 }
@@ -239,8 +201,12 @@ impl Reader<'_> {
 /// Says what the current step of the greeting has to say.
 fn say(connection: &mut Connection, greeting: &[Step]) -> anyhow::Result<()> {
     let Some(step) = greeting.get(usize::from(connection.step)) else { return Ok(()) };
-    let sent = rustix::net::send(&connection.socket, &step.say, rustix::net::SendFlags::NOSIGNAL)?;
-    anyhow::ensure!(sent == step.say.len(), "a fresh socket took only {sent} bytes");
+    send(&connection.socket, &step.say)
+}
+
+fn send(socket: &OwnedFd, bytes: &[u8]) -> anyhow::Result<()> {
+    let sent = rustix::net::send(socket, bytes, rustix::net::SendFlags::NOSIGNAL)?;
+    anyhow::ensure!(sent == bytes.len(), "an idle socket took only {sent} bytes");
     Ok(())
 }
 

@@ -39,20 +39,27 @@ impl Driver {
         said
     }
 
-    /// Publishes for a while. Returns when the first message was due.
-    pub(super) fn run(&mut self, publisher: &mut dyn Publisher, crowd: &Crowd, pace: Pace, length: Duration) -> anyhow::Result<u64> {
+    /// Publishes for a while, or so many messages. Returns when the first message was due.
+    pub(super) fn run(
+        &mut self,
+        publisher: &mut dyn Publisher,
+        crowd: &Crowd,
+        pace: Pace,
+        (length, most): (Duration, Option<u64>),
+    ) -> anyhow::Result<u64> {
         let began = micros();
+        let most = most.unwrap_or(u64::MAX).saturating_add(self.sent);
         match pace {
             Pace::Rate(rate, burst) => {
-                let count = (rate * length.as_secs_f64()).round() as u64;
+                let count = ((rate * length.as_secs_f64()).round() as u64).min(most - self.sent);
                 self.at_rate(publisher, (rate, burst), count, || crowd.check())?;
             }
             Pace::Outstanding(outstanding) => {
                 let mut batch = Batch::new(self.payload)?;
                 crowd.wake(std::thread::current());
-                while micros() - began < length.as_micros() as u64 {
+                while micros() - began < length.as_micros() as u64 && self.sent < most {
                     crowd.check()?;
-                    let room = (crowd.completed() + outstanding).saturating_sub(self.sent);
+                    let room = (crowd.completed() + outstanding).min(most).saturating_sub(self.sent);
                     if room == 0 {
                         std::thread::park_timeout(Duration::from_millis(20));
                         continue;

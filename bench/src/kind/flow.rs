@@ -30,7 +30,7 @@ pub(super) fn run(round: &mut Round<'_>, flow: &Flow) -> anyhow::Result<Outcome>
     };
     let mut driver = Driver::new(flow.channels, round.payload);
     let subscribers = flow.subscribers as u64;
-    driver.run(&mut *publisher, &crowd, pace, Duration::from_secs_f64(flow.warmup_seconds)).context("warming up")?;
+    driver.run(&mut *publisher, &crowd, pace, (Duration::from_secs_f64(flow.warmup_seconds), None)).context("warming up")?;
     crowd.wait_for(driver.sent * subscribers).context("warming up")?;
 
     let warm = driver.sent;
@@ -48,7 +48,7 @@ pub(super) fn run(round: &mut Round<'_>, flow: &Flow) -> anyhow::Result<Outcome>
             let ended = &ended;
             scope.spawn(move || come_and_go(&plan, churn, ended))
         });
-        let driven = driver.run(&mut *publisher, &crowd, pace, Duration::from_secs_f64(flow.seconds)).and_then(|began| {
+        let driven = driver.run(&mut *publisher, &crowd, pace, (Duration::from_secs_f64(flow.seconds), flow.messages)).and_then(|began| {
             crowd.wait_for(driver.sent * subscribers - (driver.sent - warm) * stalled)?;
             Ok(began)
         });
@@ -66,6 +66,9 @@ pub(super) fn run(round: &mut Round<'_>, flow: &Flow) -> anyhow::Result<Outcome>
     figures.insert("messages_per_s".to_owned(), (driver.sent - warm) as f64 / wall);
     figures.insert("bytes_per_delivery".to_owned(), (crowd.bytes() - bytes) as f64 / deliveries);
     used.each(&mut figures, deliveries, "delivery");
+    if flow.channels > 1 {
+        used.each(&mut figures, (driver.sent - warm) as f64, "message");
+    }
     if let Some(churned) = churned {
         figures.insert("comings_per_s".to_owned(), churned as f64 / wall);
     }
@@ -85,7 +88,7 @@ pub(super) fn run(round: &mut Round<'_>, flow: &Flow) -> anyhow::Result<Outcome>
 
 /// Waves of subscribers that come, see whatever is published meanwhile without a hole, and go. Returns how many came.
 fn come_and_go(plan: &Plan, churn: Churn, ended: &AtomicBool) -> anyhow::Result<usize> {
-    let each = ((churn.per_second * WAVE.as_secs_f64()) / plan.greetings.len() as f64).ceil() as usize;
+    let each = ((churn.per_second * WAVE.as_secs_f64()) / plan.channels.len() as f64).ceil() as usize;
     let plan = Plan { per_channel: each.max(1), ..plan.clone() };
     let plan = &plan;
     std::thread::scope(|scope| {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use hdrhistogram::Histogram;
 
-use crate::crowd::Plan;
+use crate::crowd::{Plan, Way};
 use crate::machine::Busy;
 use crate::peer::Server;
 use crate::peer::start::Running;
@@ -61,11 +61,22 @@ impl Round<'_> {
 
     /// Subscribers of these channels. `query` is added to each request's path.
     fn plan(&self, channels: &[String], per_channel: usize, query: &str) -> anyhow::Result<Plan> {
-        let front = &self.server.front;
-        let greetings = channels.iter().map(|channel| Arc::<[Step]>::from(front.greeting(channel, query))).collect();
+        let together = self.scenario.together();
+        let fronts: Vec<&Front> = if together.is_empty() {
+            vec![&self.server.front]
+        } else {
+            let named = together.iter().map(|name| self.server.peer.fronts.get(name).with_context(|| format!("there is no front {name}")));
+            named.collect::<anyhow::Result<_>>()?
+        };
+        let way = |front: &Front| {
+            let greetings = channels.iter().map(|channel| Arc::<[Step]>::from(front.greeting(channel, query))).collect();
+            let is_call = matches!(front, Front::GrpcSubscribe { .. });
+            ensure!(!is_call || fronts.len() == 1, "calls and sockets are not mixed");
+            Ok(Way { address: self.running.address(front.port())?, greetings, again: front.again(), is_call })
+        };
         Ok(Plan {
-            address: self.running.address(front.port())?,
-            greetings,
+            fronts: fronts.iter().map(|front| way(front)).collect::<anyhow::Result<_>>()?,
+            channels: channels.into(),
             per_channel,
             payload: self.payload,
             opening_max: self.server.peer.opening,
@@ -181,8 +192,7 @@ fn channels(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("bench{number}")).collect()
 }
 
-/// What to add to a request so that it resumes after this cursor; only on fronts where that is possible.
+/// What to add to a request so that it resumes after this cursor.
 fn resume(front: &Front, cursor: &str) -> anyhow::Result<String> {
-    let Front::Http { resume: Some(resume), .. } = front else { anyhow::bail!("this front does not resume") };
-    Ok(resume.replace("{cursor}", cursor))
+    front.resume(cursor).context("this front does not resume")
 }

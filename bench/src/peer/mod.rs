@@ -53,6 +53,9 @@ pub(crate) struct Peer {
     pub(crate) install: Install,
     /// How it is listened to, by name.
     pub(crate) fronts: BTreeMap<String, Front>,
+    /// Fronts that only take part where a scenario names them.
+    #[serde(default)]
+    pub(crate) by_name: Vec<String>,
     /// How it is published to, by name.
     pub(crate) publish: BTreeMap<String, How>,
     /// The way that scenarios with subscribers use.
@@ -131,6 +134,8 @@ pub(crate) struct Server {
     pub(crate) id: String,
     pub(crate) peer: Peer,
     pub(crate) front: Front,
+    /// It takes part only where a scenario names it.
+    pub(crate) by_name: bool,
 }
 
 impl Peer {
@@ -146,7 +151,13 @@ impl Peer {
 
     fn servers(&self) -> Vec<Server> {
         let id = |front: &str| if self.fronts.len() == 1 { self.name.clone() } else { format!("{}-{front}", self.name) };
-        self.fronts.iter().map(|(name, front)| Server { id: id(name), peer: self.clone(), front: front.clone() }).collect()
+        let server = |(name, front): (&String, &Front)| Server {
+            id: id(name),
+            peer: self.clone(),
+            front: front.clone(),
+            by_name: self.by_name.contains(name),
+        };
+        self.fronts.iter().map(server).collect()
     }
 
     /// The version it says it has, on one line.

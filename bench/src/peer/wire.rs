@@ -16,6 +16,15 @@ pub(crate) enum Front {
         /// What a request adds to its path to resume after `{cursor}`, where the server can.
         resume: Option<String>,
     },
+    /// Requests that are answered when there is something, one after the other.
+    LongPoll {
+        port: String,
+        path: String,
+        /// What a request adds to its path to go on after `{cursor}`.
+        since: String,
+    },
+    /// `tidings.v1`, `Subscribe`: calls, many to a connection.
+    GrpcSubscribe { port: String },
     /// A WebSocket; `say` are text frames to subscribe with, each with what the answer to it ends in.
     WebSocket {
         port: String,
@@ -39,6 +48,22 @@ pub(crate) struct Said {
     until: String,
 }
 
+/// A request that follows each answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Again {
+    target: String,
+}
+
+impl Again {
+    pub(crate) fn request(&self, channel: &str, cursor: &str) -> String {
+        get(&self.target.replace("{channel}", channel).replace("{cursor}", cursor))
+    }
+}
+
+fn get(target: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n")
+}
+
 /// One step of a greeting: say this, then wait until the other side said that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
@@ -53,8 +78,25 @@ impl Front {
     /// The name of the port it is on.
     pub(crate) fn port(&self) -> &str {
         match self {
-            Self::Http { port, .. } | Self::WebSocket { port, .. } | Self::MqttWebSocket { port, .. } | Self::Redis { port } => port,
+            Self::Http { port, .. }
+            | Self::LongPoll { port, .. }
+            | Self::GrpcSubscribe { port }
+            | Self::WebSocket { port, .. }
+            | Self::MqttWebSocket { port, .. }
+            | Self::Redis { port } => port,
         }
+    }
+
+    /// What it says after each answer, where it must.
+    pub(crate) fn again(&self) -> Option<Again> {
+        let Self::LongPoll { path, since, .. } = self else { return None };
+        Some(Again { target: format!("{path}{since}") })
+    }
+
+    /// What a request adds to its path to resume after this cursor; only where that is possible.
+    pub(crate) fn resume(&self, cursor: &str) -> Option<String> {
+        let (Self::Http { resume: Some(resume), .. } | Self::LongPoll { since: resume, .. }) = self else { return None };
+        Some(resume.replace("{cursor}", cursor))
     }
 
     /// What a subscriber of this channel says. `query` is added to the path of an HTTP request.
@@ -66,6 +108,11 @@ impl Front {
                 let say = format!("GET {}{query} HTTP/1.1\r\nhost: localhost\r\n{more}\r\n", fill(path));
                 vec![Step { say: say.into(), expect: "HTTP/1.1 200", until: b"\r\n\r\n".to_vec() }]
             }
+            // What its answers are is no matter of a greeting.
+            Self::LongPoll { path, .. } => {
+                vec![Step { say: get(&format!("{}{query}", fill(path))).into(), expect: "", until: Vec::new() }]
+            }
+            Self::GrpcSubscribe { .. } => Vec::new(),
             Self::WebSocket { path, headers, say, .. } => {
                 let mut steps = vec![upgrade(&fill(path), headers)];
                 let text = |said: &Said| Step { say: frame(1, fill(&said.text).as_bytes()), expect: "", until: said.until.clone().into() };

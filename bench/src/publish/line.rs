@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use rustix::net::RecvFlags;
 
 use super::{Publisher, Unanswered};
+use crate::http;
 use crate::payload::Batch;
 use crate::peer::wire::{mqtt_connect, mqtt_packet};
 
@@ -173,24 +174,7 @@ fn complete(form: &Form, input: &[u8]) -> anyhow::Result<Option<usize>> {
         ensure!(input[0] == b':', "a publish was refused: {}", String::from_utf8_lossy(&input[..end]));
         return Ok(Some(end + 2));
     }
-    let Some(end) = memchr::memmem::find(input, b"\r\n\r\n") else { return Ok(None) };
-    let head = std::str::from_utf8(&input[..end])?.to_ascii_lowercase();
-    let is_accepted = head.starts_with("http/1.1 20");
-    let body = &input[end + 4..];
-    let length = match head.lines().find_map(|line| line.strip_prefix("content-length:")) {
-        Some(length) => length.trim().parse::<usize>()?,
-        // Chunked: no answer here is so long that a chunk of its own could end in this.
-        None if head.contains("transfer-encoding: chunked") => match memchr::memmem::find(body, b"0\r\n\r\n") {
-            Some(at) => at + 5,
-            None => return Ok(None),
-        },
-        None => 0,
-    };
-    if body.len() < length {
-        return Ok(None);
-    }
-    ensure!(is_accepted, "a publish was refused: {}", String::from_utf8_lossy(&input[..end + 4 + length]));
-    Ok(Some(end + 4 + length))
+    http::complete(input)
 }
 
 impl Publisher for Line {
@@ -231,12 +215,6 @@ mod tests {
 
     #[test]
     fn answers_are_told_apart() {
-        let http = Form::Http { path: String::new(), headers: String::new(), body: String::new(), fresh: false };
-        let answer = b"HTTP/1.1 202 Accepted\r\nContent-Length: 3\r\n\r\nabcHTTP";
-        assert_eq!(complete(&http, answer).unwrap(), Some(answer.len() - 4));
-        assert_eq!(complete(&http, &answer[..40]).unwrap(), None);
-        assert!(complete(&http, b"HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n").is_err());
-        assert_eq!(complete(&http, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n").unwrap(), Some(59));
         assert_eq!(complete(&Form::Redis, b":1000\r\n:2").unwrap(), Some(7));
         assert!(complete(&Form::Redis, b"-ERR\r\n").is_err());
     }

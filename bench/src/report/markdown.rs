@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::goals;
 use super::record::{Report, short};
 use super::summary::{Key, Row, Spread, rows};
 
@@ -37,8 +38,9 @@ const COLUMNS: [(&str, &str); 27] = [
 ];
 
 /// Figures that are set against the bare loops.
-const RATIOS: [&str; 7] = [
+const RATIOS: [&str; 8] = [
     "deliveries_per_s",
+    "messages_per_s",
     "connects_per_s",
     "server_us_per_delivery",
     "server_us_per_message",
@@ -46,11 +48,11 @@ const RATIOS: [&str; 7] = [
     "p99_ms",
     "pss_bytes_per_connection",
 ];
-/// What they are set against.
-const BARE: [&str; 2] = ["bare", "bare-join"];
+/// What they are set against, where it is there. Redis is the measure of publishing alone.
+const BASES: [(&str, Option<&str>); 3] = [("bare", None), ("bare-join", None), ("redis", Some("publish"))];
 
 /// The whole page.
-pub(super) fn text(report: &Report, plots: &[String]) -> String {
+pub(super) fn text(report: &Report, plots: &[String]) -> anyhow::Result<String> {
     let mut out = String::from("# Measured\n\n");
     let machine = |name: &str| report.machine.get(name).map_or("unknown", String::as_str);
     out.push_str(&format!(
@@ -72,6 +74,7 @@ pub(super) fn text(report: &Report, plots: &[String]) -> String {
         out.push_str(&format!("| {id} | left out | {why} |\n"));
     }
     let rows = rows(report);
+    out.push_str(&goals::table(&rows)?);
     for (scenario, about) in &report.scenarios {
         out.push_str(&format!("\n## {scenario}\n{}\n", about.trim()));
         let mut payloads: Vec<usize> = rows.keys().filter(|key| key.scenario == *scenario).map(|key| key.payload).collect();
@@ -86,7 +89,7 @@ pub(super) fn text(report: &Report, plots: &[String]) -> String {
         out.push_str("\n## Plots\n");
         plots.iter().for_each(|plot| out.push_str(&format!("\n![{plot}]({plot}.svg)\n")));
     }
-    out
+    Ok(out)
 }
 
 fn table(out: &mut String, rows: &BTreeMap<&Key, &Row>) {
@@ -124,19 +127,23 @@ fn cell(spread: Spread) -> String {
 
 /// What each row is of the bare loops.
 fn ratios(out: &mut String, rows: &BTreeMap<&Key, &Row>) {
-    for bare in BARE {
-        let Some((_, base)) = rows.iter().find(|(key, row)| key.server == bare && !row.figures.is_empty()) else { continue };
+    for (name, way) in BASES {
+        let is_base = |key: &Key| key.server == name && key.way.as_deref() == way;
+        let Some((_, base)) = rows.iter().find(|(key, row)| is_base(key) && !row.figures.is_empty()) else { continue };
+        let has = |name: &str| base.figures.get(name).is_some_and(|spread| spread.median > 0.0);
+        // Where messages are delivered, the rate of deliveries says it.
         let columns: Vec<&str> =
-            RATIOS.into_iter().filter(|name| base.figures.get(*name).is_some_and(|spread| spread.median > 0.0)).collect();
+            RATIOS.into_iter().filter(|name| has(name) && (*name != "messages_per_s" || !has("deliveries_per_s"))).collect();
         let head: Vec<&str> = columns.iter().filter_map(|name| Some(COLUMNS.iter().find(|(known, _)| known == name)?.1)).collect();
-        out.push_str(&format!("\n| ÷ {bare} | {} |\n|---|{}\n", head.join(" | "), "---|".repeat(columns.len())));
-        for (key, row) in rows.iter().filter(|(key, row)| key.server != bare && !row.figures.is_empty()) {
+        out.push_str(&format!("\n| ÷ {name} | {} |\n|---|{}\n", head.join(" | "), "---|".repeat(columns.len())));
+        for (key, row) in rows.iter().filter(|(key, row)| !is_base(key) && !row.figures.is_empty()) {
             let ratio = |name: &&str| match (row.figures.get(*name), base.figures.get(*name)) {
                 (Some(own), Some(base)) => format!("{:.2}", own.median / base.median),
                 _ => "–".to_owned(),
             };
             let cells: Vec<String> = columns.iter().map(ratio).collect();
-            out.push_str(&format!("| {} | {} |\n", key.server, cells.join(" | ")));
+            let name = key.way.as_ref().map_or(key.server.clone(), |way| format!("{} {way}", key.server));
+            out.push_str(&format!("| {name} | {} |\n", cells.join(" | ")));
         }
     }
 }

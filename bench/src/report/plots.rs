@@ -26,6 +26,7 @@ pub(super) fn all(report: &Report) -> Vec<(String, String)> {
         }
     }
     let sizes = [
+        ("channels", "server_us_per_message", "channels", "cost of a message against channels", "µs of processor"),
         ("memory", "pss_bytes_per_connection", "idle", "memory of the server for each idle connection", "PSS, bytes"),
         ("flat", "server_us_per_delivery", "flat", "cost of a delivery against subscribers", "µs of processor"),
     ];

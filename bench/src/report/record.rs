@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 
 const FILE: &str = "report.json";
@@ -56,6 +56,17 @@ impl Report {
         let path = folder.join(FILE);
         let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         serde_json::from_str(&text).with_context(|| path.display().to_string())
+    }
+
+    /// Takes what another run saw of the same commit on the same machine.
+    pub(crate) fn take(&mut self, other: Self) -> anyhow::Result<()> {
+        ensure!(self.machine == other.machine, "of another machine or commit: {:?}", other.machine);
+        self.rounds = self.rounds.max(other.rounds);
+        self.servers.extend(other.servers);
+        self.left_out.extend(other.left_out);
+        self.scenarios.extend(other.scenarios);
+        self.records.extend(other.records);
+        Ok(())
     }
 
     pub(crate) fn save(&self, folder: &Path) -> anyhow::Result<()> {
