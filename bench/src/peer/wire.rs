@@ -31,6 +31,8 @@ pub(crate) enum Front {
         path: String,
         #[serde(default)]
         headers: Vec<String>,
+        /// The end of what the server says by itself before it listens, where the path says what to listen to.
+        hears: Option<String>,
         #[serde(default)]
         say: Vec<Said>,
     },
@@ -113,8 +115,9 @@ impl Front {
                 vec![Step { say: get(&format!("{}{query}", fill(path))).into(), expect: "", until: Vec::new() }]
             }
             Self::GrpcSubscribe { .. } => Vec::new(),
-            Self::WebSocket { path, headers, say, .. } => {
-                let mut steps = vec![upgrade(&fill(path), headers)];
+            Self::WebSocket { path, headers, hears, say, .. } => {
+                let mut steps = vec![upgrade(&format!("{}{query}", fill(path)), headers)];
+                steps.extend(hears.iter().map(|end| Step { say: Vec::new(), expect: "", until: end.clone().into() }));
                 let text = |said: &Said| Step { say: frame(1, fill(&said.text).as_bytes()), expect: "", until: said.until.clone().into() };
                 steps.extend(say.iter().map(text));
                 steps

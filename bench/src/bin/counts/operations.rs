@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use tidings::broker::{Broker, Delivery, Limits, Since, Subscribe};
+use tidings::broker::{self, Broker, Delivery, Limits, Since, Subscribe};
 use tidings::clock::{Clock, Moment};
 use tidings::config::Config;
 use tidings::hub::{Bounds, CommitRule, Hub, RuleBook};
@@ -47,7 +47,7 @@ fn door() -> Broker {
     let bounds = Bounds { channels: 1000, history_bytes: 1 << 30, dedupe_ids: 1 << 20 };
     let epoch = Epoch::from_bits(1 << 40 | 0xabc).expect("the tag is not zero");
     let hub = Hub::new(RuleBook::new(&config.namespaces), Vec::new(), bounds, epoch, CommitRule::AtOnce, clock, metrics.clone());
-    let limits = Limits { publish_wait: Duration::from_secs(1), subscribe_channels: 1, subscribe_slots: 1, page_messages: 1000 };
+    let limits = Limits { publish_wait: Duration::from_secs(1), subscribe: broker::Bounds { channels: 1, slots: 1 }, page_messages: 1000 };
     Broker::new(Arc::new(hub), limits, metrics)
 }
 
