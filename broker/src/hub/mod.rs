@@ -184,6 +184,11 @@ impl Hub {
         &self.inboxes[shard]
     }
 
+    /// The inboxes of all shards, in the order of their numbers.
+    pub fn inboxes(&self) -> impl Iterator<Item = &Inbox> {
+        self.inboxes.iter().map(|inbox| &**inbox)
+    }
+
     /// The sums over all slots.
     #[must_use]
     pub fn totals(&self) -> HubTotals {

@@ -37,6 +37,12 @@ impl Crowd {
         Arc::new(Self { bound: bound.max(1), inside: Mutex::default() })
     }
 
+    /// How many are there.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.inside.lock().by_age.len()
+    }
+
     /// Takes a place. The oldest is told to go if there was none left.
     #[must_use]
     pub fn enter(self: &Arc<Self>) -> Place {
@@ -101,6 +107,6 @@ mod tests {
         let _fourth = crowd.enter();
         assert!((&mut first).now_or_never().is_some());
         drop(first);
-        assert_eq!(crowd.inside.lock().by_age.len(), 2);
+        assert_eq!(crowd.count(), 2);
     }
 }

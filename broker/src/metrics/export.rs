@@ -7,7 +7,7 @@ use metrics::{Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::PrometheusRecorder;
 
 use super::cell::{BOUNDS_MICROS, Cell, DurationsSum};
-use super::labels::{Front, ProtocolError, RefusedConnection, Source};
+use super::labels::{Bound, Front, ProtocolError, RefusedConnection, Source};
 use super::shard::{FrontCells, ShardMetrics};
 use super::{Gauges, Metrics, PublishCells};
 use crate::close::CloseReason;
@@ -15,15 +15,19 @@ use crate::error::ErrorCode;
 use crate::log::GapReason;
 
 const DELIVERY_LATENCY: &str = "tidings_delivery_latency_seconds";
+const SHARD_BUSY: &str = "tidings_shard_busy_seconds_total";
+const DELIVERY_STAGE: &str = "tidings_delivery_stage_seconds";
 const PUBLISH_WAIT: &str = "tidings_publish_wait_seconds";
 
 /// Each family with its one line of help. What moves it and what to do about it stands in `docs/OPERATING.md`.
-const HELP: [(&str, &str); 40] = [
+const HELP: [(&str, &str); 49] = [
     ("tidings_build_info", "Always 1; the version is a label."),
     ("tidings_connections_accepted_total", "Sockets accepted, public and gRPC."),
     ("tidings_connections_closed_total", "Accepted sockets that are gone."),
     ("tidings_connections", "Sockets open now."),
     ("tidings_connections_limit", "Most connections the public listener takes."),
+    ("tidings_bound_used", "How much of each bound is used."),
+    ("tidings_bound_limit", "Where each bound is."),
     ("tidings_connections_refused_total", "Connections turned away, by reason."),
     ("tidings_open_files_limit", "Soft limit on open files."),
     ("tidings_protocol_errors_seen_total", "Peers that broke their protocol, by kind."),
@@ -33,6 +37,8 @@ const HELP: [(&str, &str); 40] = [
     ("tidings_sessions_resumed_total", "Clients that came back with a cursor, by front and whether all was still there."),
     ("tidings_sessions_fell_behind_total", "Times a session lost touch with the head and went on from the log, by front."),
     ("tidings_sessions_caught_up_total", "Times a session that was behind reached the head, by front."),
+    ("tidings_sessions_behind", "Sessions on sockets of shards that are not caught up, or whose socket is full, by front."),
+    ("tidings_sessions_behind_seconds", "For how long the session that has been behind for longest has been so."),
     ("tidings_subscriptions_joined_total", "Session and channel pairs that began."),
     ("tidings_subscriptions_left_total", "Session and channel pairs that ended."),
     ("tidings_subscriptions", "Session and channel pairs now."),
@@ -42,12 +48,17 @@ const HELP: [(&str, &str); 40] = [
     ("tidings_messages_delivered_total", "Messages handed to sockets, by front."),
     ("tidings_messages_delivered_bytes_total", "Bytes of the wire form handed to sockets, by front."),
     (DELIVERY_LATENCY, "From the accepted publish to the written socket, by front."),
+    (DELIVERY_STAGE, "From the accepted publish to a stage on the way to the socket."),
     ("tidings_socket_writes_made_total", "System calls that wrote to sockets."),
     ("tidings_gaps_declared_total", "Clients told that messages are missing, by front and reason."),
     ("tidings_log_pages_read_total", "Pages read from the log for sessions that are behind."),
     ("tidings_log_messages_read_total", "Messages in those pages."),
     ("tidings_shard_inbox_overflowed_total", "Times an inbox was full and its shard went on from the log, by shard."),
-    ("tidings_shard_inbox_depth", "Items that waited in the inbox when it was drained last, by shard."),
+    ("tidings_shard_inbox_depth", "Messages that wait for the shard, or that it has not delivered to everyone, by shard."),
+    (SHARD_BUSY, "Time the shard's thread was at work, by shard."),
+    ("tidings_shard_connections", "Sockets that the shard owns, by shard."),
+    ("tidings_shard_ring_bytes", "Bytes of the messages in the rings, by shard."),
+    ("tidings_shard_cache_bytes", "Bytes of encoded messages kept for sessions that read the log, by shard."),
     ("tidings_channels", "Channels with state on this node."),
     ("tidings_history_messages", "Messages kept in all histories."),
     ("tidings_history_bytes", "Bytes of all histories."),
@@ -76,26 +87,35 @@ pub(super) fn collect(metrics: &Metrics, gauges: &Gauges) {
     let out = Out(&metrics.recorder);
     out.gauge("tidings_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     connections(&out, metrics);
+    bounds(&out, metrics, gauges);
     for front in Front::ALL {
         sessions(&out, metrics, front);
     }
     for source in Source::ALL {
         publishes(&out, source.as_str(), &metrics.publishes[source.index()]);
     }
-    shards(&out, metrics);
+    shards(&out, metrics, gauges);
     state(&out, metrics, gauges);
     metrics::with_local_recorder(&metrics.recorder, || metrics.process.collect());
 }
 
-/// Appends the histograms, which are ours.
-pub(super) fn histograms(metrics: &Metrics, text: &mut String) {
-    head(text, DELIVERY_LATENCY);
+/// Appends the histograms, and a counter of fractions: the exporter keeps samples for the first and whole numbers for the second.
+pub(super) fn append(metrics: &Metrics, text: &mut String) {
+    head(text, DELIVERY_LATENCY, "histogram");
     for front in Front::ALL {
         let sum = DurationsSum::of(metrics.groups().map(|group| &group.fronts[front.index()].latency));
         histogram(text, DELIVERY_LATENCY, &format!("front=\"{}\"", front.as_str()), &sum);
     }
-    head(text, PUBLISH_WAIT);
+    head(text, DELIVERY_STAGE, "histogram");
+    histogram(text, DELIVERY_STAGE, "stage=\"shard\"", &DurationsSum::of(metrics.groups().map(|group| &group.taken)));
+    head(text, PUBLISH_WAIT, "histogram");
     histogram(text, PUBLISH_WAIT, "", &DurationsSum::of([&metrics.publish_wait].into_iter()));
+    head(text, SHARD_BUSY, "counter");
+    for (n, shard) in metrics.shards.iter().enumerate() {
+        let busy = Duration::from_micros(shard.busy_micros.get());
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{SHARD_BUSY}{{shard=\"{n}\"}} {}", busy.as_secs_f64());
+    }
 }
 
 fn connections(out: &Out<'_>, metrics: &Metrics) {
@@ -105,7 +125,7 @@ fn connections(out: &Out<'_>, metrics: &Metrics) {
     out.counter("tidings_connections_accepted_total", &[], accepted);
     out.counter("tidings_connections_closed_total", &[], closed);
     out.gauge("tidings_connections", &[], accepted.saturating_sub(closed) as f64);
-    out.gauge("tidings_connections_limit", &[], metrics.connections_limit.get() as f64);
+    out.gauge("tidings_connections_limit", &[], metrics.bounds[Bound::Connections.index()].get() as f64);
     out.gauge("tidings_open_files_limit", &[], metrics.open_files_limit.get() as f64);
     for reason in RefusedConnection::ALL {
         let count = metrics.connections_refused[reason.index()].get();
@@ -115,6 +135,30 @@ fn connections(out: &Out<'_>, metrics: &Metrics) {
         let count = total(metrics, |group| &group.protocol_errors[kind.index()]);
         out.counter("tidings_protocol_errors_seen_total", &[("kind", kind.as_str())], count);
     }
+}
+
+fn bounds(out: &Out<'_>, metrics: &Metrics, gauges: &Gauges) {
+    let used = |bound| match bound {
+        Bound::Connections => metrics.shards.iter().map(|shard| open(shard)).sum(),
+        Bound::GrpcConnections => open(&metrics.off_shard),
+        Bound::ConnectionsPending => gauges.connections_pending,
+        Bound::Channels => gauges.channels,
+        Bound::HistoryBytes => gauges.history_bytes,
+        Bound::DedupeIds => gauges.dedupe_ids,
+        Bound::ShardInbox => gauges.inbox_depths.iter().copied().max().unwrap_or(0),
+        Bound::ShardRing => metrics.shards.iter().map(|shard| shard.ring_bytes.get()).max().unwrap_or(0),
+    };
+    for bound in Bound::ALL {
+        let label = [("bound", bound.as_str())];
+        out.gauge("tidings_bound_used", &label, used(bound) as f64);
+        out.gauge("tidings_bound_limit", &label, metrics.bounds[bound.index()].get() as f64);
+    }
+}
+
+/// Sockets of one group that are open now.
+fn open(group: &ShardMetrics) -> u64 {
+    let closed = group.connections_closed.get();
+    group.connections_accepted.get().saturating_sub(closed)
 }
 
 fn sessions(out: &Out<'_>, metrics: &Metrics, front: Front) {
@@ -133,6 +177,8 @@ fn sessions(out: &Out<'_>, metrics: &Metrics, front: Front) {
     out.counter("tidings_sessions_resumed_total", &[label, ("outcome", "gap")], sum(|cells| &cells.resumed_with_gap));
     out.counter("tidings_sessions_fell_behind_total", &[label], sum(|cells| &cells.fell_behind));
     out.counter("tidings_sessions_caught_up_total", &[label], sum(|cells| &cells.caught_up));
+    let ended = sum(|cells| &cells.behind_ended);
+    out.gauge("tidings_sessions_behind", &[label], sum(|cells| &cells.behind_began).saturating_sub(ended) as f64);
     out.counter("tidings_messages_delivered_total", &[label], sum(|cells| &cells.messages_delivered));
     out.counter("tidings_messages_delivered_bytes_total", &[label], sum(|cells| &cells.bytes_delivered));
     for reason in GapReason::ALL {
@@ -151,7 +197,7 @@ fn publishes(out: &Out<'_>, source: &'static str, cells: &PublishCells) {
     out.counter("tidings_publishes_kept_bytes_total", &[("source", source)], cells.bytes.get());
 }
 
-fn shards(out: &Out<'_>, metrics: &Metrics) {
+fn shards(out: &Out<'_>, metrics: &Metrics, gauges: &Gauges) {
     let left = total(metrics, |group| &group.listeners_left);
     let joined = total(metrics, |group| &group.listeners_joined);
     out.counter("tidings_subscriptions_joined_total", &[], joined);
@@ -160,11 +206,17 @@ fn shards(out: &Out<'_>, metrics: &Metrics) {
     out.counter("tidings_socket_writes_made_total", &[], total(metrics, |group| &group.writes));
     out.counter("tidings_log_pages_read_total", &[], total(metrics, |group| &group.pages_read));
     out.counter("tidings_log_messages_read_total", &[], total(metrics, |group| &group.page_messages_read));
+    let longest = metrics.shards.iter().map(|shard| shard.behind_longest.get()).max().unwrap_or(0);
+    out.gauge("tidings_sessions_behind_seconds", &[], longest as f64);
     // A shard's number is a label because one hot shard hides in a sum; there are at most as many as configured.
     for (n, shard) in metrics.shards.iter().enumerate() {
         let label = Label::new("shard", n.to_string());
+        let depth = gauges.inbox_depths.get(n).copied().unwrap_or(0);
         out.count("tidings_shard_inbox_overflowed_total", vec![label.clone()], shard.inbox_overflows.get());
-        out.value("tidings_shard_inbox_depth", vec![label], shard.inbox_depth.get() as f64);
+        out.value("tidings_shard_inbox_depth", vec![label.clone()], depth as f64);
+        out.value("tidings_shard_connections", vec![label.clone()], open(shard) as f64);
+        out.value("tidings_shard_ring_bytes", vec![label.clone()], shard.ring_bytes.get() as f64);
+        out.value("tidings_shard_cache_bytes", vec![label], shard.cache_bytes.get() as f64);
     }
 }
 
@@ -209,9 +261,9 @@ impl Out<'_> {
     }
 }
 
-fn head(text: &mut String, name: &str) {
+fn head(text: &mut String, name: &str, kind: &str) {
     let help = HELP.iter().find(|(known, _)| *known == name).map_or("", |(_, help)| help);
-    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} histogram");
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
 /// The lines of one histogram; `labels` is empty or `name="value"`. Writing to a string cannot fail.

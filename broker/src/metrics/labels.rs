@@ -161,6 +161,62 @@ impl ProtocolError {
     }
 }
 
+/// Something that can be full, as a label of how much of it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bound {
+    /// Connections of the public listener.
+    Connections,
+    /// Connections of the gRPC listener.
+    GrpcConnections,
+    /// Connections that have asked for nothing yet.
+    ConnectionsPending,
+    /// Channels.
+    Channels,
+    /// Bytes of all histories.
+    HistoryBytes,
+    /// Publish ids remembered.
+    DedupeIds,
+    /// Messages waiting for the shard for which most wait.
+    ShardInbox,
+    /// Bytes in the rings of the shard that holds most.
+    ShardRing,
+}
+
+impl Bound {
+    /// Every bound, in the order of [`Bound::index`].
+    pub const ALL: [Self; 8] = [
+        Self::Connections,
+        Self::GrpcConnections,
+        Self::ConnectionsPending,
+        Self::Channels,
+        Self::HistoryBytes,
+        Self::DedupeIds,
+        Self::ShardInbox,
+        Self::ShardRing,
+    ];
+
+    /// The label's value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::GrpcConnections => "grpc_connections",
+            Self::ConnectionsPending => "connections_pending",
+            Self::Channels => "channels",
+            Self::HistoryBytes => "history_bytes",
+            Self::DedupeIds => "dedupe_ids",
+            Self::ShardInbox => "shard_inbox",
+            Self::ShardRing => "shard_ring",
+        }
+    }
+
+    /// A dense number for tables.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +226,7 @@ mod tests {
         assert!(Front::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(Source::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(RefusedConnection::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
+        assert!(Bound::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(ProtocolError::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
     }
 }

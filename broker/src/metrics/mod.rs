@@ -17,7 +17,7 @@ use crossbeam_utils::CachePadded;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use self::cell::{Cell, Durations, Writers};
-pub use self::labels::{Front, ProtocolError, RefusedConnection, Source};
+pub use self::labels::{Bound, Front, ProtocolError, RefusedConnection, Source};
 pub use self::shard::ShardMetrics;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
@@ -37,7 +37,7 @@ pub struct Metrics {
     /// Milliseconds of the clock when a probe passed last; 0 before the first, so that the age counts from the start.
     probe_passed_at: Cell,
     open_files_limit: Cell,
-    connections_limit: Cell,
+    bounds: [Cell; Bound::ALL.len()],
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     process: metrics_process::Collector,
@@ -52,8 +52,12 @@ struct PublishCells {
 }
 
 /// What others keep count of anyway, read at the moment of a scrape.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Gauges {
+    /// Connections that have asked for nothing yet.
+    pub connections_pending: u64,
+    /// Messages that wait for each shard, or were taken by it and are not delivered to everyone.
+    pub inbox_depths: Vec<u64>,
     /// Channels with state on this node.
     pub channels: u64,
     /// Messages kept in all histories.
@@ -97,7 +101,7 @@ impl Metrics {
             probes_failed: Cell::default(),
             probe_passed_at: Cell::default(),
             open_files_limit: Cell::default(),
-            connections_limit: Cell::default(),
+            bounds: Default::default(),
             recorder,
             handle,
             process,
@@ -167,10 +171,14 @@ impl Metrics {
         }
     }
 
-    /// The limits this process runs under: open files (soft) and the connections that are allowed because of it.
-    pub fn limits(&self, open_files: u64, connections: u64) {
-        self.open_files_limit.set(open_files);
-        self.connections_limit.set(connections);
+    /// How many files this process may have open (the soft limit).
+    pub fn open_files(&self, limit: u64) {
+        self.open_files_limit.set(limit);
+    }
+
+    /// How much of something there may be.
+    pub fn bound(&self, bound: Bound, limit: u64) {
+        self.bounds[bound.index()].set(limit);
     }
 
     /// Housekeeping of the exporter; to be called every few seconds, scraped or not.
@@ -183,7 +191,7 @@ impl Metrics {
     pub fn render(&self, gauges: &Gauges) -> String {
         export::collect(self, gauges);
         let mut text = self.handle.render();
-        export::histograms(self, &mut text);
+        export::append(self, &mut text);
         text
     }
 

@@ -21,7 +21,11 @@ pub struct ShardMetrics {
     pub(super) pages_read: Cell,
     pub(super) page_messages_read: Cell,
     pub(super) inbox_overflows: Cell,
-    pub(super) inbox_depth: Cell,
+    pub(super) taken: Durations,
+    pub(super) busy_micros: Cell,
+    pub(super) ring_bytes: Cell,
+    pub(super) cache_bytes: Cell,
+    pub(super) behind_longest: Cell,
     pub(super) listeners_joined: Cell,
     pub(super) listeners_left: Cell,
 }
@@ -35,6 +39,8 @@ pub(super) struct FrontCells {
     pub(super) bytes_delivered: Cell,
     pub(super) fell_behind: Cell,
     pub(super) caught_up: Cell,
+    pub(super) behind_began: Cell,
+    pub(super) behind_ended: Cell,
     pub(super) gaps: [Cell; GapReason::ALL.len()],
     pub(super) resumed: Cell,
     pub(super) resumed_with_gap: Cell,
@@ -53,7 +59,11 @@ impl ShardMetrics {
             pages_read: Cell::default(),
             page_messages_read: Cell::default(),
             inbox_overflows: Cell::default(),
-            inbox_depth: Cell::default(),
+            taken: Durations::default(),
+            busy_micros: Cell::default(),
+            ring_bytes: Cell::default(),
+            cache_bytes: Cell::default(),
+            behind_longest: Cell::default(),
             listeners_joined: Cell::default(),
             listeners_left: Cell::default(),
         }
@@ -139,9 +149,36 @@ impl ShardMetrics {
         self.inbox_overflows.add(Writers::Many, 1);
     }
 
-    /// How many items wait in the inbox, as seen when it is drained.
-    pub fn inbox_depth(&self, items: u64) {
-        self.inbox_depth.set(items);
+    /// A message reached the shard this long after it was accepted.
+    #[inline]
+    pub fn taken(&self, took: Duration) {
+        self.taken.observe(self.writers, took, 1);
+    }
+
+    /// How long the shard's thread was at work since it began.
+    pub fn worked(&self, busy: Duration) {
+        self.busy_micros.set(busy.as_micros() as u64);
+    }
+
+    /// Bytes of the encoded messages that the shard holds: of those in its rings, and of those read from the log.
+    pub fn holds(&self, ring_bytes: u64, cache_bytes: u64) {
+        self.ring_bytes.set(ring_bytes);
+        self.cache_bytes.set(cache_bytes);
+    }
+
+    /// A session is not caught up any more, or not yet.
+    pub fn behind_began(&self, front: Front) {
+        self.front(front).behind_began.add(self.writers, 1);
+    }
+
+    /// A session that was not caught up is, or left.
+    pub fn behind_ended(&self, front: Front) {
+        self.front(front).behind_ended.add(self.writers, 1);
+    }
+
+    /// For how many seconds the session that has been behind for longest has been so; 0 when none is.
+    pub fn behind_longest(&self, seconds: u64) {
+        self.behind_longest.set(seconds);
     }
 
     /// Sessions began to listen to channels: one per session and channel.

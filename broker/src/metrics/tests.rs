@@ -91,7 +91,10 @@ fn exercise(group: &ShardMetrics) {
     group.wrote();
     group.page_read(3);
     group.inbox_overflowed();
-    group.inbox_depth(9);
+    group.taken(Duration::from_micros(120));
+    group.worked(Duration::from_secs(2));
+    group.holds(1_000, 2_000);
+    group.behind_longest(3);
     group.listeners_joined(2);
     group.listeners_left(1);
     for front in Front::ALL {
@@ -102,6 +105,8 @@ fn exercise(group: &ShardMetrics) {
         group.resumed(front, false);
         group.fell_behind(front);
         group.caught_up(front);
+        group.behind_began(front);
+        group.behind_ended(front);
         group.delivered(front, 5, 500);
         group.latency(front, Duration::from_micros(120), 5);
     }
@@ -116,8 +121,15 @@ fn shards_are_summed() {
     metrics.shard(1).session_closed(Front::Sse, CloseReason::TooSlow);
     metrics.shard(0).delivered(Front::Sse, 7, 70);
     metrics.shard(1).latency(Front::Sse, Duration::from_micros(120), 7);
-    metrics.shard(1).inbox_depth(4);
-    let text = metrics.render(&Gauges { channels: 11, ready: true, ..Gauges::default() });
+    metrics.shard(0).behind_began(Front::Sse);
+    metrics.shard(1).behind_began(Front::Sse);
+    metrics.shard(1).behind_ended(Front::Sse);
+    metrics.shard(0).behind_longest(7);
+    metrics.shard(1).behind_longest(5);
+    metrics.shard(1).worked(Duration::from_millis(1500));
+    metrics.shard(1).taken(Duration::from_micros(60));
+    metrics.bound(Bound::ShardInbox, 1024);
+    let text = metrics.render(&Gauges { channels: 11, inbox_depths: vec![2, 4], ready: true, ..Gauges::default() });
     for line in [
         "tidings_sessions_opened_total{front=\"sse\"} 3",
         "tidings_sessions{front=\"sse\"} 2",
@@ -131,6 +143,13 @@ fn shards_are_summed() {
         "tidings_delivery_latency_seconds_count{front=\"sse\"} 7",
         "tidings_publish_wait_seconds_count 0",
         "tidings_shard_inbox_depth{shard=\"1\"} 4",
+        "tidings_sessions_behind{front=\"sse\"} 1",
+        "tidings_sessions_behind_seconds 7",
+        "tidings_shard_busy_seconds_total{shard=\"1\"} 1.5",
+        "tidings_delivery_stage_seconds_bucket{stage=\"shard\",le=\"0.00007\"} 1",
+        "tidings_bound_used{bound=\"shard_inbox\"} 4",
+        "tidings_bound_limit{bound=\"shard_inbox\"} 1024",
+        "tidings_bound_used{bound=\"channels\"} 11",
         "tidings_channels 11",
         "tidings_ready 1",
         "tidings_draining 0",

@@ -34,7 +34,7 @@ use crate::front::websocket::WebSocket;
 use crate::hub::{self, CommitRule, Hub, Inbox, RuleBook};
 use crate::limits::{self, Crowd};
 use crate::log::{Epoch, SLOTS, Tag};
-use crate::metrics::{Gauges, Metrics};
+use crate::metrics::{Bound, Gauges, Metrics};
 use crate::net;
 use crate::shard;
 use routes::Routes;
@@ -92,7 +92,9 @@ impl Node {
         let metrics = Metrics::new(shard_count, clock);
         let open_files = open_files();
         let connections_max = config.connections_max(open_files);
-        metrics.limits(open_files, connections_max);
+        metrics.open_files(open_files);
+        metrics.bound(Bound::Connections, connections_max);
+        show_bounds(&config, open_files, &metrics);
 
         let hub = Arc::new(build_hub(&config, shard_count, clock, metrics.clone()));
         let broker = Broker::new(
@@ -109,7 +111,8 @@ impl Node {
         let draining = CancellationToken::new();
         let stopped = CancellationToken::new();
 
-        let shards = start_shards(&config, shard_count, &hub, &metrics, &draining, &broker, &keyring)?;
+        let newcomers = Crowd::new(config.limits.connections_pending as usize);
+        let shards = start_shards(&config, shard_count, &hub, &metrics, &draining, (&broker, &keyring, &newcomers))?;
         let shards: Arc<Vec<Arc<shard::Handle>>> = Arc::new(shards.into_iter().map(Arc::new).collect());
         // Before any listener: a copy of one in a shard's table would keep it open after it was closed.
         if config.own_file_tables {
@@ -161,7 +164,7 @@ impl Node {
         }
         grpc.close();
 
-        let gauges = gauges_of(hub.clone());
+        let gauges = gauges_of(hub.clone(), newcomers);
         let admin = Admin { metrics: metrics.clone(), gauges: Arc::new(gauges), readiness: readiness.clone() };
         tokio::spawn(admin::serve(admin_listener, admin, stopped.clone()));
         tokio::spawn(admin::run_probe(broker.clone(), readiness.clone(), metrics.clone(), config.admin.probe_interval, stopped.clone()));
@@ -225,8 +228,7 @@ fn start_shards(
     hub: &Arc<Hub>,
     metrics: &Arc<Metrics>,
     draining: &CancellationToken,
-    broker: &Broker,
-    keyring: &Keyring,
+    (broker, keyring, newcomers): (&Broker, &Keyring, &Arc<Crowd>),
 ) -> Result<Vec<shard::Handle>, StartError> {
     let cors = Cors::new(&config.cors);
     let bounds = front::Bounds { channels: config.limits.subscribe_channels, slots: config.limits.subscribe_slots };
@@ -250,7 +252,7 @@ fn start_shards(
         serves_demo: config.dev,
         only_local: config.dev,
     };
-    let newcomers = Crowd::new(config.limits.connections_pending as usize);
+    let newcomers = newcomers.clone();
     let http = net::Http { config: Arc::new(config.http.clone()), door: Arc::new(routes), newcomers };
     let bounds = shard::Bounds {
         page_bytes: config.shard.page_bytes,
@@ -268,10 +270,23 @@ fn start_shards(
         .collect()
 }
 
-fn gauges_of(hub: Arc<Hub>) -> impl Fn() -> Gauges + Send + Sync {
+/// Tells the metrics where the bounds are that the configuration sets; that of the connections is known elsewhere.
+fn show_bounds(config: &Config, open_files: u64, metrics: &Metrics) {
+    metrics.bound(Bound::GrpcConnections, limits::grpc_connections_max(open_files));
+    metrics.bound(Bound::ConnectionsPending, config.limits.connections_pending.into());
+    metrics.bound(Bound::Channels, config.limits.channels.into());
+    metrics.bound(Bound::HistoryBytes, config.limits.history_bytes);
+    metrics.bound(Bound::DedupeIds, config.limits.dedupe_ids.into());
+    metrics.bound(Bound::ShardInbox, config.shard.inbox as u64);
+    metrics.bound(Bound::ShardRing, config.shard.ring_bytes as u64);
+}
+
+fn gauges_of(hub: Arc<Hub>, newcomers: Arc<Crowd>) -> impl Fn() -> Gauges + Send + Sync {
     move || {
         let totals = hub.totals();
         Gauges {
+            connections_pending: newcomers.count() as u64,
+            inbox_depths: hub.inboxes().map(|inbox| inbox.depth() as u64).collect(),
             channels: totals.channels as u64,
             history_messages: totals.history_messages,
             history_bytes: totals.history_bytes,

@@ -24,6 +24,11 @@ impl EncodeCache {
         Self { known: HashMap::default(), order: VecDeque::new(), bytes: 0, bytes_max }
     }
 
+    /// Bytes of all that is kept.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The message in the encoder's form, encoded now if nobody did before.
     pub(super) fn message(&mut self, encoder: &dyn Encoder, entry: &Entry) -> Bytes {
         let key = (entry.slot, entry.pos, encoder.form());

@@ -6,6 +6,7 @@
 //! [`Encoder`] and the first bytes.
 
 mod attend;
+mod behind;
 mod cache;
 pub mod config;
 mod converse;
@@ -261,6 +262,7 @@ impl State {
             places: SmallVec::new(),
             rest: None,
             behind: !is_live,
+            behind_since: None,
             replaying: !is_live,
             cursor_due: !is_live,
             is_ahead: false,
@@ -276,6 +278,9 @@ impl State {
             session.write(&first, 0, None, self.tick, &mut tally);
         }
         let is_blocked = session.rest.is_some();
+        if !is_live {
+            self.late.enter(key, &mut session, self.tick, self.metrics.shard(self.number));
+        }
         if let Some(place) = self.listeners.get_mut(key as usize) {
             session.places = std::mem::take(place.places());
             *place = Listener::Session(session);
@@ -306,6 +311,7 @@ impl State {
     /// One second on: heartbeats for streams that were silent long enough.
     fn tick(&mut self, tally: &mut Tally) {
         self.tick += 1;
+        self.show();
         let min = self.bounds.heartbeat_min.as_secs().max(1) as u32;
         for key in self.wheel.tick() {
             let Some(Listener::Session(session)) = self.listeners.get_mut(key as usize) else { continue };
@@ -336,6 +342,13 @@ impl State {
             }
             self.schedule_heartbeat(key);
         }
+    }
+
+    /// What only this thread knows, for whoever asks: once a second, so that no delivery pays for it.
+    fn show(&self) {
+        let shard = self.metrics.shard(self.number);
+        shard.holds(self.ring_bytes as u64, self.cache.bytes() as u64);
+        shard.behind_longest(u64::from(self.late.longest(self.tick)));
     }
 
     /// Ends every `waves`-th stay, beginning with the `wave`-th; all held polls with the first wave.

@@ -100,6 +100,9 @@ impl State {
             session.behind = false;
             session.replaying = false;
             shard.caught_up(front);
+            if session.rest.is_none() {
+                self.late.leave(key, session, shard);
+            }
         } else if session.rest.is_none() && session.ended.is_none() {
             self.behind.push_back(key);
         }

@@ -50,6 +50,8 @@ pub(super) struct Session {
     pub(super) rest: Option<Box<Rest>>,
     /// Stands in the queue of those who read the log.
     pub(super) behind: bool,
+    /// The tick since which it has not been caught up, its socket being full included; kept by [`super::behind::Behind`].
+    pub(super) behind_since: Option<u32>,
     /// Still reading what was there before it came.
     pub(super) replaying: bool,
     /// The client was told something that no message's cursor lies behind (a gap, or nothing at all): once it stands at

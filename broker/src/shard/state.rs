@@ -8,6 +8,7 @@ use foldhash::fast::RandomState;
 use slab::Slab;
 use tokio_util::sync::CancellationToken;
 
+use super::behind::Behind;
 use super::cache::EncodeCache;
 use super::ring::{LocalChannel, VACANT};
 use super::session::{Listener, Place};
@@ -36,6 +37,8 @@ pub(super) struct State {
     pub(super) walking: VecDeque<u32>,
     /// Sessions that read the log. A key may be stale; the session's own flag decides.
     pub(super) behind: VecDeque<u32>,
+    /// Who is not caught up, and since when.
+    pub(super) late: Behind,
     /// Taken from the inbox, not yet in a ring.
     pub(super) taken: VecDeque<Item>,
     pub(super) taking: Vec<Item>,
@@ -64,6 +67,7 @@ impl State {
             listeners: Slab::new(),
             walking: VecDeque::new(),
             behind: VecDeque::new(),
+            late: Behind::default(),
             taken: VecDeque::new(),
             taking: Vec::new(),
             missed: Vec::new(),
@@ -114,6 +118,9 @@ impl State {
     /// Takes a listener out of all its channels and out of the shard.
     pub(super) fn remove(&mut self, key: u32) -> Option<Listener> {
         let mut listener = self.listeners.try_remove(key as usize)?;
+        if let Listener::Session(session) = &mut listener {
+            self.late.leave(key, session, self.metrics.shard(self.number));
+        }
         let places = std::mem::take(listener.places());
         self.metrics.shard(self.number).listeners_left(places.len() as u64);
         for place in places {
@@ -180,6 +187,7 @@ impl State {
         let looked = self.taken.is_empty();
         if looked {
             inbox.drain(&mut self.taking, &mut self.missed);
+            self.book_arrivals();
             self.taken.extend(self.taking.drain(..));
             // Before anything is laid into a ring: a session on several channels must not get past what was missed.
             self.take_missed();
@@ -202,8 +210,17 @@ impl State {
                 self.walking.push_back(local);
             }
         }
-        self.metrics.shard(self.number).inbox_depth(inbox.depth() as u64);
         looked
+    }
+
+    /// How long what was just taken was on its way here: one look at the clock for all of it.
+    fn book_arrivals(&self) {
+        if !self.taking.is_empty() {
+            let (now, shard) = (self.hub.clock().mono(), self.metrics.shard(self.number));
+            for item in &self.taking {
+                shard.taken(now.saturating_sub(item.entry.accepted.mono));
+            }
+        }
     }
 
     /// Channels of which entries did not fit into the inbox: forget what is here, everyone reads the log.
@@ -228,6 +245,7 @@ impl State {
             Some(Listener::Session(session)) if !session.behind && session.ended.is_none() => {
                 session.behind = true;
                 self.metrics.shard(self.number).fell_behind(session.encoder.front());
+                self.late.enter(key, session, self.tick, self.metrics.shard(self.number));
                 // While it is blocked its own task puts it into the queue, once the socket drained.
                 if session.rest.is_none() {
                     self.behind.push_back(key);

@@ -216,6 +216,7 @@ async fn tick(shard: Shard) {
     loop {
         interval.tick().await;
         shard.cell.with(|state| state.tick(&mut tally));
+        shard.metrics().worked(tokio::runtime::Handle::current().metrics().worker_total_busy_duration(0));
         tally.book(shard.metrics(), shard.clock().mono());
     }
 }

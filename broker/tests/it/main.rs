@@ -16,6 +16,7 @@ mod layers;
 mod protocol_examples;
 mod raw;
 mod resume;
+mod seen;
 mod slow_client;
 mod source;
 mod support;

@@ -1,0 +1,36 @@
+//! Who is not caught up, and since when: sessions that read the log, and those whose socket is full.
+//!
+//! Only changes are booked, so a session that keeps up costs nothing here.
+
+use std::collections::BTreeSet;
+
+use super::session::Session;
+use crate::metrics::ShardMetrics;
+
+/// The sessions of one shard that are behind, the one that has been so for longest first. At most one place each.
+#[derive(Debug, Default)]
+pub(super) struct Behind(BTreeSet<(u32, u32)>);
+
+impl Behind {
+    /// The session lost touch with the head, or never had it. Nothing changes if that was known.
+    pub(super) fn enter(&mut self, key: u32, session: &mut Session, tick: u32, metrics: &ShardMetrics) {
+        if session.behind_since.is_none() {
+            session.behind_since = Some(tick);
+            self.0.insert((tick, key));
+            metrics.behind_began(session.encoder.front());
+        }
+    }
+
+    /// The session stands at the head and its socket took everything, or it is gone.
+    pub(super) fn leave(&mut self, key: u32, session: &mut Session, metrics: &ShardMetrics) {
+        if let Some(tick) = session.behind_since.take() {
+            self.0.remove(&(tick, key));
+            metrics.behind_ended(session.encoder.front());
+        }
+    }
+
+    /// For how many ticks the first of them has been behind; 0 when nobody is.
+    pub(super) fn longest(&self, tick: u32) -> u32 {
+        self.0.first().map_or(0, |(since, _)| tick.saturating_sub(*since))
+    }
+}
