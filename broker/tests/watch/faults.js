@@ -1,0 +1,207 @@
+// The faults: each is a broker of its own, what is done to it until the end, and the alerts that must fire there, and no others.
+
+import { execFileSync } from "node:child_process";
+import { Broker } from "./broker.js";
+import { pause, until } from "./process.js";
+
+/** Does something again and again, `every` so many milliseconds, until `signal` says stop. What fails is done again. */
+async function keep(signal, every, act) {
+  while (!signal.aborted) {
+    const began = performance.now();
+    try {
+      await act();
+    } catch {
+      // Who is refused or cut asks again, as a client would.
+    }
+    await pause(Math.max(1, every - (performance.now() - began)));
+  }
+}
+
+const word = (bytes) => "x".repeat(bytes);
+const cursor_of = (answer) => JSON.parse(answer.body).cursor;
+
+/** Publishes on one kept connection. */
+function publisher(broker, signal, every, channel, body, headers = () => ({})) {
+  let socket;
+  return keep(signal, every, async () => {
+    if (!socket || socket.destroyed) socket = broker.connect();
+    await broker.publish(channel, body, { socket, headers: headers() });
+  });
+}
+
+/** Name → { settings, alerts, may: alerts that may come or not, run(broker, signal), begin(broker) before the first scrape }. */
+export const faults = {
+  /** Everybody is well: the one broker of which every panel must show something. */
+  calm: {
+    settings: [],
+    alerts: [],
+    async run(broker, signal) {
+      await broker.crowd(20, "/sse?channel=news");
+      await broker.crowd(10, "/stream?channel=news");
+      const polls = Array.from({ length: 3 }, () => keep(signal, 100, () => broker.ask("GET", "/poll?channel=news&wait=1")));
+      // Now and then somebody comes back, and a publisher sends again what was kept already.
+      let number = 0;
+      const visits = keep(signal, 1000, async () => {
+        const id = `order-${++number}`;
+        const before = cursor_of(await broker.publish("orders", "one", { id }));
+        await broker.publish("orders", "one", { id });
+        await broker.ask("GET", `/poll?channel=orders&since=${before}&wait=0`);
+      });
+      await Promise.all([...polls, visits, publisher(broker, signal, 20, "news", word(200))]);
+    },
+  },
+
+  /** Readers whose network takes half of what is published. */
+  slow: {
+    settings: ["http.send_buffer_bytes=16KiB", "namespaces.default.history={size: 100000, bytes: 256MiB}"],
+    alerts: ["TidingsSessionsBehind", "TidingsDeliverySlow"],
+    async run(broker, signal) {
+      await broker.crowd(15, "/sse?channel=film", { bytes_per_second: 250_000 });
+      await publisher(broker, signal, 100, "film", word(60_000));
+    },
+  },
+
+  /** Readers that stopped, one channel's only, beside others that are well. */
+  stopped: {
+    settings: ["http.send_buffer_bytes=16KiB"],
+    alerts: ["TidingsSessionsBehind"],
+    async run(broker, signal) {
+      await broker.crowd(40, "/sse?channel=news");
+      await broker.crowd(20, "/sse?channel=film", { bytes_per_second: 0 });
+      await Promise.all([publisher(broker, signal, 50, "news", word(200)), publisher(broker, signal, 100, "film", word(60_000))]);
+    },
+  },
+
+  /** Clients that come back to a history that is too short for their absence. */
+  missed: {
+    settings: ["namespaces.default.history={size: 5}"],
+    alerts: ["TidingsMessagesMissed"],
+    async run(broker, signal) {
+      await broker.crowd(10, "/sse?channel=news");
+      const first = cursor_of(await broker.publish("news", "first"));
+      const returns = keep(signal, 200, () => broker.ask("GET", `/poll?channel=news&since=${first}&wait=0`));
+      await Promise.all([returns, publisher(broker, signal, 50, "news", word(200))]);
+    },
+  },
+
+  /** A node that may open few files, with more clients than fit. */
+  crowded: {
+    settings: [],
+    open_files: 300,
+    alerts: ["TidingsBoundNearlyReached", "TidingsConnectionsRefused"],
+    async run(broker, signal) {
+      await keep(signal, 300, async () => {
+        const missing = 140 - broker.sockets.size;
+        if (missing > 0) await broker.crowd(missing, "/sse?channel=news");
+      });
+    },
+  },
+
+  /** A node whose limit of open files somebody lowered while it ran. */
+  lowered: {
+    settings: [],
+    alerts: ["TidingsOpenFilesNearLimit"],
+    async run(broker) {
+      await broker.crowd(100, "/sse?channel=news");
+      const { pid } = broker.process.child;
+      const open = Number(execFileSync("sh", ["-c", `ls /proc/${pid}/fd | wc -l`], { encoding: "utf8" }));
+      const limit = Math.floor(open / 0.93);
+      execFileSync("prlimit", [`--pid=${pid}`, `--nofile=${limit}:${limit}`]);
+    },
+  },
+
+  /** Channels, histories and publish ids at their bounds. */
+  full: {
+    settings: ["limits.channels=20", "limits.history_bytes=1MiB", "namespaces.default.history.bytes=128KiB", "limits.dedupe_ids=20"],
+    alerts: ["TidingsBoundNearlyReached", "TidingsHistoriesFull", "TidingsRepeatsForgotten"],
+    async run(broker, signal) {
+      let number = 0;
+      await keep(signal, 50, () => {
+        number += 1;
+        return broker.publish(`names-${number % 16}`, word(20_000), { id: `order-${number}` });
+      });
+    },
+  },
+
+  /** Clients that connect, hear something and go, in a loop. */
+  loop: {
+    settings: [],
+    alerts: ["TidingsReconnectLoop"],
+    async run(broker, signal) {
+      await keep(signal, 50, async () => {
+        const socket = broker.listen("/sse?channel=news");
+        setTimeout(() => socket.destroy(), 100);
+      });
+    },
+  },
+
+  /** Somebody who guesses keys. */
+  guessed: {
+    settings: [`keys=[{name: backend, sha256: ${"ab".repeat(32)}}]`],
+    alerts: ["TidingsCallsWithoutKey"],
+    run: (broker, signal) => publisher(broker, signal, 100, "news", "guess", () => ({ authorization: "Bearer guess" })),
+  },
+
+  /** A node that hangs for longer than its self-probe may, and then needs three of them to be trusted again. */
+  hung: {
+    settings: ["admin.probe_interval=3s"],
+    alerts: ["TidingsDown", "TidingsNotReady"],
+    async run(broker, signal) {
+      await keep(signal, 20_000, async () => {
+        broker.process.child.kill("SIGSTOP");
+        await pause(11_500);
+        broker.process.child.kill("SIGCONT");
+      });
+    },
+  },
+
+  /** A node that leaves and does not go. */
+  leaving: {
+    settings: ["drain.notice=5m", "drain.grace=10m"],
+    alerts: ["TidingsDraining"],
+    run: async (broker) => broker.process.child.kill("SIGTERM"),
+  },
+
+  /** A process that is gone. */
+  dead: {
+    settings: [],
+    alerts: ["TidingsDown"],
+    run: async (broker) => broker.process.child.kill("SIGKILL"),
+  },
+
+  /** A process that ends again and again. */
+  restarting: {
+    settings: [],
+    alerts: ["TidingsRestarting"],
+    async run(broker, signal) {
+      await keep(signal, 4000, async () => {
+        await broker.process.stop("SIGKILL");
+        await broker.start();
+      });
+    },
+  },
+};
+
+/** One that needs the machine for itself: a publisher that sends more than one shard can deliver. */
+export const wild = {
+  settings: ["shard.inbox=16", "limits.publish_wait=5ms"],
+  alerts: ["TidingsPublishesRefused", "TidingsPublishersWait", "TidingsShardBusy"],
+  may: ["TidingsDeliverySlow"],
+  async run(broker, signal) {
+    await broker.crowd(300, "/sse?channel=news");
+    for (let number = 0; number < 48; number += 1) broker.flood("news", word(1000));
+    await new Promise((resolve) => signal.addEventListener("abort", resolve));
+  },
+};
+
+/** Starts all of them; gives name → broker. */
+export async function start_all(found) {
+  const brokers = {};
+  await Promise.all(
+    Object.entries(found).map(async ([name, { settings, open_files }]) => {
+      brokers[name] = new Broker(name, settings, { open_files });
+      await brokers[name].start();
+    }),
+  );
+  return brokers;
+}

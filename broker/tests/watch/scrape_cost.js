@@ -1,0 +1,53 @@
+// What a publish feels of a scrape: publishes one after the other over one connection while 1,000 clients listen to other channels,
+// in turns of five seconds without and with a scrape each second.
+//
+//   cargo build --release && TIDINGS_BIN=target/release/tidings node broker/tests/watch/scrape_cost.js
+
+import { spawn } from "node:child_process";
+import { Broker } from "./broker.js";
+
+const TURNS = 6;
+const TURN_MS = 5000;
+const CLIENTS = 1000;
+
+const broker = await new Broker("scraped").start();
+for (let number = 0; number < CLIENTS; number += 100) await broker.crowd(100, `/sse?channel=quiet-${number}`);
+await broker.crowd(10, "/sse?channel=news");
+const socket = broker.connect();
+const metrics = `http://127.0.0.1:${broker.admin}/metrics`;
+
+/** Publishes for a while; resolves with the time each took, in ms. */
+async function turn(ms) {
+  const took = [];
+  for (const end = performance.now() + ms; performance.now() < end; ) {
+    const began = performance.now();
+    await broker.publish("news", "x".repeat(200), { socket });
+    took.push(performance.now() - began);
+  }
+  return took;
+}
+
+const ms = (value) => value.toFixed(3).padStart(9);
+function line(name, took) {
+  const sorted = took.sort((a, b) => a - b);
+  const at = (share) => ms(sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))]);
+  console.log(`${name.padEnd(16)} ${String(sorted.length).padStart(8)} ${at(0.5)} ${at(0.9)} ${at(0.99)} ${at(0.999)} ${ms(sorted.at(-1))}`);
+}
+
+await turn(2000);
+const [without, within, scrapes] = [[], [], []];
+for (let number = 0; number < TURNS; number += 1) {
+  without.push(...(await turn(TURN_MS)));
+  // By another process, so that ours does not pay for reading what it asked for.
+  const loop = spawn("sh", ["-c", `while :; do curl -s -o /dev/null -w '%{time_total} %{size_download}\\n' ${metrics}; sleep 1; done`], { stdio: ["ignore", "pipe", "ignore"] });
+  loop.stdout.on("data", (text) => scrapes.push(...String(text).trim().split("\n").map((one) => one.split(" ").map(Number))));
+  within.push(...(await turn(TURN_MS)));
+  loop.kill();
+}
+console.log(`publish (ms)        count       50%       90%       99%     99.9%       max`);
+line("without scrapes", without);
+line("scraped each s", within);
+const [seconds, bytes] = [0, 1].map((column) => scrapes.map((one) => one[column]).sort((a, b) => a - b)[Math.floor(scrapes.length / 2)]);
+console.log(`${scrapes.length} scrapes, median ${(seconds * 1000).toFixed(2)} ms for ${bytes} bytes`);
+await broker.stop();
+process.exit(0);
