@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::codec::{CloseCode, Decoder, Frame, Inflater, Input, Item, Rules, write_close};
-use super::encoder::Objects;
+use super::encoder::{Objects, PLAIN};
 use super::ending::Ending;
 use super::request::{Request, Unread, What};
 use super::{Call, Calls, Shared, Wanted};
@@ -112,7 +112,8 @@ impl Client {
 
     /// Makes a call whose answer comes later.
     fn call(&self, id: Option<u64>, name: &'static str, call: Call, hands: &mut Hands<'_>) {
-        let objects = self.objects;
+        // Not compressed: it is for one client alone, and a page of history is large enough to hold up all others.
+        let objects = &PLAIN;
         hands.later(Box::pin(async move {
             let outcome = call.await;
             Answer::new(async move {
