@@ -200,7 +200,7 @@ impl Scenario {
     }
 }
 
-/// The scenarios that begin with one of these names, in the order of the files; none named: those without a `large-`.
+/// The scenarios of these names, or else those that begin so, in the order of the files; none named: those without a `large-`.
 pub(crate) fn choose(folder: &Path, names: &[String]) -> anyhow::Result<Vec<Scenario>> {
     let entries = std::fs::read_dir(folder).with_context(|| format!("{}: where are the scenarios?", folder.display()))?;
     let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -211,9 +211,13 @@ pub(crate) fn choose(folder: &Path, names: &[String]) -> anyhow::Result<Vec<Scen
         let known = all.iter().map(|scenario| scenario.name.as_str()).collect::<Vec<_>>().join(", ");
         ensure!(all.iter().any(|scenario| scenario.name.starts_with(name.as_str())), "there is no scenario `{name}`; there are: {known}");
     }
+    let exact: Vec<bool> = names.iter().map(|name| all.iter().any(|scenario| scenario.name == *name)).collect();
     let is_chosen = |scenario: &Scenario| match names {
         [] => !scenario.name.starts_with("large-"),
-        names => names.iter().any(|name| scenario.name.starts_with(name.as_str())),
+        names => names.iter().zip(&exact).any(|(name, exact)| match exact {
+            true => scenario.name == *name,
+            false => scenario.name.starts_with(name.as_str()),
+        }),
     };
     Ok(all.into_iter().filter(is_chosen).collect())
 }
@@ -228,5 +232,7 @@ mod tests {
         let files = std::fs::read_dir(&folder).unwrap().count();
         let named = [String::new()];
         assert_eq!(choose(&folder, &named).unwrap().len(), files);
+        let count = |name: &str| choose(&folder, &[name.to_owned()]).unwrap().len();
+        assert_eq!((count("paced"), count("backlog")), (1, 3), "a whole name is that one, the beginning of names all of them");
     }
 }

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::record::Report;
 use super::summary::{Key, Row, rows};
-use super::svg::{Axis, Scale, Series, bars, lines};
+use super::svg::{Axis, Scale, Series, bars, columns, lines};
+
+/// Rates that differ by less are the same.
+const SAME: f64 = 1.2;
 
 /// All plots that the report has figures for, by name.
 pub(super) fn all(report: &Report) -> Vec<(String, String)> {
@@ -15,7 +18,7 @@ pub(super) fn all(report: &Report) -> Vec<(String, String)> {
         let of: BTreeMap<&Key, &Row> = rows.iter().filter(|(key, _)| key.scenario == scenario && key.payload == payload).collect();
         let name = |what: &str| format!("{scenario}-{payload}-{what}");
         let title = |what: &str| format!("{scenario}, {payload} bytes: {what}");
-        if let Some(svg) = throughput(&title("deliveries per second against latency (p50, p99, p99.9)"), &of) {
+        if let Some(svg) = latency(&title, &of) {
             plots.push((name("latency"), svg));
         }
         let costs = [("server_us_per_delivery", "delivery"), ("server_us_per_message", "message")];
@@ -38,18 +41,32 @@ pub(super) fn all(report: &Report) -> Vec<(String, String)> {
     plots
 }
 
-fn throughput(title: &str, rows: &BTreeMap<&Key, &Row>) -> Option<String> {
-    let series: Vec<Series> = rows
+/// Latency against throughput; where all have the same throughput, because the scenario gives it, only latency.
+fn latency(name: &impl Fn(&str) -> String, rows: &BTreeMap<&Key, &Row>) -> Option<String> {
+    const QUANTILES: [(&str, &str); 3] = [("p50", "p50_ms"), ("p99", "p99_ms"), ("p99.9", "p99.9_ms")];
+    let ms = Axis { title: "ms".to_owned(), scale: Scale::Log };
+    let found: Vec<(String, f64, Vec<(&str, f64)>)> = rows
         .iter()
         .filter_map(|(key, row)| {
-            let x = row.figures.get("deliveries_per_s")?.median;
-            let at = |name: &str| row.figures.get(name).map(|spread| (x, spread.median));
-            let points: Vec<(f64, f64)> = ["p50_ms", "p99_ms", "p99.9_ms"].into_iter().filter_map(at).collect();
-            (!points.is_empty()).then(|| Series { name: key.server.clone(), points })
+            let at = |(label, figure): (&'static str, &str)| Some((label, row.figures.get(figure)?.median));
+            let values: Vec<(&str, f64)> = QUANTILES.into_iter().filter_map(at).collect();
+            let rate = row.figures.get("deliveries_per_s")?.median;
+            (!values.is_empty()).then(|| (key.server.clone(), rate, values))
         })
         .collect();
+    let rates = || found.iter().map(|(_, rate, _)| *rate);
+    let (slowest, fastest) = (rates().reduce(f64::min)?, rates().reduce(f64::max)?);
+    if fastest < slowest * SAME {
+        let columns_of: Vec<(String, Vec<(&str, f64)>)> = found.into_iter().map(|(server, _, values)| (server, values)).collect();
+        return columns(&name("latency (p50, p99, p99.9)"), &ms, &columns_of);
+    }
+    let series = |(name, rate, values): (String, f64, Vec<(&str, f64)>)| Series {
+        name,
+        points: values.into_iter().map(|(_, value)| (rate, value)).collect(),
+    };
+    let series: Vec<Series> = found.into_iter().map(series).collect();
     let across = Axis { title: "deliveries per second".to_owned(), scale: Scale::Linear };
-    lines(title, &across, &Axis { title: "ms".to_owned(), scale: Scale::Log }, &series)
+    lines(&name("deliveries per second against latency (p50, p99, p99.9)"), &across, &ms, &series)
 }
 
 fn cost(title: &str, figure: &str, rows: &BTreeMap<&Key, &Row>) -> Option<String> {

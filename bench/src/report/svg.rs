@@ -8,6 +8,8 @@ const LEFT: f64 = 70.0;
 const RIGHT: f64 = 170.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 55.0;
+/// What is left free at the right where there is no legend.
+const EDGE: f64 = 20.0;
 /// Told apart by people who see colours differently, too (Okabe and Ito).
 const COLOURS: [&str; 8] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#8a8a00"];
 
@@ -47,7 +49,7 @@ pub(super) fn lines(title: &str, x: &Axis, y: &Axis, series: &[Series]) -> Optio
         out.push_str(&format!("<path d='M{x:.1} {TOP}V{}' class='g'/>", HEIGHT - BOTTOM));
         out.push_str(&text(x, HEIGHT - BOTTOM + 18.0, "middle", &short(tick)));
     }
-    up_ticks(&mut out, &up);
+    up_ticks(&mut out, &up, WIDTH - RIGHT);
     out.push_str(&text((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 12.0, "middle", &x.title));
     out.push_str(&upright(&y.title));
     for (number, one) in series.iter().enumerate() {
@@ -70,9 +72,9 @@ pub(super) fn lines(title: &str, x: &Axis, y: &Axis, series: &[Series]) -> Optio
 pub(super) fn bars(title: &str, unit: &str, bars: &[(String, f64, f64, f64)]) -> Option<String> {
     let up = Range::of(Scale::Linear, bars.iter().map(|bar| bar.3))?;
     let place = |value: f64| HEIGHT - BOTTOM - up.place(value) * (HEIGHT - TOP - BOTTOM);
-    let step = (WIDTH - LEFT - 20.0) / bars.len() as f64;
+    let step = (WIDTH - LEFT - EDGE) / bars.len() as f64;
     let mut out = open(title);
-    up_ticks(&mut out, &up);
+    up_ticks(&mut out, &up, WIDTH - EDGE);
     out.push_str(&upright(unit));
     for (number, (name, median, min, max)) in bars.iter().enumerate() {
         let (x, colour) = (LEFT + step * (number as f64 + 0.5), COLOURS[number % COLOURS.len()]);
@@ -85,6 +87,29 @@ pub(super) fn bars(title: &str, unit: &str, bars: &[(String, f64, f64, f64)]) ->
         ));
         out.push_str(&format!("<path d='M{x:.1} {:.1}V{:.1}' stroke='#444'/>", place(*min), place(*max)));
         out.push_str(&text(x, place(*max) - 6.0, "middle", &short(*median)));
+        let low = HEIGHT - BOTTOM + 14.0 + 13.0 * (number % 2) as f64;
+        out.push_str(&text(x, low, "middle", name));
+    }
+    Some(close(out))
+}
+
+/// A column of named values for each name, one above the other.
+pub(super) fn columns(title: &str, up: &Axis, columns: &[(String, Vec<(&str, f64)>)]) -> Option<String> {
+    let range = Range::of(up.scale, columns.iter().flat_map(|(_, values)| values.iter().map(|(_, value)| *value)))?;
+    let place = |value: f64| HEIGHT - BOTTOM - range.place(value) * (HEIGHT - TOP - BOTTOM);
+    let step = (WIDTH - LEFT - EDGE) / columns.len() as f64;
+    let mut out = open(title);
+    up_ticks(&mut out, &range, WIDTH - EDGE);
+    out.push_str(&upright(&up.title));
+    for (number, (name, values)) in columns.iter().enumerate() {
+        let (x, colour) = (LEFT + step * (number as f64 + 0.4), COLOURS[number % COLOURS.len()]);
+        let path: Vec<String> = values.iter().map(|(_, value)| format!("{x:.1} {:.1}", place(*value))).collect();
+        out.push_str(&format!("<path d='M{}' fill='none' stroke='{colour}' stroke-width='1.5'/>", path.join("L")));
+        for (label, value) in values {
+            let y = place(*value);
+            out.push_str(&format!("<circle cx='{x:.1}' cy='{y:.1}' r='3.5' fill='{colour}'/>"));
+            out.push_str(&text(x + 7.0, y + 4.0, "start", &format!("{label} {}", short(*value))));
+        }
         let low = HEIGHT - BOTTOM + 14.0 + 13.0 * (number % 2) as f64;
         out.push_str(&text(x, low, "middle", name));
     }
@@ -138,10 +163,10 @@ fn step(max: f64) -> f64 {
     [1.0, 2.0, 5.0, 10.0].into_iter().map(|times| times * power).find(|step| max / step <= 5.5).unwrap_or(10.0 * power)
 }
 
-fn up_ticks(out: &mut String, up: &Range) {
+fn up_ticks(out: &mut String, up: &Range, right: f64) {
     for tick in up.ticks() {
         let y = HEIGHT - BOTTOM - up.place(tick) * (HEIGHT - TOP - BOTTOM);
-        out.push_str(&format!("<path d='M{LEFT} {y:.1}H{}' class='g'/>", WIDTH - RIGHT));
+        out.push_str(&format!("<path d='M{LEFT} {y:.1}H{right}' class='g'/>"));
         out.push_str(&text(LEFT - 8.0, y + 4.0, "end", &short(tick)));
     }
 }
