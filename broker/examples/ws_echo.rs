@@ -11,9 +11,8 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -62,12 +61,8 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Full<Bytes>>,
     let (parts, _) = request.into_parts();
     let upgrade = match Upgrade::read(&parts, Some(WINDOW_BITS_MIN)) {
         Ok(upgrade) => upgrade,
-        // In one piece, so it is there at once.
         Err(refusal) => {
-            return Ok(refusal.response(parts.version).map(|body| {
-                let body = body.collect().now_or_never().and_then(Result::ok);
-                body.map_or_else(Full::default, |body| Full::new(body.to_bytes()))
-            }));
+            return Ok(refusal.response(parts.version).map(Full::new));
         }
     };
     let mut response = Response::new(Full::default());

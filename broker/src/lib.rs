@@ -14,6 +14,7 @@ pub mod demo;
 pub mod drain;
 pub mod error;
 pub mod front;
+mod host;
 pub mod hub;
 pub mod limits;
 pub mod log;

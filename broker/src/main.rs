@@ -17,6 +17,9 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// because tasks that wake one another across threads cost more than they win: with two on two cores a publish that comes
 /// alone cost a fifth more.
 const CORES_PER_WORKER: usize = 4;
+/// The exit code when the broker failed while it ran (`EX_SOFTWARE` of sysexits.h), for a supervisor to restart it: told from
+/// 1, it did not start or was stopped at once, and 2, its configuration or command line is wrong.
+const FAILED: u8 = 70;
 
 fn main() -> ExitCode {
     let (task, settings) = match Arguments::read().task() {
@@ -47,7 +50,8 @@ fn serve(loaded: cli::Loaded) -> ExitCode {
         Err(why) => Err(why).context("cannot start the runtime"),
     };
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Ended::Drained) => ExitCode::SUCCESS,
+        Ok(Ended::Failed) => ExitCode::from(FAILED),
         Err(why) => {
             tracing::error!("{why:#}");
             ExitCode::FAILURE
@@ -55,7 +59,13 @@ fn serve(loaded: cli::Loaded) -> ExitCode {
     }
 }
 
-async fn run(mut config: Config) -> anyhow::Result<()> {
+/// How a run came to its end.
+enum Ended {
+    Drained,
+    Failed,
+}
+
+async fn run(mut config: Config) -> anyhow::Result<Ended> {
     // Before the node starts: a signal during the start must not be lost.
     let mut signals = cli::signals::Signals::listen().context("cannot listen for signals")?;
     cli::announce::warnings(&config);
@@ -64,13 +74,23 @@ async fn run(mut config: Config) -> anyhow::Result<()> {
     cli::announce::addresses(&config, node.addresses());
     let demo = cli::demo::start(&config, node.addresses(), demo_key);
 
-    let signal = signals.next().await;
+    let grace = config.drain.grace;
+    let ended = tokio::select! {
+        signal = signals.next() => {
+            tracing::info!(signal, ?grace, "draining; a second signal ends at once");
+            Ended::Drained
+        }
+        // Whoever is on the other shards is let go as gently as ever.
+        () = node.failed() => {
+            tracing::error!(?grace, "draining, to be restarted");
+            Ended::Failed
+        }
+    };
     drop(demo);
-    tracing::info!(signal, grace = ?config.drain.grace, "draining; a second signal ends at once");
     tokio::select! {
         biased;
         signal = signals.again() => anyhow::bail!("{signal} again: stopped at once"),
         () = node.drain() => tracing::info!("drained"),
     }
-    Ok(())
+    Ok(ended)
 }

@@ -16,6 +16,9 @@ pub const EVENT_NAME_BYTES_MAX: usize = 255;
 pub const PUBLISH_ID_BYTES_MAX: usize = 128;
 /// Longest content type, in bytes.
 pub const CONTENT_TYPE_BYTES_MAX: usize = 255;
+/// How deep arrays and objects of a JSON payload may lie in one another. Parsers give up at some depth, the strictest of the
+/// common ones at 64, and one payload that a reader's parser refuses takes its whole answer with it.
+pub const JSON_DEPTH_MAX: usize = 60;
 /// Most headers on one message.
 pub const HEADERS_MAX: usize = 32;
 /// Most bytes of all header names and values of one message together.
@@ -222,8 +225,8 @@ impl Payload {
     /// Takes an exact copy of `bytes` (a slice of a receive buffer would keep the whole buffer alive in the history).
     ///
     /// # Errors
-    /// `invalid_request` when the content type is JSON and the bytes are not, or when the content type is too long or
-    /// holds characters that a header may not.
+    /// `invalid_request` when the content type is JSON and the bytes are not, or lie deeper than [`JSON_DEPTH_MAX`] in one
+    /// another, or when the content type is too long or holds characters that a header may not.
     pub fn new(bytes: &[u8], content_type: Option<&str>) -> Result<Self> {
         if let Some(content_type) = content_type
             && (content_type.is_empty()
@@ -235,6 +238,11 @@ impl Payload {
         let kind = if content_type.is_some_and(is_json) {
             serde_json::from_slice::<&serde_json::value::RawValue>(bytes)
                 .map_err(|why| Error::invalid(format!("the content type is JSON but the payload is not: {why}")))?;
+            if json_depth_is_over(bytes, JSON_DEPTH_MAX) {
+                return Err(Error::invalid(format!(
+                    "arrays and objects of a JSON payload lie at most {JSON_DEPTH_MAX} deep in one another"
+                )));
+            }
             PayloadKind::Json
         } else if std::str::from_utf8(bytes).is_ok() {
             PayloadKind::Text
@@ -242,6 +250,21 @@ impl Payload {
             PayloadKind::Binary
         };
         Ok(Self { bytes: Bytes::copy_from_slice(bytes), kind, content_type: content_type.map(shared) })
+    }
+
+    /// A payload of plain text.
+    #[must_use]
+    pub fn text(text: &str) -> Self {
+        Self { bytes: Bytes::copy_from_slice(text.as_bytes()), kind: PayloadKind::Text, content_type: None }
+    }
+
+    /// A payload of the type `application/json`.
+    ///
+    /// # Errors
+    /// `invalid_request` when the value cannot be written as JSON, or is nested too deeply.
+    pub fn json(value: &impl serde::Serialize) -> Result<Self> {
+        let bytes = serde_json::to_vec(value).map_err(|why| Error::invalid(format!("the value cannot be written as JSON: {why}")))?;
+        Self::new(&bytes, Some("application/json"))
     }
 
     /// The bytes as they were published.
@@ -269,6 +292,31 @@ static COMMON: LazyLock<[Arc<str>; 4]> =
 
 fn shared(content_type: &str) -> Arc<str> {
     COMMON.iter().find(|known| ***known == *content_type).map_or_else(|| content_type.into(), Arc::clone)
+}
+
+/// Whether valid JSON is nested deeper than that.
+fn json_depth_is_over(json: &[u8], depth_max: usize) -> bool {
+    // Most payloads do not even hold so many brackets, and counting them is quick.
+    if json.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() <= depth_max {
+        return false;
+    }
+    let (mut depth, mut in_string, mut bytes) = (0_usize, false, json.iter());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => in_string = !in_string,
+            // Whatever is escaped, it is one byte of a string at least, and no end of it.
+            b'\\' => drop(bytes.next()),
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                if depth > depth_max {
+                    return true;
+                }
+            }
+            b']' | b'}' if !in_string => depth -= 1,
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Whether a content type (RFC 9110, section 8.3.1) is JSON: `application/json` or a `+json` suffix (RFC 6839).
@@ -342,6 +390,14 @@ pub struct Draft {
     pub ttl: Option<Duration>,
 }
 
+impl Draft {
+    /// A message with nothing but its payload. The rest is set by its fields.
+    #[must_use]
+    pub fn new(channel: ChannelName, payload: Payload) -> Self {
+        Self { channel, id: None, event: None, payload, headers: Headers::default(), ttl: None }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -358,5 +414,33 @@ mod tests {
         let payload = |content_type| Payload::new(b"1", Some(content_type)).unwrap().content_type.unwrap();
         assert!(Arc::ptr_eq(&payload("text/plain"), &payload("text/plain")));
         assert_eq!(&*payload("text/csv"), "text/csv");
+    }
+
+    fn nested(depth: usize) -> String {
+        format!("{}{}", "[".repeat(depth), "]".repeat(depth))
+    }
+
+    #[test]
+    fn json_may_be_nested_only_so_deep() {
+        let json = |text: &str| Payload::new(text.as_bytes(), Some("application/json"));
+        assert!(json(&nested(JSON_DEPTH_MAX)).is_ok());
+        assert!(json(&nested(JSON_DEPTH_MAX + 1)).is_err());
+        assert!(json(&format!("{}1{}", "{\"a\":".repeat(JSON_DEPTH_MAX + 1), "}".repeat(JSON_DEPTH_MAX + 1))).is_err());
+        // Neither a stack nor patience runs out.
+        assert!(json(&nested(1 << 20)).is_err());
+        assert!(json(&"[".repeat(1 << 20)).is_err());
+        // Many beside one another, or in strings, lie in nothing.
+        assert!(json(&format!("[{}]", vec!["[{}]"; 1000].join(","))).is_ok());
+        assert!(json(&serde_json::to_string(&"\"[[{\\".repeat(100)).unwrap()).is_ok());
+        assert!(Payload::new(nested(1000).as_bytes(), Some("text/plain")).is_ok(), "text is text");
+    }
+
+    #[test]
+    fn payloads_are_made_of_what_a_program_has() {
+        let json = Payload::json(&vec![Some(1), None]).unwrap();
+        assert_eq!((&json.bytes()[..], json.kind(), json.content_type()), (&b"[1,null]"[..], PayloadKind::Json, Some("application/json")));
+        assert_eq!((Payload::text("ü").bytes().len(), Payload::text("ü").kind()), (2, PayloadKind::Text));
+        let keys = std::collections::HashMap::from([(vec![1], 1)]);
+        assert!(Payload::json(&keys).is_err(), "an object's names are strings");
     }
 }

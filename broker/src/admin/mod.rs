@@ -11,7 +11,7 @@ mod server;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::probe::run as run_probe;
+pub use self::probe::{Listen, run as run_probe};
 pub use self::readiness::{NotReady, Readiness};
 pub use self::server::serve;
 use crate::metrics::{Gauges, Metrics};
@@ -25,6 +25,8 @@ pub struct Admin {
     pub gauges: Arc<dyn Fn() -> Gauges + Send + Sync>,
     /// Whether this node should get traffic.
     pub readiness: Readiness,
+    /// Whether only requests to an address or to `localhost` are answered.
+    pub only_local: bool,
 }
 
 /// A probe must have passed within this time, however often they run.

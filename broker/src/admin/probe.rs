@@ -1,10 +1,10 @@
-//! The self-probe: publishes a message through the broker and waits until a listener gets it.
+//! The self-probe: publishes a message through the broker and waits until a listener gets it, and every shard.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use tokio_util::sync::CancellationToken;
 
 use super::Readiness;
 use crate::broker::{Broker, Delivery, Since, Subscribe};
@@ -17,23 +17,18 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a probe's message is worth keeping.
 const PROBE_TTL: Duration = Duration::from_secs(10);
 
-/// Probes every `every` and tells the readiness and the metrics, until stopped.
-pub async fn run(broker: Broker, readiness: Readiness, metrics: Arc<Metrics>, every: Duration, stop: CancellationToken) {
+/// Makes every shard listen to a channel. Resolves when they do, with what resolves when all have heard something: `None`, or
+/// `false` there, when one of them cannot.
+pub type Listen = Arc<dyn Fn(ChannelName) -> BoxFuture<'static, Option<BoxFuture<'static, bool>>> + Send + Sync>;
+
+/// Probes every `every` and tells the readiness and the metrics, for ever.
+pub async fn run(broker: Broker, shards: Listen, readiness: Readiness, metrics: Arc<Metrics>, every: Duration) {
     let mut ticks = interval(every.max(Duration::from_millis(1)));
     // After a stall one probe is as good as ten.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        let outcome = tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            outcome = timeout(PROBE_TIMEOUT, probe(&broker)) => outcome,
-        };
-        let passed = match outcome {
+        ticks.tick().await;
+        let passed = match timeout(PROBE_TIMEOUT, probe(&broker, &shards)).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
                 tracing::debug!(%error, "the self-probe failed");
@@ -49,9 +44,10 @@ pub async fn run(broker: Broker, readiness: Readiness, metrics: Arc<Metrics>, ev
     }
 }
 
-/// One message from the door to a listener. It joins anew each time, so joining is probed too.
-async fn probe(broker: &Broker) -> Result<()> {
+/// One message from the door to a listener and through every shard. They join anew each time, so joining is probed too.
+async fn probe(broker: &Broker, shards: &Listen) -> Result<()> {
     let channel = ChannelName::internal("self");
+    let Some(shards) = shards(channel.clone()).await else { return Err(Error::new(ErrorCode::Internal, "a shard does not listen")) };
     let mut subscription = broker.subscribe(Subscribe { channels: vec![channel.clone()], since: Since::Live })?;
     let draft =
         Draft { channel, id: None, event: None, payload: Payload::new(b"probe", None)?, headers: Headers::default(), ttl: Some(PROBE_TTL) };
@@ -60,7 +56,8 @@ async fn probe(broker: &Broker) -> Result<()> {
         if let Delivery::Messages(entries) = delivery
             && entries.iter().any(|entry| entry.pos == published.pos)
         {
-            return Ok(());
+            let all_heard = shards.await;
+            return if all_heard { Ok(()) } else { Err(Error::new(ErrorCode::Internal, "a shard ended before the probe came through")) };
         }
     }
     Err(Error::new(ErrorCode::Internal, "the probe's subscription ended before its message came"))

@@ -18,6 +18,8 @@ pub enum NotReady {
     Starting,
     /// No self-probe passed for too long, or too few since.
     ProbeFailing,
+    /// A shard ended by a fault of the broker: only a restart helps.
+    ShardDied,
     /// The node is leaving.
     Draining,
 }
@@ -29,6 +31,7 @@ impl NotReady {
         match self {
             Self::Starting => "starting",
             Self::ProbeFailing => "probe_failing",
+            Self::ShardDied => "shard_died",
             Self::Draining => "draining",
         }
     }
@@ -39,6 +42,7 @@ impl NotReady {
         match self {
             Self::Starting => "the first self-probe has not passed yet",
             Self::ProbeFailing => "messages published to this node do not come back in time",
+            Self::ShardDied => "a shard died by a fault of the broker; restart the process",
             Self::Draining => "this node is leaving",
         }
     }
@@ -59,13 +63,14 @@ struct Shared {
 struct State {
     health: Health,
     draining: bool,
+    shard_died: bool,
 }
 
 impl Readiness {
     /// Not ready until a probe passes; a pass counts for `window`.
     #[must_use]
     pub fn new(clock: Clock, window: Duration) -> Self {
-        let state = Mutex::new(State { health: Health::new(window), draining: false });
+        let state = Mutex::new(State { health: Health::new(window), draining: false, shard_died: false });
         Self(Arc::new(Shared { clock, state, ready: watch::Sender::new(false) }))
     }
 
@@ -79,6 +84,18 @@ impl Readiness {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.0.state.lock().draining
+    }
+
+    /// A shard ended without having been told to; for good.
+    pub fn shard_died(&self) {
+        self.0.state.lock().shard_died = true;
+        let _ = self.check();
+    }
+
+    /// Whether everything that should turn does, whether it should get traffic or not.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        !self.0.state.lock().shard_died
     }
 
     /// A self-probe ended.
@@ -95,7 +112,11 @@ impl Readiness {
     pub fn check(&self) -> Result<(), NotReady> {
         let now = self.0.clock.mono();
         let mut state = self.0.state.lock();
-        let verdict = if state.draining { Err(NotReady::Draining) } else { state.health.check(now) };
+        let verdict = match &mut *state {
+            State { draining: true, .. } => Err(NotReady::Draining),
+            State { shard_died: true, .. } => Err(NotReady::ShardDied),
+            State { health, .. } => health.check(now),
+        };
         // Under the lock, so that the last verdict is also the last one sent.
         let changed = self.0.ready.send_if_modified(|ready| std::mem::replace(ready, verdict.is_ok()) != verdict.is_ok());
         drop(state);

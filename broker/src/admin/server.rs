@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Admin;
+use crate::host;
 use crate::limits::{Crowd, Place};
 
 /// Connections at once: a few scrapers and health checks. Whoever hangs on to more loses the oldest, so that nobody can
@@ -87,6 +88,12 @@ async fn stop_or_age(stop: &CancellationToken) {
 }
 
 fn answer<B>(admin: &Admin, request: &Request<B>) -> Response<Full<Bytes>> {
+    // On loopback nobody is asked for a key, and a browser on this machine must not carry it to a foreign page.
+    if admin.only_local
+        && let Err(error) = host::check(request, true)
+    {
+        return text(error.code.http_status(), "text/plain", format!("{}\n", error.message));
+    }
     let path = request.uri().path();
     if !matches!(path, "/metrics" | "/livez" | "/readyz") {
         return text(StatusCode::NOT_FOUND, "text/plain", "here are /metrics, /livez and /readyz\n");
@@ -99,7 +106,8 @@ fn answer<B>(admin: &Admin, request: &Request<B>) -> Response<Full<Bytes>> {
     match path {
         "/metrics" => metrics(admin),
         "/readyz" => ready(admin),
-        _ => text(StatusCode::OK, "text/plain", "ok\n"),
+        _ if admin.readiness.is_alive() => text(StatusCode::OK, "text/plain", "ok\n"),
+        _ => text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "a shard died by a fault of the broker; restart the process\n"),
     }
 }
 

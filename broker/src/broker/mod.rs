@@ -3,7 +3,10 @@
 mod subscription;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
 
 use crate::close::CloseReason;
 use crate::error::{Error, ErrorCode, Result};
@@ -30,6 +33,9 @@ struct Shared {
     hub: Arc<Hub>,
     limits: Limits,
     metrics: Arc<Metrics>,
+    /// The node has stopped. A flag beside the token, since publishers look at it and the token takes a lock.
+    is_closed: AtomicBool,
+    closed: CancellationToken,
 }
 
 /// What the door enforces.
@@ -164,6 +170,17 @@ pub struct Subscribe {
     pub since: Since,
 }
 
+impl Subscribe {
+    /// From now on; another start is set by the field.
+    ///
+    /// # Errors
+    /// `invalid_request` for a name that is none.
+    pub fn live<N: AsRef<str>>(channels: impl IntoIterator<Item = N>) -> Result<Self> {
+        let channels = channels.into_iter().map(|name| ChannelName::parse(name.as_ref())).collect::<Result<_>>()?;
+        Ok(Self { channels, since: Since::Live })
+    }
+}
+
 /// What a subscription hands out.
 #[derive(Clone, Debug)]
 pub enum Delivery {
@@ -184,13 +201,20 @@ impl Broker {
     /// A door to this hub.
     #[must_use]
     pub fn new(hub: Arc<Hub>, limits: Limits, metrics: Arc<Metrics>) -> Self {
-        Self { shared: Arc::new(Shared { hub, limits, metrics }) }
+        let (is_closed, closed) = (AtomicBool::new(false), CancellationToken::new());
+        Self { shared: Arc::new(Shared { hub, limits, metrics, is_closed, closed }) }
+    }
+
+    /// The node has stopped: nothing is published any more, and who listens here is told that it is over.
+    pub(crate) fn close(&self) {
+        self.shared.is_closed.store(true, Ordering::Relaxed);
+        self.shared.closed.cancel();
     }
 
     /// Publishes a message and waits until it is committed.
     ///
     /// # Errors
-    /// `too_large` for a payload over its namespace's bound, `overloaded` at a bound of the node.
+    /// `too_large` for a payload over its namespace's bound, `overloaded` at a bound of the node, `draining` when it stopped.
     pub async fn publish(&self, draft: Draft) -> Result<Published> {
         self.append(draft).await?.committed().await
     }
@@ -201,7 +225,10 @@ impl Broker {
     /// # Errors
     /// As [`Broker::publish`].
     pub async fn append(&self, draft: Draft) -> Result<Receipt> {
-        let Shared { hub, limits, metrics } = &*self.shared;
+        let Shared { hub, limits, metrics, is_closed, .. } = &*self.shared;
+        if is_closed.load(Ordering::Relaxed) {
+            return Err(Error::new(ErrorCode::Draining, "this broker has stopped"));
+        }
         let payload_max = hub.rules().of(&draft.channel).1.payload_bytes;
         let payload = draft.payload.bytes().len();
         if payload > payload_max {
@@ -279,7 +306,7 @@ impl Broker {
     pub fn subscribe(&self, subscribe: Subscribe) -> Result<Subscription> {
         let Shared { hub, limits, .. } = &*self.shared;
         let state = session::Subscription::open(hub, &subscribe.channels, limits.subscribe)?;
-        Subscription::begin(hub.clone(), state, &subscribe.since)
+        Subscription::begin(hub.clone(), state, &subscribe.since, self.shared.closed.clone())
     }
 }
 

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::Delivery;
 use crate::close::CloseReason;
 use crate::error::Result;
@@ -21,12 +23,14 @@ pub struct Subscription {
     signal: Arc<Signal>,
     /// Read and not yet handed out; at most one page.
     ready: VecDeque<Delivery>,
+    /// The broker stopped.
+    closed: CancellationToken,
     ended: bool,
 }
 
 impl Subscription {
-    pub(super) fn begin(hub: Arc<Hub>, state: State, since: &Since) -> Result<Self> {
-        let mut subscription = Self { hub, state, signal: Arc::default(), ready: VecDeque::new(), ended: false };
+    pub(super) fn begin(hub: Arc<Hub>, state: State, since: &Since, closed: CancellationToken) -> Result<Self> {
+        let mut subscription = Self { hub, state, signal: Arc::default(), ready: VecDeque::new(), closed, ended: false };
         // Listen first, then join: nothing is lost between the two, and what comes by both ways is read once.
         subscription.listen()?;
         let gaps = subscription.state.join(&subscription.hub, &since.clone().into())?.gaps;
@@ -61,8 +65,8 @@ impl Subscription {
                     if let Some(reason) = self.take(news) {
                         return Some(self.close(reason));
                     }
-                    if self.ready.is_empty() && at_head {
-                        self.signal.raised().await;
+                    if self.ready.is_empty() && at_head && self.closed.run_until_cancelled(self.signal.raised()).await.is_none() {
+                        return Some(self.close(CloseReason::Stopped));
                     }
                 }
                 Err(_) => return Some(self.close(CloseReason::Stopped)),

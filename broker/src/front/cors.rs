@@ -1,10 +1,10 @@
 //! Cross-origin rules (WHATWG Fetch, "CORS protocol"): which pages of other origins may read what we answer.
 
+use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::config::CorsConfig;
-use crate::net::Body;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE, OPTIONS");
 /// What pages may send: our own headers, and those that the usual EventSource stand-ins add.
@@ -50,14 +50,14 @@ impl Cors {
 
     /// The answer to a preflight; `None` when the request is none.
     #[must_use]
-    pub fn preflight<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
+    pub fn preflight<B>(&self, request: &Request<B>) -> Option<Response<Bytes>> {
         let is_preflight = request.method() == Method::OPTIONS
             && request.headers().contains_key(header::ORIGIN)
             && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
         if !is_preflight {
             return None;
         }
-        let mut response = Response::new(Body::Empty);
+        let mut response = Response::new(Bytes::new());
         *response.status_mut() = StatusCode::NO_CONTENT;
         let headers = response.headers_mut();
         self.apply(request.headers(), headers);

@@ -1,7 +1,9 @@
 //! Long-poll: `GET /poll`. Stateless: everything is in the request's cursor, so any node answers the next poll.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
@@ -9,16 +11,15 @@ use tokio::time::{Instant, timeout_at};
 
 use super::config::PollConfig;
 use super::cors::Cors;
+use super::ground::{Ground, Stay, Watch as _};
 use super::request::{Request, header as text_of};
 use crate::close::CloseReason;
 use crate::error::Result;
 use crate::hub::Channel;
 use crate::log::{Entry, Gap, PageLimit};
-use crate::message::ChannelName;
 use crate::metrics::Front;
-use crate::net::Body;
 use crate::session::{Bounds, Joined, News, Subscription};
-use crate::shard::{Shard, Woken};
+use crate::shard::Woken;
 use crate::wire::{write_gap, write_message};
 
 const CURSOR: HeaderName = HeaderName::from_static("tidings-cursor");
@@ -60,21 +61,21 @@ impl Batch {
 }
 
 /// Counts the poll as a session for as long as it is held, however it ends.
-struct Held<'a> {
-    shard: &'a Shard,
+struct Held<'a, G: Ground> {
+    ground: &'a G,
     reason: CloseReason,
 }
 
-impl Drop for Held<'_> {
+impl<G: Ground> Drop for Held<'_, G> {
     fn drop(&mut self) {
-        self.shard.metrics().session_closed(FRONT, self.reason);
+        self.ground.metrics().session_closed(FRONT, self.reason);
     }
 }
 
 impl LongPoll {
     /// Answers `GET /poll`.
-    pub async fn answer(&self, shard: &Shard, parts: &Parts) -> Response<Body> {
-        let mut response = match self.poll(shard, parts).await {
+    pub(crate) async fn answer<G: Ground>(&self, ground: &G, parts: &Parts) -> Response<Bytes> {
+        let mut response = match self.poll(ground, parts).await {
             Ok(response) => response,
             Err(error) => super::error_response(&error),
         };
@@ -83,41 +84,42 @@ impl LongPoll {
         response
     }
 
-    async fn poll(&self, shard: &Shard, parts: &Parts) -> Result<Response<Body>> {
+    async fn poll<G: Ground>(&self, ground: &G, parts: &Parts) -> Result<Response<Bytes>> {
         let request = Request::parse(parts.uri.query().unwrap_or_default())?;
         let wait_max = self.config.wait_max.as_secs();
         let wait = request.number("wait", 0, wait_max)?.map_or(self.config.wait, Duration::from_secs);
         let etag = entity_tag(&parts.headers);
         let starts = request.starts(etag.filter(|_| request.get("since").is_none()))?;
 
-        shard.metrics().session_opened(FRONT);
-        let mut held = Held { shard, reason: CloseReason::ClientGone };
-        let mut subscription = Subscription::open(shard.hub(), &request.channels, self.bounds)?;
-        let Joined { gaps, recovered } = subscription.join(shard.hub(), &starts)?;
+        let mut subscription = Subscription::open(ground.hub(), &request.channels, self.bounds)?;
+        let Joined { gaps, recovered } = subscription.join(ground.hub(), &starts)?;
+        // Only now: who was refused above never was a session.
+        ground.metrics().session_opened(FRONT);
+        let mut held = Held { ground, reason: CloseReason::ClientGone };
         for (_, gap) in &gaps {
-            shard.metrics().gap(FRONT, gap.reason);
+            ground.metrics().gap(FRONT, gap.reason);
         }
         if starts.has_cursor() {
-            shard.metrics().resumed(FRONT, recovered);
+            ground.metrics().resumed(FRONT, recovered);
         }
         let mut batch = Batch { gaps, ..Batch::default() };
-        self.read(shard, &mut subscription, &mut batch)?;
+        self.read(ground, &mut subscription, &mut batch)?;
         let may_wait = !starts.is_live() && !wait.is_zero() && batch.is_empty() && parts.method != Method::HEAD;
-        let ended = if may_wait { self.hold(shard, &mut subscription, &mut batch, wait).await? } else { HoldEnded::AtOnce };
+        let ended = if may_wait { self.hold(ground, &mut subscription, &mut batch, wait).await? } else { HoldEnded::AtOnce };
         let is_draining = ended == HoldEnded::Draining;
         held.reason = if is_draining { CloseReason::Draining } else { CloseReason::Finished };
         if batch.is_empty() {
             // What came to quiet channels' slots need not be looked at again.
-            subscription.refresh(shard.hub());
+            subscription.refresh(ground.hub());
         }
         let cursor = subscription.cursor().map_or_else(String::new, |cursor| cursor.encode());
         let mut response = if batch.is_empty() && !starts.is_live() {
             let is_conditional = parts.headers.contains_key(header::IF_NONE_MATCH);
-            let mut response = Response::new(Body::Empty);
+            let mut response = Response::new(Bytes::new());
             *response.status_mut() = if is_conditional { StatusCode::NOT_MODIFIED } else { StatusCode::NO_CONTENT };
             response
         } else {
-            deliver(shard, &batch, &cursor, ended)
+            deliver(ground, &batch, &cursor, ended)
         };
         let headers = response.headers_mut();
         // A cursor is base64: always a valid header value.
@@ -126,26 +128,25 @@ impl LongPoll {
             headers.insert(header::ETAG, tag);
         }
         if is_draining {
-            let seconds = shard.retry_hint().as_secs().max(1);
+            let seconds = ground.retry_hint().as_secs().max(1);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         Ok(response)
     }
 
     /// Waits until there is something, the time is up, or the node leaves.
-    async fn hold(&self, shard: &Shard, subscription: &mut Subscription, batch: &mut Batch, wait: Duration) -> Result<HoldEnded> {
+    async fn hold<G: Ground>(&self, ground: &G, subscription: &mut Subscription, batch: &mut Batch, wait: Duration) -> Result<HoldEnded> {
         let deadline = Instant::now() + wait;
-        let names: Vec<ChannelName> = subscription.channels().map(|channel| channel.name.clone()).collect();
-        let mut watcher = shard.watch_poll(&names)?;
-        // Handles the shard listens with cannot die; and what came before it listened is found by this read.
-        subscription.renew(shard.hub())?;
+        let mut watcher = ground.watch(subscription, Stay::Poll)?;
+        // Handles that somebody listens with cannot die; and what came before is found by this read.
+        subscription.renew(ground.hub())?;
         let mut found = HoldEnded::AtOnce;
         loop {
-            self.read(shard, subscription, batch)?;
+            self.read(ground, subscription, batch)?;
             if !batch.is_empty() {
                 return Ok(found);
             }
-            match timeout_at(deadline, watcher.woken()).await {
+            match timeout_at(deadline, poll_fn(|context| watcher.poll_woken(context))).await {
                 Ok(Woken::News) => found = HoldEnded::News,
                 Ok(Woken::Ended(_)) => return Ok(HoldEnded::Draining),
                 Err(_) => return Ok(HoldEnded::TimeUp),
@@ -153,15 +154,15 @@ impl LongPoll {
         }
     }
 
-    fn read(&self, shard: &Shard, subscription: &mut Subscription, batch: &mut Batch) -> Result<()> {
+    fn read(&self, ground: &impl Ground, subscription: &mut Subscription, batch: &mut Batch) -> Result<()> {
         let limit = PageLimit { entries: self.config.messages, bytes: self.config.bytes };
-        let (news, _) = subscription.read(shard.hub(), limit)?;
+        let (news, _) = subscription.read(ground.hub(), limit)?;
         for item in news {
             match item {
                 News::Message(entry) => batch.messages.push(entry),
                 // A poll is always behind a little, so a gap here is never a slow client's close.
                 News::Gap(channel, gap) => {
-                    shard.metrics().gap(FRONT, gap.reason);
+                    ground.metrics().gap(FRONT, gap.reason);
                     batch.gaps.push((channel, gap));
                 }
             }
@@ -170,7 +171,7 @@ impl LongPoll {
     }
 }
 
-fn deliver(shard: &Shard, batch: &Batch, cursor: &str, ended: HoldEnded) -> Response<Body> {
+fn deliver(ground: &impl Ground, batch: &Batch, cursor: &str, ended: HoldEnded) -> Response<Bytes> {
     let mut out = b"{\"messages\":[".to_vec();
     for (at, entry) in batch.messages.iter().enumerate() {
         if at > 0 {
@@ -197,14 +198,14 @@ fn deliver(shard: &Shard, batch: &Batch, cursor: &str, ended: HoldEnded) -> Resp
         out.push(b']');
     }
     out.extend_from_slice(b"}\n");
-    let now = shard.clock().mono();
+    let now = ground.hub().clock().mono();
     if ended == HoldEnded::News {
         for entry in &batch.messages {
-            shard.metrics().latency(FRONT, now.saturating_sub(entry.accepted.mono), 1);
+            ground.metrics().latency(FRONT, now.saturating_sub(entry.accepted.mono), 1);
         }
     }
-    shard.metrics().delivered(FRONT, batch.messages.len() as u64, out.len() as u64);
-    let mut response = Response::new(Body::full(out));
+    ground.metrics().delivered(FRONT, batch.messages.len() as u64, out.len() as u64);
+    let mut response = Response::new(Bytes::from(out));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

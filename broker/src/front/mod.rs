@@ -4,6 +4,8 @@
 
 pub mod config;
 pub mod cors;
+mod ground;
+pub mod guests;
 pub mod http_stream;
 pub mod long_poll;
 mod request;
@@ -12,21 +14,23 @@ mod stream;
 pub mod websocket;
 
 pub use crate::session::Bounds;
+pub(crate) use ground::{Ground, OnShard};
 pub use request::Request;
 
+use bytes::Bytes;
 use http::header::{self, HeaderValue};
 
 use crate::error::Error;
-use crate::net::Body;
 
 /// The plain answer to a request that a front refuses.
-pub(crate) fn error_response(error: &Error) -> http::Response<Body> {
+pub(crate) fn error_response(error: &Error) -> http::Response<Bytes> {
     let mut text = Vec::with_capacity(128);
     crate::wire::write_error(&mut text, error);
     text.push(b'\n');
-    let mut response = http::Response::new(Body::full(text));
+    let mut response = http::Response::new(Bytes::from(text));
     *response.status_mut() = error.code.http_status();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if error.code.may_retry() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));

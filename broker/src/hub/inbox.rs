@@ -24,6 +24,8 @@ struct Queue {
     items: Vec<Item>,
     /// Channels of which an entry found the queue full. Each is here at most once, so this is bounded by the channels.
     missed: Vec<u32>,
+    /// The shard is gone.
+    closed: bool,
 }
 
 /// One shard's inbox.
@@ -34,6 +36,8 @@ pub struct Inbox {
     capacity: usize,
     /// Length of the queue plus what the shard took but has not delivered to everyone yet.
     depth: AtomicUsize,
+    /// As in the queue, for those who only ask whether there is room.
+    closed: AtomicBool,
     /// The shard has been told and has not looked yet.
     told: AtomicBool,
     wake: Notify,
@@ -48,6 +52,7 @@ impl Inbox {
             queue: Mutex::default(),
             capacity,
             depth: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
             told: AtomicBool::new(false),
             wake: Notify::new(),
             room: Notify::new(),
@@ -58,6 +63,9 @@ impl Inbox {
     /// caller must push nothing more for the channel until the shard did.
     pub(super) fn push(&self, local: u32, entry: Arc<Entry>) -> bool {
         let mut queue = self.queue.lock();
+        if queue.closed {
+            return true;
+        }
         if queue.items.len() >= self.capacity {
             queue.missed.push(local);
             return false;
@@ -106,6 +114,19 @@ impl Inbox {
         }
     }
 
+    /// The shard is gone: what was for it is let go, and nobody waits for it any more.
+    pub fn close(&self) {
+        let let_go = {
+            let mut queue = self.queue.lock();
+            queue.closed = true;
+            std::mem::take(&mut queue.items)
+        };
+        // Not under the lock: freeing is work.
+        drop(let_go);
+        self.closed.store(true, Ordering::Release);
+        self.room.notify_waiters();
+    }
+
     /// Entries waiting here or taken and not yet delivered to everyone.
     #[must_use]
     pub fn depth(&self) -> usize {
@@ -118,7 +139,7 @@ impl Inbox {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.depth() <= self.high_mark()
+        self.depth() <= self.high_mark() || self.closed.load(Ordering::Acquire)
     }
 
     /// Waits for room. The caller bounds the wait.

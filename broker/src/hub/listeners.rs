@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 
+use futures_util::task::AtomicWaker;
 use smallvec::SmallVec;
-use tokio::sync::Notify;
 
 /// A shard that has sessions on the channel.
 #[derive(Debug)]
@@ -29,17 +30,19 @@ impl Listeners {
     }
 }
 
-/// Tells a pull outside the shards (gRPC, in-process) that there is something to read. Saying it twice is saying it once.
+/// Tells a pull outside the shards (gRPC, in-process, guests) that there is something to read. Saying it twice is saying it
+/// once, and one task waits for it.
 #[derive(Debug, Default)]
 pub struct Signal {
     raised: AtomicBool,
-    notify: Notify,
+    waker: AtomicWaker,
 }
 
 impl Signal {
-    pub(super) fn raise(&self) {
+    /// Says so.
+    pub fn raise(&self) {
         if !self.raised.swap(true, Ordering::AcqRel) {
-            self.notify.notify_one();
+            self.waker.wake();
         }
     }
 
@@ -50,8 +53,13 @@ impl Signal {
 
     /// Waits until it is raised.
     pub async fn raised(&self) {
-        while !self.raised.load(Ordering::Acquire) {
-            self.notify.notified().await;
-        }
+        std::future::poll_fn(|context| self.poll_raised(context)).await;
+    }
+
+    /// Ready when it is raised.
+    pub fn poll_raised(&self, context: &mut Context<'_>) -> Poll<()> {
+        // First the waker, then the look: what is raised in between wakes it.
+        self.waker.register(context.waker());
+        if self.raised.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
     }
 }

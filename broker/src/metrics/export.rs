@@ -20,7 +20,7 @@ const DELIVERY_STAGE: &str = "tidings_delivery_stage_seconds";
 const PUBLISH_WAIT: &str = "tidings_publish_wait_seconds";
 
 /// Each family with its one line of help. What moves it and what to do about it stands in `docs/OPERATING.md`.
-const HELP: [(&str, &str); 49] = [
+const HELP: [(&str, &str); 50] = [
     ("tidings_build_info", "Always 1; the version is a label."),
     ("tidings_connections_accepted_total", "Sockets accepted, public and gRPC."),
     ("tidings_connections_closed_total", "Accepted sockets that are gone."),
@@ -59,6 +59,7 @@ const HELP: [(&str, &str); 49] = [
     ("tidings_shard_connections", "Sockets that the shard owns, by shard."),
     ("tidings_shard_ring_bytes", "Bytes of the messages in the rings, by shard."),
     ("tidings_shard_cache_bytes", "Bytes of encoded messages kept for sessions that read the log, by shard."),
+    ("tidings_shards_died_total", "Shards that ended by a fault of the broker."),
     ("tidings_channels", "Channels with state on this node."),
     ("tidings_history_messages", "Messages kept in all histories."),
     ("tidings_history_bytes", "Bytes of all histories."),
@@ -208,6 +209,7 @@ fn shards(out: &Out<'_>, metrics: &Metrics, gauges: &Gauges) {
     out.counter("tidings_log_messages_read_total", &[], total(metrics, |group| &group.page_messages_read));
     let longest = metrics.shards.iter().map(|shard| shard.behind_longest.get()).max().unwrap_or(0);
     out.gauge("tidings_sessions_behind_seconds", &[], longest as f64);
+    out.counter("tidings_shards_died_total", &[], metrics.shards_died.get());
     // A shard's number is a label because one hot shard hides in a sum; there are at most as many as configured.
     for (n, shard) in metrics.shards.iter().enumerate() {
         let label = Label::new("shard", n.to_string());

@@ -32,6 +32,7 @@ pub struct Metrics {
     connections_refused: [Cell; RefusedConnection::ALL.len()],
     evicted: Cell,
     auth_failures: Cell,
+    shards_died: Cell,
     probes_passed: Cell,
     probes_failed: Cell,
     /// Milliseconds of the clock when a probe passed last; 0 before the first, so that the age counts from the start.
@@ -97,6 +98,7 @@ impl Metrics {
             connections_refused: Default::default(),
             evicted: Cell::default(),
             auth_failures: Cell::default(),
+            shards_died: Cell::default(),
             probes_passed: Cell::default(),
             probes_failed: Cell::default(),
             probe_passed_at: Cell::default(),
@@ -159,6 +161,11 @@ impl Metrics {
     /// A caller had no key, or an unknown one.
     pub fn auth_failed(&self) {
         self.auth_failures.add(Writers::Many, 1);
+    }
+
+    /// A shard ended without having been told to.
+    pub fn shard_died(&self) {
+        self.shards_died.add(Writers::Many, 1);
     }
 
     /// The self-probe ended.

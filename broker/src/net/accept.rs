@@ -3,9 +3,11 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rustix::net::SocketFlags;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
@@ -109,10 +111,27 @@ impl Spare {
 }
 
 impl Acceptor {
+    /// Takes a connection that somebody else accepted and read so much from.
+    ///
+    /// # Errors
+    /// `InvalidInput` when more was read than a head may be long; else what the system says against the socket.
+    pub fn adopt(&self, stream: std::net::TcpStream, read: Bytes) -> std::io::Result<()> {
+        if read.len() > self.config.header_bytes {
+            let what = format!("{} bytes were read already, the head of a request has at most {}", read.len(), self.config.header_bytes);
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, what));
+        }
+        stream.set_nonblocking(true)?;
+        self.tune(&stream)?;
+        match self.least_loaded().filter(|shard| self.has_room(shard)) {
+            Some(shard) => self.give(shard, stream, read),
+            None => self.turn_away(&stream),
+        }
+        Ok(())
+    }
+
     fn admit(&self, stream: TcpStream, address: SocketAddr) {
-        let Some(shard) = self.shards.iter().min_by_key(|shard| shard.load.connections()) else { return };
-        let connections: usize = self.everyone.iter().map(|shard| shard.load.connections()).sum();
-        if connections >= self.connections_max || shard.load.connections() >= self.shard_connections_max {
+        let Some(shard) = self.least_loaded() else { return };
+        if !self.has_room(shard) {
             self.metrics.connection_refused(RefusedConnection::Limit);
             return refuse(stream);
         }
@@ -122,13 +141,32 @@ impl Acceptor {
             return;
         }
         let Ok(stream) = stream.into_std() else { return };
-        if let Err(Command::Connection(stream, _)) = shard.tell(Command::Connection(stream, shard.load.seat())) {
-            self.metrics.connection_refused(RefusedConnection::Limit);
-            refuse_at_once(&stream);
+        self.give(shard, stream, Bytes::new());
+    }
+
+    fn give(&self, shard: &Handle, stream: std::net::TcpStream, read: Bytes) {
+        if let Err(Command::Connection(stream, ..)) = shard.tell(Command::Connection(stream, shard.load.seat(), read)) {
+            self.turn_away(&stream);
         }
     }
 
-    fn tune(&self, stream: &TcpStream) -> std::io::Result<()> {
+    fn turn_away(&self, stream: &std::net::TcpStream) {
+        self.metrics.connection_refused(RefusedConnection::Limit);
+        refuse_at_once(stream);
+    }
+
+    /// The living shard with the fewest connections.
+    fn least_loaded(&self) -> Option<&Handle> {
+        let living = self.shards.iter().filter(|shard| shard.load.is_alive());
+        living.min_by_key(|shard| shard.load.connections()).map(|shard| &**shard)
+    }
+
+    fn has_room(&self, shard: &Handle) -> bool {
+        let connections: usize = self.everyone.iter().map(|shard| shard.load.connections()).sum();
+        connections < self.connections_max && shard.load.connections() < self.shard_connections_max
+    }
+
+    fn tune(&self, stream: &impl AsFd) -> std::io::Result<()> {
         let socket = SockRef::from(stream);
         // A message is one write; waiting for more would only delay it.
         socket.set_tcp_nodelay(true)?;

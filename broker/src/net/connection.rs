@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, Version};
 use hyper::body::{Body as _, Incoming};
@@ -22,6 +23,7 @@ use super::first_bytes::is_http2;
 use super::linger::linger;
 use super::pace::{Over, Pace, Patience, Tracked};
 use super::refusal::refuse_at_once;
+use super::rewound::Rewound;
 use super::socket::Socket;
 use super::{Answer, Body, Door, Peer};
 use crate::limits::Crowd;
@@ -51,12 +53,12 @@ pub struct Http {
 /// What a shard does with a new socket of the public listener.
 #[must_use]
 pub fn on_connection(http: Http) -> OnConnection {
-    Arc::new(move |shard, stream, seat| {
+    Arc::new(move |shard, stream, seat, read| {
         let http = http.clone();
         Box::pin(async move {
             shard.metrics().connection_accepted();
             // Boxed in parts: what carries HTTP is freed when a front takes the socket.
-            let taken = drive(http, shard.clone(), stream).await;
+            let taken = drive(http, shard.clone(), stream, read).await;
             match taken {
                 Some((stream, opening)) => begin(&shard, stream, seat, *opening),
                 None => shard.metrics().connection_closed(),
@@ -82,13 +84,13 @@ fn begin(shard: &Shard, stream: TcpStream, seat: Seat, opening: Opening) {
 }
 
 /// Speaks HTTP until the connection ends (`None`) or a front takes the socket.
-async fn drive(http: Http, shard: Shard, stream: TcpStream) -> Option<(TcpStream, Box<Opening>)> {
+async fn drive(http: Http, shard: Shard, stream: TcpStream, read: Bytes) -> Option<(TcpStream, Box<Opening>)> {
     let address = stream.peer_addr().ok()?;
     let began = Instant::now();
     let mut place = http.newcomers.enter();
     let spoken = tokio::select! {
         biased;
-        spoken = is_http2(&stream) => spoken?,
+        spoken = is_http2(&stream, &read) => spoken?,
         () = &mut place => {
             end_early(&shard, &stream, Over::PushedOut);
             return None;
@@ -101,10 +103,10 @@ async fn drive(http: Http, shard: Shard, stream: TcpStream) -> Option<(TcpStream
     };
     let pace = Pace::new(place, began);
     if spoken {
-        Box::pin(drive_http2(http, shard, stream, address, pace)).await;
+        Box::pin(drive_http2(http, shard, Rewound::new(stream, read), address, pace)).await;
         return None;
     }
-    match Box::pin(drive_http1(http, shard, stream, address, pace)).await {
+    match Box::pin(drive_http1(http, shard, Rewound::new(stream, read), address, pace)).await {
         Ended::Taken(stream, opening) => Some((stream, opening)),
         Ended::Closed(stream) => {
             // Boxed: its buffer would otherwise be part of every connection.
@@ -131,7 +133,7 @@ enum Ended {
     Cut,
 }
 
-async fn drive_http1(http: Http, shard: Shard, stream: TcpStream, address: SocketAddr, pace: Rc<Pace>) -> Ended {
+async fn drive_http1(http: Http, shard: Shard, stream: Rewound, address: SocketAddr, pace: Rc<Pace>) -> Ended {
     let taken: Rc<RefCell<Option<Box<Opening>>>> = Rc::default();
     let mut patience = Patience::new(pace.clone(), &http.config);
     let socket = Socket::new(stream, pace.clone());
@@ -160,27 +162,27 @@ async fn drive_http1(http: Http, shard: Shard, stream: TcpStream, address: Socke
     .await;
     let mut opening = taken.borrow_mut().take();
     let parts = connection.into_parts();
+    let (socket, unread) = parts.io.into_inner().into_parts();
     if let Some(opening) = &mut opening {
         // What the client said without waiting for the answer.
-        opening.early = parts.read_buf;
+        opening.early = if unread.is_empty() { parts.read_buf } else { [parts.read_buf, unread].concat().into() };
     }
-    let socket = parts.io.into_inner();
     match (opening, ended) {
-        (Some(opening), _) => Ended::Taken(socket.into_inner(), opening),
-        (None, Ok(Ok(()))) => Ended::Closed(socket.into_inner()),
+        (Some(opening), _) => Ended::Taken(socket, opening),
+        (None, Ok(Ok(()))) => Ended::Closed(socket),
         (None, Ok(Err(error))) => {
             let said = error.is_parse();
             note(&shard, &error);
-            if said { Ended::Closed(socket.into_inner()) } else { Ended::Cut }
+            if said { Ended::Closed(socket) } else { Ended::Cut }
         }
         (None, Err(over)) => {
-            end_early(&shard, &socket.into_inner(), over);
+            end_early(&shard, &socket, over);
             Ended::Cut
         }
     }
 }
 
-async fn drive_http2(http: Http, shard: Shard, stream: TcpStream, address: SocketAddr, pace: Rc<Pace>) {
+async fn drive_http2(http: Http, shard: Shard, stream: Rewound, address: SocketAddr, pace: Rc<Pace>) {
     let mut patience = Patience::new(pace.clone(), &http.config);
     let mut builder = http2::Builder::new(LocalExecutor);
     builder

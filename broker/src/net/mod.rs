@@ -10,6 +10,7 @@ mod head;
 mod linger;
 mod pace;
 mod refusal;
+mod rewound;
 mod socket;
 
 use std::future::Future;

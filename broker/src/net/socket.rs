@@ -8,11 +8,13 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::pace::Pace;
+use super::rewound::Rewound;
 
 /// How long an answer may still take after the peer closed its side. A peer that says all it has to say and closes (RFC
 /// 9112, section 9.6) wants the answer; one that hung up does not, and looks the same. hyper gives up at once on both.
@@ -21,19 +23,20 @@ const HALF_CLOSE_GRACE: Duration = Duration::from_secs(1);
 /// The socket of one HTTP/1 connection.
 #[derive(Debug)]
 pub(super) struct Socket {
-    stream: TcpStream,
+    stream: Rewound,
     pace: Rc<Pace>,
     /// Runs since the peer closed its side.
     grace: Option<Pin<Box<Sleep>>>,
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, pace: Rc<Pace>) -> Self {
+    pub(super) fn new(stream: Rewound, pace: Rc<Pace>) -> Self {
         Self { stream, pace, grace: None }
     }
 
-    pub(super) fn into_inner(self) -> TcpStream {
-        self.stream
+    /// As [`Rewound::into_parts`].
+    pub(super) fn into_parts(self) -> (TcpStream, Bytes) {
+        self.stream.into_parts()
     }
 }
 

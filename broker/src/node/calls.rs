@@ -2,12 +2,12 @@
 
 use http::request::Parts;
 
-use super::routes::Routes;
+use super::routes::Table;
 use crate::api::http::{Connected, check_origin_of_connection};
 use crate::error::Result;
 use crate::front::websocket::{Call, Calls, Outcome};
 
-impl Routes {
+impl Table {
     /// What the one who sends this handshake may do besides listening.
     ///
     /// # Errors

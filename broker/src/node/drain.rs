@@ -1,20 +1,30 @@
 //! Leaving gently: readiness off, no new connections, held polls answered, streams released in waves.
 
+use std::future::Future;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::Node;
+use super::Embedded;
 use crate::close::CloseReason;
 
 /// Time kept at the end of the grace for last bytes to leave.
 const LAST_BYTES: Duration = Duration::from_millis(500);
+/// Longest wait for threads that were told to end; one that is stuck is left behind.
+const STOP: Duration = Duration::from_secs(2);
 /// How often it is looked whether everyone has gone.
 const LOOK: Duration = Duration::from_millis(20);
 
-impl Node {
-    /// Leaves within `drain.grace`. Publishing goes on until the gRPC calls in flight are answered.
-    pub async fn drain(self) {
+impl Embedded {
+    /// Leaves within `drain.grace`, and two seconds more for a shard that is stuck: takes nobody in any more, answers held
+    /// polls, releases streams in waves, and stops. Publishing goes on until then; who serves HTTP with
+    /// [`Embedded::http_service`] keeps serving meanwhile, or its clients hear nothing of it.
+    pub async fn drain(&self) {
+        self.leave(std::future::ready(())).await;
+    }
+
+    /// As [`Embedded::drain`]; waits for `others` too.
+    pub(super) async fn leave(&self, others: impl Future<Output = ()>) {
         let began = Instant::now();
         let deadline = began + self.config.drain.grace;
         self.readiness.drain();
@@ -31,12 +41,11 @@ impl Node {
             if timeout_at(first + spread * wave / waves, self.all_gone()).await.is_ok() && wave > 0 {
                 break;
             }
-            for shard in self.shards.iter() {
-                shard.end_wave(wave as usize, waves as usize, CloseReason::Draining).await;
-            }
+            // A shard that is stuck answers nobody, and must not hold up the others' next wave.
+            let _ = timeout_at(first + spread * (wave + 1) / waves, self.release(wave as usize, waves as usize)).await;
         }
         let finished = async {
-            self.grpc.wait().await;
+            others.await;
             self.all_gone().await;
         };
         if timeout_at(deadline, finished).await.is_err() {
@@ -45,13 +54,27 @@ impl Node {
         self.stop().await;
     }
 
-    /// Ends at once: every connection is cut.
+    /// Ends at once: every connection is cut. Takes two seconds at most.
     pub async fn stop(&self) {
+        self.end();
+        let all = futures_util::future::join_all(self.shards.iter().map(|shard| shard.stop()));
+        if tokio::time::timeout(STOP, all).await.is_err() {
+            tracing::error!("a shard did not end within {STOP:?} and is left behind");
+        }
+    }
+
+    /// Tells everything to end.
+    pub(super) fn end(&self) {
         self.draining.cancel();
         self.stopped.cancel();
-        for shard in self.shards.iter() {
-            shard.stop().await;
-        }
+        self.guests.end_wave(0, 1, CloseReason::Stopped);
+        self.broker.close();
+    }
+
+    async fn release(&self, wave: usize, waves: usize) {
+        self.guests.end_wave(wave, waves, CloseReason::Draining);
+        let all = self.shards.iter().map(|shard| shard.end_wave(wave, waves, CloseReason::Draining));
+        futures_util::future::join_all(all).await;
     }
 
     async fn all_gone(&self) {
@@ -61,6 +84,6 @@ impl Node {
     }
 
     fn connections(&self) -> usize {
-        self.shards.iter().map(|shard| shard.load.connections()).sum()
+        self.shards.iter().map(|shard| shard.load.connections()).sum::<usize>() + self.guests.count()
     }
 }

@@ -50,7 +50,7 @@ impl EncodeCache {
 }
 
 /// One message in the encoder's form, in an allocation of its own size.
-pub(super) fn encode(encoder: &dyn Encoder, entry: &Entry) -> Bytes {
+pub(crate) fn encode(encoder: &dyn Encoder, entry: &Entry) -> Bytes {
     let mut out = Vec::with_capacity(entry.payload.bytes().len() + 160);
     encoder.message(entry, &mut out);
     out.shrink_to_fit();

@@ -33,9 +33,10 @@ use smallvec::SmallVec;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use cache::encode;
 pub use encoder::{Encoder, Form};
 pub use inbound::{Answer, Hands, Inbound, Later};
-pub use thread::{Command, Handle, Load, OnConnection, Seat, spawn};
+pub use thread::{Command, Handle, Load, OnConnection, OnDeath, Rooms, Seat, spawn};
 pub use watch::{Watcher, Woken};
 
 use crate::clock::Clock;
@@ -104,7 +105,8 @@ pub struct Shard {
 }
 
 impl Shard {
-    fn new(number: usize, hub: Arc<Hub>, metrics: Arc<Metrics>, bounds: Bounds, draining: CancellationToken) -> Self {
+    fn new(number: usize, rooms: Rooms, bounds: Bounds) -> Self {
+        let Rooms { hub, metrics, draining } = rooms;
         let cell = Rc::new(Cell::new(State::new(number, hub.clone(), metrics.clone(), bounds, draining.clone())));
         Self { cell, hub, metrics, number, draining }
     }
@@ -199,6 +201,12 @@ impl Shard {
     /// Resolves when the node begins to leave.
     pub fn drained(&self) -> impl Future<Output = ()> + use<> {
         self.draining.clone().cancelled_owned()
+    }
+
+    /// Panics in the middle of a step.
+    #[cfg(test)]
+    pub(crate) fn tear(&self, why: &'static str) {
+        self.cell.with(|_| panic!("{why}"));
     }
 
     /// Counts what a peer did wrong.

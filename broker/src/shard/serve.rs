@@ -98,8 +98,10 @@ impl State {
         self.scratch = out;
         if at_head {
             session.behind = false;
-            session.replaying = false;
-            shard.caught_up(front);
+            // Who only read what was there before it came never fell behind.
+            if !std::mem::take(&mut session.replaying) {
+                shard.caught_up(front);
+            }
             if session.rest.is_none() {
                 self.late.leave(key, session, shard);
             }

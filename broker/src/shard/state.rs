@@ -93,7 +93,9 @@ impl State {
             if let Some(listener) = self.listeners.get_mut(key as usize) {
                 listener.places().push(Place { local, place });
             }
-            self.metrics.shard(self.number).listeners_joined(1);
+            if !name.is_internal() {
+                self.metrics.shard(self.number).listeners_joined(1);
+            }
         }
         Ok(())
     }
@@ -122,21 +124,18 @@ impl State {
             self.late.leave(key, session, self.metrics.shard(self.number));
         }
         let places = std::mem::take(listener.places());
-        self.metrics.shard(self.number).listeners_left(places.len() as u64);
         for place in places {
-            self.vacate(place);
+            self.leave(place);
         }
         Some(listener)
     }
 
     /// Takes a listener out of one channel.
-    pub(super) fn leave(&mut self, place: Place) {
-        self.metrics.shard(self.number).listeners_left(1);
-        self.vacate(place);
-    }
-
-    fn vacate(&mut self, Place { local, place }: Place) {
+    pub(super) fn leave(&mut self, Place { local, place }: Place) {
         let Some(channel) = self.channels.get_mut(local as usize) else { return };
+        if !channel.channel.name.is_internal() {
+            self.metrics.shard(self.number).listeners_left(1);
+        }
         // Only marked: a walk that is halfway round must not skip the one who would move here.
         channel.listeners[place as usize] = VACANT;
         channel.vacant += 1;
@@ -267,14 +266,36 @@ pub(super) fn raise(watch: &mut super::session::Watch) {
 }
 
 /// The shard's state behind one door, so that no borrow outlives a step.
-pub(super) struct Cell(RefCell<State>);
+pub(super) struct Cell {
+    state: RefCell<State>,
+    torn: CancellationToken,
+}
 
 impl Cell {
     pub(super) fn new(state: State) -> Self {
-        Self(RefCell::new(state))
+        Self { state: RefCell::new(state), torn: CancellationToken::new() }
     }
 
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
-        act(&mut self.0.borrow_mut())
+        let mut state = self.state.borrow_mut();
+        let torn = Torn(&self.torn);
+        let outcome = act(&mut state);
+        // Reached only when nothing panicked.
+        std::mem::forget(torn);
+        outcome
+    }
+
+    /// Cancelled when a step panicked: the state may be half changed and nobody may go on with it, whichever task it was.
+    pub(super) fn torn(&self) -> &CancellationToken {
+        &self.torn
+    }
+}
+
+/// Dropped by a panic only.
+struct Torn<'a>(&'a CancellationToken);
+
+impl Drop for Torn<'_> {
+    fn drop(&mut self) {
+        self.0.cancel();
     }
 }

@@ -1,11 +1,13 @@
-//! A shard's thread: its runtime, what it is told from outside, and how many connections it carries.
+//! A shard's thread: its runtime, what it is told from outside, how many connections it carries, and that it is noticed
+//! when it dies.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot};
@@ -17,6 +19,7 @@ use super::tally::Tally;
 use super::{Bounds, Shard};
 use crate::close::CloseReason;
 use crate::hub::Hub;
+use crate::message::ChannelName;
 use crate::metrics::Metrics;
 
 /// Commands that may wait for a shard. New connections beyond it are refused by the acceptor.
@@ -34,8 +37,8 @@ impl std::fmt::Debug for Errand {
 /// What a shard is told from outside.
 #[derive(Debug)]
 pub enum Command {
-    /// A freshly accepted socket, non-blocking, not yet in any runtime.
-    Connection(std::net::TcpStream, Seat),
+    /// A freshly accepted socket, non-blocking, not yet in any runtime, and what was already read from it.
+    Connection(std::net::TcpStream, Seat, Bytes),
     /// The stays of one wave end; `done` hears when the farewells are written or waiting.
     EndWave {
         /// Which wave.
@@ -53,10 +56,14 @@ pub enum Command {
     Stop,
 }
 
+/// What is done when the shard of this number dies: ends without having been told to.
+pub type OnDeath = Arc<dyn Fn(usize) + Send + Sync>;
+
 /// How many connections a shard carries.
 #[derive(Debug, Default)]
 pub struct Load {
     connections: AtomicUsize,
+    gone: AtomicBool,
 }
 
 impl Load {
@@ -64,6 +71,12 @@ impl Load {
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Whether the shard still turns.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        !self.gone.load(Ordering::Relaxed)
     }
 
     /// Takes a place; given back when the seat is dropped.
@@ -86,8 +99,8 @@ impl Drop for Seat {
     }
 }
 
-/// What a shard does with a new socket. Given by whoever knows HTTP.
-pub type OnConnection = Arc<dyn Fn(Shard, tokio::net::TcpStream, Seat) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync>;
+/// What a shard does with a new socket, and what was already read from it. Given by whoever knows HTTP.
+pub type OnConnection = Arc<dyn Fn(Shard, tokio::net::TcpStream, Seat, Bytes) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync>;
 
 /// A shard as seen from other threads.
 #[derive(Debug)]
@@ -128,7 +141,20 @@ impl Handle {
         }
     }
 
-    /// Stops the thread and waits for it.
+    /// Listens to a channel on the shard. Resolves when it listens, with what resolves when something came through its
+    /// inbox and its walk; `None`, or an error there, when the shard is gone. The caller bounds the wait.
+    pub async fn listen(&self, channel: &ChannelName) -> Option<oneshot::Receiver<()>> {
+        let channel = channel.clone();
+        self.perform(|shard| listen(shard, channel)).await?
+    }
+
+    /// Does something on the shard's thread without waiting for it.
+    #[cfg(test)]
+    pub(crate) fn inflict(&self, act: impl FnOnce(&Shard) + Send + 'static) {
+        self.tell(Command::Errand(Errand(Box::new(act)))).expect("the shard still listens");
+    }
+
+    /// Stops the thread and waits for it. The caller bounds the wait: a shard that is stuck never hears of it.
     pub async fn stop(&self) {
         let _ = self.commands.send(Command::Stop).await;
         let thread = self.thread.lock().take();
@@ -138,20 +164,25 @@ impl Handle {
     }
 }
 
+/// What a shard has of the node.
+#[derive(Clone, Debug)]
+pub struct Rooms {
+    /// Where entries come from.
+    pub hub: Arc<Hub>,
+    /// Where things are counted.
+    pub metrics: Arc<Metrics>,
+    /// Cancelled when the node begins to leave.
+    pub draining: CancellationToken,
+}
+
 /// Starts a shard's thread.
 ///
 /// # Errors
 /// When the system gives no thread or no event queue.
-pub fn spawn(
-    number: usize,
-    hub: Arc<Hub>,
-    metrics: Arc<Metrics>,
-    bounds: Bounds,
-    draining: CancellationToken,
-    on_connection: OnConnection,
-) -> std::io::Result<Handle> {
+pub fn spawn(number: usize, rooms: Rooms, bounds: Bounds, on_connection: OnConnection, on_death: OnDeath) -> std::io::Result<Handle> {
     let (commands, inbound) = mpsc::channel(COMMANDS_MAX);
     let load = Arc::new(Load::default());
+    let carried = load.clone();
     // The runtime cannot leave its thread, so whether it could be made must be told from there.
     let (made, is_made) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name(format!("tidings-shard-{number}")).spawn(move || {
@@ -163,23 +194,54 @@ pub fn spawn(
             }
         };
         let _ = made.send(Ok(()));
-        let shard = Shard::new(number, hub, metrics, bounds, draining);
-        runtime.spawn_local(deliver(shard.clone()));
-        runtime.spawn_local(tick(shard.clone()));
+        // Dropped before the runtime, also by a panic: nobody is sent here any more when the connections begin to end.
+        let mut life = Life { number, load: carried, hub: rooms.hub.clone(), on_death, ended_well: false };
+        let shard = Shard::new(number, rooms, bounds);
+        let torn = shard.cell.torn().clone();
+        let delivering = runtime.spawn_local(deliver(shard.clone()));
+        let ticking = runtime.spawn_local(tick(shard.clone()));
         // Dropping the runtime afterwards drops every connection and session with it.
-        runtime.block_on(obey(shard, inbound, on_connection));
+        life.ended_well = runtime.block_on(async {
+            tokio::select! {
+                () = obey(shard, inbound, on_connection) => true,
+                // These two never end by themselves.
+                _ = delivering => false,
+                _ = ticking => false,
+                () = torn.cancelled() => false,
+            }
+        });
     })?;
     is_made.recv().map_err(|_| std::io::Error::other("the shard's thread ended before it began"))??;
     Ok(Handle { number, load, commands, thread: Mutex::new(Some(thread)) })
+}
+
+/// As long as this is here, the shard turns.
+struct Life {
+    number: usize,
+    load: Arc<Load>,
+    hub: Arc<Hub>,
+    on_death: OnDeath,
+    ended_well: bool,
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.load.gone.store(true, Ordering::Relaxed);
+        // Publishers must not wait for somebody who is gone.
+        self.hub.inbox(self.number).close();
+        if !self.ended_well {
+            (self.on_death)(self.number);
+        }
+    }
 }
 
 /// Does what it is told until it is told to stop.
 async fn obey(shard: Shard, mut inbound: mpsc::Receiver<Command>, on_connection: OnConnection) {
     while let Some(command) = inbound.recv().await {
         match command {
-            Command::Connection(stream, seat) => match tokio::net::TcpStream::from_std(stream) {
+            Command::Connection(stream, seat, read) => match tokio::net::TcpStream::from_std(stream) {
                 Ok(stream) => {
-                    tokio::task::spawn_local(on_connection(shard.clone(), stream, seat));
+                    tokio::task::spawn_local(on_connection(shard.clone(), stream, seat, read));
                 }
                 Err(error) => tracing::warn!(%error, "a connection could not be registered and was closed"),
             },
@@ -192,6 +254,19 @@ async fn obey(shard: Shard, mut inbound: mpsc::Receiver<Command>, on_connection:
             Command::Stop => return,
         }
     }
+}
+
+/// Begins to listen, until something is heard or nobody wants to know any more. `None` when the shard cannot.
+fn listen(shard: &Shard, channel: ChannelName) -> Option<oneshot::Receiver<()>> {
+    let (mut heard, hears) = oneshot::channel();
+    let mut watcher = shard.watch_poll(&[channel]).ok()?;
+    tokio::task::spawn_local(async move {
+        tokio::select! {
+            _ = watcher.woken() => drop(heard.send(())),
+            () = heard.closed() => {}
+        }
+    });
+    Some(hears)
 }
 
 /// Walks as long as there is something to deliver, then sleeps until the inbox says so.

@@ -71,7 +71,10 @@ impl Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.cell.with(|state| state.remove(self.key));
+        // With a state that a panic left half changed, nothing is done any more.
+        if !self.cell.torn().is_cancelled() {
+            self.cell.with(|state| state.remove(self.key));
+        }
     }
 }
 

@@ -19,6 +19,7 @@ macro_rules! on_every_front {
                 sse_http1 SseHttp1, sse_http10 SseHttp10, sse_http2 SseHttp2,
                 stream_http1 StreamHttp1, stream_http10 StreamHttp10, stream_http2 StreamHttp2, stream_page StreamPage,
                 poll_http1 PollHttp1, poll_http2 PollHttp2,
+                sse_guest SseGuest, sse_guest_http2 SseGuestHttp2, stream_guest StreamGuest, poll_guest PollGuest,
                 websocket WebSocket, websocket_requests WebSocketRequests, grpc Grpc, door Door);
         }
     )+ };

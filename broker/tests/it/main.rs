@@ -5,6 +5,7 @@
 mod cli;
 mod cli_clients;
 mod drain;
+mod embedding;
 mod event_stream;
 mod every_front;
 mod grpc;

@@ -244,3 +244,35 @@ async fn bytes_that_a_socket_took_in_parts_are_all_counted() {
     let bytes = scene.metric("tidings_messages_delivered_bytes_total", &["sse"]).await;
     assert!(bytes >= (300 * LARGE) as f64, "{bytes}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_often_as_a_session_fell_behind_it_caught_up() {
+    let scene = Scene::open(Commit::AtOnce).await;
+    scene.publish_numbers(CHANNEL, 1..=50).await;
+    let behind = async || {
+        let fell = scene.metric("tidings_sessions_fell_behind_total", &[]).await;
+        (fell, scene.metric("tidings_sessions_caught_up_total", &[]).await)
+    };
+    // Reading what was there before one came is not falling behind.
+    let mut quick = Listener::open(Way::SseHttp1, &scene, &[CHANNEL], Since::Earliest).await;
+    assert_eq!(quick.texts(50).await.len(), 50);
+    scene.publish(CHANNEL, "51").await;
+    assert_eq!(quick.texts(1).await, ["51"]);
+    assert_eq!(behind().await, (0.0, 0.0));
+    // A full socket is, once it drained.
+    let mut slow = Listener::open(Way::SseHttp1, &scene, &[CHANNEL], Since::Live).await;
+    drop(quick);
+    for number in 52..=MANY {
+        scene.publish(CHANNEL, &large(number)).await;
+    }
+    let mut last = 0;
+    while last < MANY {
+        if let News::Message(message) = soon("news for the slow one", slow.next()).await {
+            last = message.offset;
+        }
+    }
+    scene.publish(CHANNEL, "the end").await;
+    while slow.message().await.text != "the end" {}
+    let (fell, caught_up) = behind().await;
+    assert!(fell >= 1.0 && fell == caught_up, "fell behind {fell} times, caught up {caught_up} times");
+}

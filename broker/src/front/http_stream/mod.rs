@@ -4,16 +4,17 @@
 mod encoder;
 mod script;
 
+use bytes::Bytes;
+use http::Response;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 
 use super::cors::Cors;
+use super::ground::Ground;
 use super::request::Request;
 use super::stream::{self, Stream};
 use crate::error::{Error, Result};
-use crate::net::{Answer, Body, Peer};
 use crate::session::{Bounds, Subscription};
-use crate::shard::Shard;
 use encoder::{Layout, encoder};
 
 /// Browsers begin to run a document's scripts once they have about this much of it.
@@ -59,19 +60,19 @@ impl Format {
 
 impl HttpStream {
     /// Answers `GET /stream`.
-    pub fn answer(&self, shard: &Shard, peer: Peer, parts: &Parts) -> Answer {
+    pub(crate) fn answer<G: Ground>(&self, ground: &G, parts: &Parts) -> G::Answer {
         let mut format = Format::Lines;
-        self.open(shard, peer, parts, &mut format).unwrap_or_else(|error| self.refuse(format, &error, &parts.headers))
+        self.open(ground, parts, &mut format).unwrap_or_else(|error| G::whole(self.refuse(format, &error, &parts.headers)))
     }
 
     /// Leaves in `format` what the client understands, for the refusal too.
-    fn open(&self, shard: &Shard, peer: Peer, parts: &Parts, format: &mut Format) -> Result<Answer> {
+    fn open<G: Ground>(&self, ground: &G, parts: &Parts, format: &mut Format) -> Result<G::Answer> {
         let request = stream::request(parts)?;
         *format = Format::of(&request)?;
-        stream::may_begin(shard)?;
+        stream::may_begin(ground)?;
         let starts = request.starts(None)?;
         let padding = stream::padding(&request)?;
-        let subscription = Subscription::open(shard.hub(), &request.channels, self.bounds)?;
+        let subscription = Subscription::open(ground.hub(), &request.channels, self.bounds)?;
         let layout = match (*format, subscription.groups.len() > 1) {
             (Format::Lines, false) => Layout::Line,
             (Format::Lines, true) => Layout::LineWithOwnCursor,
@@ -79,7 +80,7 @@ impl HttpStream {
             (Format::Page, true) => Layout::ScriptWithOwnCursor,
         };
         let stream = Stream { headers: self.headers(*format, &parts.headers), greeting: greeting(*format, padding), subscription, starts };
-        stream::answer(stream, |framing| encoder(layout, framing), parts, peer, shard)
+        stream::answer(ground, stream, parts, |framing| encoder(layout, framing))
     }
 
     fn headers(&self, format: Format, request: &HeaderMap) -> HeaderMap {
@@ -93,7 +94,7 @@ impl HttpStream {
     }
 
     /// Says no in the client's format: a page in a hidden frame sees neither status nor body, so it is called.
-    fn refuse(&self, format: Format, error: &Error, request: &HeaderMap) -> Answer {
+    fn refuse(&self, format: Format, error: &Error, request: &HeaderMap) -> Response<Bytes> {
         let mut response = super::error_response(error);
         if format == Format::Page {
             let mut text = PAGE_BEGIN.to_vec();
@@ -102,12 +103,12 @@ impl HttpStream {
                 crate::wire::write_refusal(json, error);
                 json.push(b'}');
             });
-            *response.body_mut() = Body::full(text);
+            *response.body_mut() = Bytes::from(text);
             response.headers_mut().extend(self.headers(format, request));
         } else {
             self.cors.apply(request, response.headers_mut());
         }
-        response.into()
+        response
     }
 }
 

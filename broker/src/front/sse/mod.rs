@@ -2,18 +2,18 @@
 
 mod encoder;
 
-use http::header::HeaderMap;
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode};
 
 use super::config::SseConfig;
 use super::cors::Cors;
+use super::ground::Ground;
 use super::request::header as text_of;
 use super::stream::{self, Stream};
 use crate::error::{Error, ErrorCode, Result};
-use crate::net::{Answer, Body, Peer};
 use crate::session::{Bounds, Subscription};
-use crate::shard::Shard;
 use encoder::{Layout, encoder};
 
 const CONTENT_TYPE: &str = "text/event-stream";
@@ -37,27 +37,28 @@ impl Sse {
     /// An `EventSource` cannot read an error and gives up for good on any status but 200, so it is told by an event. If
     /// coming back may help, its reconnect is another try; if not, it is answered with 204, which ends it (WHATWG HTML,
     /// section 9.2.3). Everyone else gets the plain error.
-    pub fn answer(&self, shard: &Shard, peer: Peer, parts: &Parts) -> Answer {
+    pub(crate) fn answer<G: Ground>(&self, ground: &G, parts: &Parts) -> G::Answer {
         let resume = text_of(&parts.headers, "last-event-id");
         if resume.is_some_and(|id| id.starts_with(OVER)) {
-            let mut response = Response::new(Body::Empty);
+            let mut response = Response::new(Bytes::new());
             *response.status_mut() = StatusCode::NO_CONTENT;
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             self.cors.apply(&parts.headers, response.headers_mut());
-            return response.into();
+            return G::whole(response);
         }
-        match self.open(shard, peer, parts, resume) {
+        match self.open(ground, parts, resume) {
             Ok(answer) => answer,
-            Err(error) if is_event_source(&parts.headers) => self.refuse_event_source(shard, parts, &error),
+            Err(error) if is_event_source(&parts.headers) => self.refuse_event_source(ground, parts, &error),
             Err(error) => {
                 let mut response = super::error_response(&error);
                 self.cors.apply(&parts.headers, response.headers_mut());
-                response.into()
+                G::whole(response)
             }
         }
     }
 
-    fn open(&self, shard: &Shard, peer: Peer, parts: &Parts, resume: Option<&str>) -> Result<Answer> {
-        stream::may_begin(shard)?;
+    fn open<G: Ground>(&self, ground: &G, parts: &Parts, resume: Option<&str>) -> Result<G::Answer> {
+        stream::may_begin(ground)?;
         let request = stream::request(parts)?;
         // Nothing is guessed: who says where it was, but not in a way that can be read, must not be taken for new.
         let mut given = parts.headers.get_all("last-event-id").iter();
@@ -68,7 +69,7 @@ impl Sse {
         let starts = request.starts(resume.or_else(|| request.get("lastEventId")))?;
         let padding = stream::padding(&request)?;
         let wants_envelope = matches!(request.get("envelope"), Some("1" | "true"));
-        let subscription = Subscription::open(shard.hub(), &request.channels, self.bounds)?;
+        let subscription = Subscription::open(ground.hub(), &request.channels, self.bounds)?;
         let channels: usize = subscription.channels().count();
         let layout = if subscription.groups.len() > 1 {
             Layout::EnvelopeWithOwnId
@@ -79,7 +80,7 @@ impl Sse {
         };
         let headers = stream::headers(CONTENT_TYPE, &self.cors, &parts.headers);
         let stream = Stream { headers, greeting: self.greeting(padding), subscription, starts };
-        stream::answer(stream, |framing| encoder(layout, framing), parts, peer, shard)
+        stream::answer(ground, stream, parts, |framing| encoder(layout, framing))
     }
 
     /// The first bytes of a stream, so that client and proxies see it is open. Each client is told its own time to wait
@@ -96,19 +97,19 @@ impl Sse {
         greeting
     }
 
-    fn refuse_event_source(&self, shard: &Shard, parts: &Parts, error: &Error) -> Answer {
+    fn refuse_event_source<G: Ground>(&self, ground: &G, parts: &Parts, error: &Error) -> G::Answer {
         let next = if error.code.may_retry() {
             // No id: what the client resumes from stays what it was.
-            format!("retry: {}", shard.retry_hint().as_millis())
+            format!("retry: {}", ground.retry_hint().as_millis())
         } else {
             format!("id: {OVER}{}", error.code.as_str())
         };
         let mut text = format!("{next}\nevent: tidings:close\ndata: ").into_bytes();
         crate::wire::write_refusal(&mut text, error);
         text.extend_from_slice(b"\n\n");
-        let mut response = Response::new(Body::full(text));
+        let mut response = Response::new(Bytes::from(text));
         *response.headers_mut() = stream::headers(CONTENT_TYPE, &self.cors, &parts.headers);
-        response.into()
+        G::whole(response)
     }
 }
 

@@ -1,5 +1,5 @@
 //! A stream as a response body, where there is no socket to take: HTTP/2, and HTTP/1 requests with a body. The same
-//! subscription and the same encoder; it is woken by its shard and reads the log itself.
+//! subscription and the same encoder; it is woken where it stands and reads the log itself.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -7,24 +7,27 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use tokio::time::{Instant, Sleep};
+
+use super::super::ground::{Ground, Stay, Watch as _};
+use super::Stream;
 
 use crate::close::CloseReason;
 use crate::error::Result;
 use crate::log::{PageLimit, SlotCursor};
-use crate::message::ChannelName;
 use crate::net::Frames;
-use crate::session::{Joined, News, OutOfWindow, Starts, Subscription, out_of_window};
-use crate::shard::{Encoder, Shard, Watcher, Woken};
+use crate::session::{Joined, News, OutOfWindow, Subscription, out_of_window};
+use crate::shard::{Encoder, Woken};
 
 /// One frame's worth of the log. A client that reads slower than this fills up waits at its window, not here.
 const PAGE: PageLimit = PageLimit { entries: 512, bytes: 64 << 10 };
 
-pub(super) struct StreamBody {
-    shard: Shard,
+pub(crate) struct StreamBody<G: Ground> {
+    ground: G,
     encoder: &'static dyn Encoder,
     subscription: Subscription,
-    watcher: Watcher,
+    watcher: G::Watcher,
     ready: VecDeque<Bytes>,
     heartbeat: Pin<Box<Sleep>>,
     /// At the head and waiting; only what comes then counts as delayed by us.
@@ -37,21 +40,23 @@ pub(super) struct StreamBody {
     ended: Option<CloseReason>,
 }
 
-impl StreamBody {
-    pub(super) fn begin(
-        shard: &Shard,
-        encoder: &'static dyn Encoder,
-        mut subscription: Subscription,
-        starts: &Starts,
-        greeting: Vec<u8>,
-    ) -> Result<Self> {
-        let names: Vec<ChannelName> = subscription.channels().map(|channel| channel.name.clone()).collect();
+/// A stream that has joined.
+pub(in crate::front) struct Begun<G: Ground> {
+    /// Of the response.
+    pub(in crate::front) headers: HeaderMap,
+    /// What follows them.
+    pub(in crate::front) body: StreamBody<G>,
+}
+
+impl<G: Ground> StreamBody<G> {
+    pub(in crate::front) fn begin(ground: &G, encoder: &'static dyn Encoder, stream: Stream) -> Result<Begun<G>> {
+        let Stream { headers, greeting, mut subscription, starts } = stream;
         // Listen first, then join: nothing is lost between the two.
-        let watcher = shard.watch_stream(&names)?;
-        subscription.renew(shard.hub())?;
-        let Joined { gaps, recovered } = subscription.join(shard.hub(), starts)?;
+        let watcher = ground.watch(&subscription, Stay::Stream)?;
+        subscription.renew(ground.hub())?;
+        let Joined { gaps, recovered } = subscription.join(ground.hub(), &starts)?;
         let front = encoder.front();
-        let metrics = shard.metrics();
+        let metrics = ground.metrics();
         if starts.has_cursor() {
             metrics.resumed(front, recovered);
         }
@@ -60,29 +65,30 @@ impl StreamBody {
             metrics.gap(front, gap.reason);
             encoder.gap(channel.slot, &channel.name, gap, &mut first);
         }
-        let is_live = subscription.is_live(shard.hub());
+        let is_live = subscription.is_live(ground.hub());
         if is_live {
             encoder.heartbeat(subscription.cursor().as_ref(), &mut first);
         }
         metrics.session_opened(front);
-        let heartbeat = Box::pin(tokio::time::sleep(shard.heartbeat_after()));
+        let heartbeat = Box::pin(tokio::time::sleep(ground.heartbeat_after()));
         let mut ready = VecDeque::new();
         if !first.is_empty() {
             ready.push_back(first.into());
         }
-        let (shard, cursor_due) = (shard.clone(), !is_live);
-        Ok(Self { shard, encoder, subscription, watcher, ready, heartbeat, live: false, cursor_due, is_ahead: false, ended: None })
+        let (ground, cursor_due) = (ground.clone(), !is_live);
+        let body = Self { ground, encoder, subscription, watcher, ready, heartbeat, live: false, cursor_due, is_ahead: false, ended: None };
+        Ok(Begun { headers, body })
     }
 
     /// Reads one page and encodes it. `true` when it reached the head.
     fn read(&mut self) -> bool {
         let mut cursor = self.subscription.cursor();
-        let Ok((news, at_head)) = self.subscription.read(self.shard.hub(), PAGE) else {
+        let Ok((news, at_head)) = self.subscription.read(self.ground.hub(), PAGE) else {
             self.end(CloseReason::Stopped);
             return true;
         };
-        let (front, metrics) = (self.encoder.front(), self.shard.metrics());
-        let now = self.shard.clock().mono();
+        let (front, metrics) = (self.encoder.front(), self.ground.metrics());
+        let now = self.ground.hub().clock().mono();
         let mut out = Vec::new();
         let mut messages = 0;
         for item in news {
@@ -102,7 +108,7 @@ impl StreamBody {
                         let _ = cursor.insert(SlotCursor::new(entry.slot, entry.pos));
                         self.encoder.own_cursor(cursor, &mut out);
                     }
-                    out.extend_from_slice(&self.shard.encoded(self.encoder, &entry));
+                    out.extend_from_slice(&self.ground.encoded(self.encoder, &entry));
                     if self.live {
                         metrics.latency(front, now.saturating_sub(entry.accepted.mono), 1);
                     }
@@ -126,13 +132,13 @@ impl StreamBody {
         if self.ended.is_none() {
             self.ended = Some(reason);
             let mut out = Vec::new();
-            self.encoder.farewell(reason, self.shard.retry_hint(), &mut out);
+            self.encoder.farewell(reason, self.ground.retry_hint(), &mut out);
             self.ready.push_back(out.into());
         }
     }
 
     fn beat(&mut self) {
-        let moved = self.live && (self.subscription.refresh(self.shard.hub()) || std::mem::take(&mut self.is_ahead));
+        let moved = self.live && (self.subscription.refresh(self.ground.hub()) || std::mem::take(&mut self.is_ahead));
         let cursor = if moved { self.subscription.cursor() } else { None };
         let mut out = Vec::new();
         self.encoder.heartbeat(cursor.as_ref(), &mut out);
@@ -140,11 +146,11 @@ impl StreamBody {
     }
 }
 
-impl Frames for StreamBody {
+impl<G: Ground> Frames for StreamBody<G> {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             if let Some(bytes) = self.ready.pop_front() {
-                let next = Instant::now() + self.shard.heartbeat_after();
+                let next = Instant::now() + self.ground.heartbeat_after();
                 self.heartbeat.as_mut().reset(next);
                 return Poll::Ready(Some(bytes));
             }
@@ -175,9 +181,9 @@ impl Frames for StreamBody {
     }
 }
 
-impl Drop for StreamBody {
+impl<G: Ground> Drop for StreamBody<G> {
     fn drop(&mut self) {
         let reason = self.ended.unwrap_or(CloseReason::ClientGone);
-        self.shard.metrics().session_closed(self.encoder.front(), reason);
+        self.ground.metrics().session_closed(self.encoder.front(), reason);
     }
 }

@@ -2,7 +2,7 @@
 
 /// Whether the pieces carry a framing of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::front) enum Framing {
+pub(crate) enum Framing {
     /// One chunk each (RFC 9112, section 7.1).
     Chunked,
     /// As they are: HTTP/2 and HTTP/1.0.

@@ -10,19 +10,21 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
 
 use super::cors::Cors;
+use super::ground::Ground;
 use super::request::Request;
 use crate::error::{Error, ErrorCode, Result};
-use crate::net::{Answer, Body, Peer, raw_head};
+use crate::net::raw_head;
 use crate::session::{Starts, Subscription};
-use crate::shard::{Encoder, Opening, Shard};
+use crate::shard::Encoder;
 
+pub(super) use body::{Begun, StreamBody};
 pub(super) use framing::Framing;
 
 /// Old proxies hold back the first bytes until there are this many; nobody needs more.
 const PADDING_MAX: u64 = 8192;
 
 /// A stream that is about to begin.
-pub(super) struct Stream {
+pub(crate) struct Stream {
     /// Of the response, without what the framing needs.
     pub(super) headers: HeaderMap,
     /// The first bytes, before any news.
@@ -31,6 +33,19 @@ pub(super) struct Stream {
     pub(super) subscription: Subscription,
     /// From where.
     pub(super) starts: Starts,
+}
+
+impl Stream {
+    /// The head of the response and the greeting, for a socket that we write ourselves.
+    pub(super) fn head(&self, version: Version, framing: Framing) -> Vec<u8> {
+        let mut headers = self.headers.clone();
+        if framing == Framing::Chunked {
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        let mut head = raw_head(version, StatusCode::OK, &headers);
+        framing.write(&mut head, |out| out.extend_from_slice(&self.greeting));
+        head
+    }
 }
 
 /// Parses the request for a stream.
@@ -45,8 +60,8 @@ pub(super) fn request(parts: &Parts) -> Result<Request> {
 ///
 /// # Errors
 /// `draining`.
-pub(super) fn may_begin(shard: &Shard) -> Result<()> {
-    if shard.is_draining() {
+pub(super) fn may_begin(ground: &impl Ground) -> Result<()> {
+    if ground.is_draining() {
         return Err(Error::new(ErrorCode::Draining, "this node is leaving; connect to another one"));
     }
     Ok(())
@@ -71,35 +86,20 @@ pub(super) fn headers(content_type: &'static str, cors: &Cors, request: &HeaderM
     headers
 }
 
-/// Begins the stream in the way the connection allows; `encoder` is asked for the framing this takes.
+/// Begins the stream in the way the ground allows; `encoder` is asked for the framing this takes.
 ///
 /// # Errors
 /// What joining the channels refuses.
-pub(super) fn answer(
+pub(super) fn answer<G: Ground>(
+    ground: &G,
     stream: Stream,
-    encoder: impl FnOnce(Framing) -> &'static dyn Encoder,
     parts: &Parts,
-    peer: Peer,
-    shard: &Shard,
-) -> Result<Answer> {
-    let Stream { mut headers, greeting, subscription, starts } = stream;
+    encoder: impl FnOnce(Framing) -> &'static dyn Encoder,
+) -> Result<G::Answer> {
     if parts.method == Method::HEAD {
-        let mut response = Response::new(Body::Empty);
-        *response.headers_mut() = headers;
-        return Ok(response.into());
+        let mut response = Response::new(Bytes::new());
+        *response.headers_mut() = stream.headers;
+        return Ok(G::whole(response));
     }
-    if !peer.may_take_over {
-        let begun = body::StreamBody::begin(shard, encoder(Framing::Plain), subscription, &starts, greeting)?;
-        let mut response = Response::new(Body::Stream(Box::new(begun)));
-        *response.headers_mut() = headers;
-        return Ok(response.into());
-    }
-    // HTTP/1.0 knows no chunks: there the end of the connection ends the stream.
-    let framing = if parts.version == Version::HTTP_10 { Framing::Plain } else { Framing::Chunked };
-    if framing == Framing::Chunked {
-        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-    let mut head = raw_head(parts.version, StatusCode::OK, &headers);
-    framing.write(&mut head, |out| out.extend_from_slice(&greeting));
-    Ok(Answer::TakeOver(Box::new(Opening { head, encoder: encoder(framing), subscription, starts, inbound: None, early: Bytes::new() })))
+    ground.begin(stream, parts.version, encoder)
 }

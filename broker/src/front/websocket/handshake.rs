@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
@@ -9,7 +10,6 @@ use sha1::{Digest as _, Sha1};
 
 use super::codec::{Agreed, negotiate};
 use crate::error::Error;
-use crate::net::Body;
 
 /// The one subprotocol: messages of JSON text.
 pub const PROTOCOL: &str = "tidings.v1.json";
@@ -92,7 +92,7 @@ impl Upgrade {
 impl Refusal {
     /// The answer that says why, and with which version it would work (RFC 6455, section 4.4; RFC 9110, section 15.5.22).
     #[must_use]
-    pub fn response(self, version: Version) -> Response<Body> {
+    pub fn response(self, version: Version) -> Response<Bytes> {
         let (status, sentence) = match self {
             Self::NoUpgrade => {
                 (StatusCode::UPGRADE_REQUIRED, "this path speaks WebSocket: open it over HTTP/1.1 with `Upgrade: websocket`")

@@ -19,10 +19,11 @@ use http::request::Parts;
 use http::{StatusCode, Version};
 
 use super::config::WebSocketConfig;
+use super::ground::Ground;
 use super::request::Request;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::message::ChannelName;
-use crate::net::{Answer, Peer, raw_head};
+use crate::net::raw_head;
 use crate::session::{Bounds, Starts, Subscription};
 use crate::shard::Opening;
 use client::Client;
@@ -91,24 +92,21 @@ impl WebSocket {
 
     /// Answers `GET /ws`. What is no handshake is answered as HTTP; whatever else is wrong is told over the connection,
     /// because that is all a browser's page gets to see.
-    pub fn answer(&self, peer: Peer, parts: &Parts, calls: Box<dyn Calls>) -> Answer {
+    pub(crate) fn answer<G: Ground>(&self, ground: &G, parts: &Parts, calls: Box<dyn Calls>) -> G::Answer {
         let upgrade = match Upgrade::read(parts, self.compressing.map(|_| WINDOW_BITS_MAX)) {
             Ok(upgrade) => upgrade,
-            Err(refusal) => return refusal.response(parts.version).into(),
+            Err(refusal) => return G::whole(refusal.response(parts.version)),
         };
-        if !peer.may_take_over {
-            return super::error_response(&Error::invalid("a WebSocket handshake has no body")).into();
-        }
         let objects = self.compressing.filter(|_| upgrade.deflate.is_some()).unwrap_or(&encoder::PLAIN);
-        let client = Client::new(self.shared.clone(), objects, upgrade.deflate.is_some(), wanted(parts), calls);
-        Answer::TakeOver(Box::new(Opening {
+        let taken = ground.take_over(|| Opening {
             head: raw_head(Version::HTTP_11, StatusCode::SWITCHING_PROTOCOLS, &upgrade.headers()),
             encoder: objects,
             subscription: Subscription::none(),
             starts: crate::session::Since::Live.into(),
-            inbound: Some(Box::new(client)),
+            inbound: Some(Box::new(Client::new(self.shared.clone(), objects, upgrade.deflate.is_some(), wanted(parts), calls))),
             early: Bytes::new(),
-        }))
+        });
+        taken.unwrap_or_else(|error| G::whole(super::error_response(&error)))
     }
 }
 

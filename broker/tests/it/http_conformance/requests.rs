@@ -240,3 +240,38 @@ async fn nothing_a_client_sends_can_write_into_a_head_or_a_stream() {
     }
     node.stop().await;
 }
+
+#[tokio::test]
+async fn no_refusal_is_kept_by_a_cache_and_none_is_a_session() {
+    let node = start().await;
+    let to = node.addresses().http;
+    for target in ["/sse", "/sse?channel=a&since=x", "/stream", "/stream?channel=a&last=0", "/poll", "/poll?channel=a&since=x", "/nothing"]
+    {
+        for method in ["GET", "PUT"] {
+            let answer = ask(to, request(method, target, to, "")).await;
+            assert!(answer.status >= 400, "{method} {target}: {answer:?}");
+            assert_eq!(answer.header("cache-control"), Some("no-store"), "{method} {target}");
+        }
+    }
+    let over = ask(to, request("GET", "/sse?channel=a", to, "Last-Event-ID: !invalid_cursor\r\n")).await;
+    assert_eq!((over.status, over.header("cache-control")), (204, Some("no-store")));
+    let many: String = (0..65).map(|number| format!("&channel={number}%7Btag%7D")).collect();
+    assert_eq!(ask(to, request("GET", &format!("/poll?since=earliest{many}"), to, "")).await.status, 400);
+    assert_eq!(crate::support::metric(node.addresses().admin, "tidings_sessions_opened_total", &[]).await, 0.0);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn the_admin_listener_on_loopback_is_not_read_by_foreign_pages() {
+    let mut config = config();
+    config.dev = false;
+    let node = Node::start(config).await.unwrap();
+    let to = node.addresses().admin;
+    for path in ["/metrics", "/livez", "/readyz", "/"] {
+        let foreign = format!("GET {path} HTTP/1.1\r\nHost: evil.example:{}\r\nConnection: close\r\n\r\n", to.port());
+        assert_eq!(ask(to, foreign).await.status, 403, "{path}");
+        let local = format!("GET {path} HTTP/1.1\r\nHost: localhost:{}\r\nConnection: close\r\n\r\n", to.port());
+        assert_ne!(ask(to, local).await.status, 403, "{path}");
+    }
+    node.stop().await;
+}

@@ -39,13 +39,18 @@ pub(crate) enum Way {
     WebSocket,
     /// Channels subscribed to by requests, messages compressed.
     WebSocketRequests,
+    /// An event stream of another program's server, with the broker as a service in it.
+    SseGuest,
+    SseGuestHttp2,
+    StreamGuest,
+    PollGuest,
     Grpc,
     /// In process, as an embedder does.
     Door,
 }
 
 impl Way {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::SseHttp1,
         Self::SseHttp10,
         Self::SseHttp2,
@@ -57,13 +62,17 @@ impl Way {
         Self::PollHttp2,
         Self::WebSocket,
         Self::WebSocketRequests,
+        Self::SseGuest,
+        Self::SseGuestHttp2,
+        Self::StreamGuest,
+        Self::PollGuest,
         Self::Grpc,
         Self::Door,
     ];
 
     /// Whether each request gets one answer, so that there is no stream to be closed.
     pub(crate) fn is_poll(self) -> bool {
-        matches!(self, Self::PollHttp1 | Self::PollHttp2)
+        matches!(self, Self::PollHttp1 | Self::PollHttp2 | Self::PollGuest)
     }
 
     pub(crate) fn is_websocket(self) -> bool {
@@ -178,11 +187,15 @@ impl Listener {
         let known = if let Since::Cursor(cursor) = &since { cursor.clone() } else { String::new() };
         let is_live = matches!(since, Since::Live);
         let wire = match way {
-            Way::SseHttp1 | Way::SseHttp10 | Way::SseHttp2 => sse(way, scene, channels, &since).await?,
-            Way::StreamHttp1 | Way::StreamHttp10 | Way::StreamHttp2 | Way::StreamPage => lines(way, scene, channels, &since).await?,
-            Way::PollHttp1 | Way::PollHttp2 => {
+            Way::SseHttp1 | Way::SseHttp10 | Way::SseHttp2 | Way::SseGuest | Way::SseGuestHttp2 => {
+                sse(way, scene, channels, &since).await?
+            }
+            Way::StreamHttp1 | Way::StreamHttp10 | Way::StreamHttp2 | Way::StreamPage | Way::StreamGuest => {
+                lines(way, scene, channels, &since).await?
+            }
+            Way::PollHttp1 | Way::PollHttp2 | Way::PollGuest => {
                 let query = query(channels);
-                Wire::Poll { to: scene.http(), is_http2: way == Way::PollHttp2, query, since, is_first: true }
+                Wire::Poll { to: address(way, scene).await, is_http2: way == Way::PollHttp2, query, since, is_first: true }
             }
             Way::WebSocket | Way::WebSocketRequests => websocket(way, scene, channels, &since).await?,
             Way::Grpc => grpc(scene, channels, since).await?,
@@ -452,6 +465,16 @@ pub(crate) fn since_query(since: &Since) -> String {
     }
 }
 
+/// Where this way leads in: the broker's own listener, or another program's.
+async fn address(way: Way, scene: &Scene) -> SocketAddr {
+    match way {
+        Way::SseGuest | Way::SseGuestHttp2 | Way::StreamGuest | Way::PollGuest => {
+            super::host(scene.node.embedded(), way == Way::SseGuestHttp2).await
+        }
+        _ => scene.http(),
+    }
+}
+
 async fn sse(way: Way, scene: &Scene, channels: &[&str], since: &Since) -> Result<Wire, String> {
     let query = query(channels);
     // A cursor goes the way a browser sends it.
@@ -459,9 +482,10 @@ async fn sse(way: Way, scene: &Scene, channels: &[&str], since: &Since) -> Resul
         Since::Cursor(cursor) => (format!("/sse?{query}&envelope=1"), Some(cursor), EventStream::resumed(cursor)),
         other => (format!("/sse?{query}&envelope=1{}", since_query(other)), None, EventStream::default()),
     };
-    if way == Way::SseHttp2 {
+    let to = address(way, scene).await;
+    if matches!(way, Way::SseHttp2 | Way::SseGuestHttp2) {
         let headers: Vec<_> = resume.iter().map(|cursor| ("last-event-id", cursor.as_str())).collect();
-        let mut response = Http2::get(scene.http(), &path, &headers).await;
+        let mut response = Http2::get(to, &path, &headers).await;
         if response.status != 200 {
             return Err(refusal(&response.rest().await));
         }
@@ -469,7 +493,7 @@ async fn sse(way: Way, scene: &Scene, channels: &[&str], since: &Since) -> Resul
     }
     let version = if way == Way::SseHttp10 { "1.0" } else { "1.1" };
     let headers = resume.map(|cursor| format!("Last-Event-ID: {cursor}\r\n")).unwrap_or_default();
-    let mut response = Http1::get(scene.http(), version, &path, &headers, None).await;
+    let mut response = Http1::get(to, version, &path, &headers, None).await;
     if response.status().await != 200 {
         return Err(refusal(&response.rest().await));
     }
@@ -481,12 +505,13 @@ async fn lines(way: Way, scene: &Scene, channels: &[&str], since: &Since) -> Res
     let path = format!("/stream?{}{}{}", query(channels), since_query(since), if is_page { "&format=html" } else { "" });
     let known = if let Since::Cursor(cursor) = since { cursor } else { "" };
     let mut lines = Lines::resumed(known, is_page);
+    let to = address(way, scene).await;
     let (status, mut source) = if way == Way::StreamHttp2 {
-        let response = Http2::get(scene.http(), &path, &[]).await;
+        let response = Http2::get(to, &path, &[]).await;
         (response.status.as_u16(), Source::Http2(Box::new(response)))
     } else {
         let version = if way == Way::StreamHttp10 { "1.0" } else { "1.1" };
-        let mut response = Http1::get(scene.http(), version, &path, "", None).await;
+        let mut response = Http1::get(to, version, &path, "", None).await;
         (response.status().await, Source::Http1(Box::new(response)))
     };
     if status == 200 {

@@ -3,6 +3,7 @@
 
 mod daemon;
 mod event_stream;
+mod host;
 mod http1;
 mod http2;
 mod lines;
@@ -12,6 +13,7 @@ mod websocket;
 
 pub(crate) use daemon::Daemon;
 pub(crate) use event_stream::{EventStream, StreamEvent};
+pub(crate) use host::host;
 pub(crate) use http1::{BodyDecoder, Http1};
 pub(crate) use http2::Http2;
 pub(crate) use lines::{Lines, script_call};

@@ -1,4 +1,4 @@
-//! For whom a request says it is: the rules for `Host` (RFC 9112, section 3.2), and who is answered in dev mode.
+//! For whom a request says it is: the rules for `Host` (RFC 9112, section 3.2), and who is answered where no key is asked for.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -9,12 +9,12 @@ use http::{Request, Version};
 use crate::error::{Error, ErrorCode, Result};
 
 /// Lets a request pass that names its host as HTTP asks for. With `only_local`, the name must be an IP address or
-/// `localhost`: dev mode asks for no key, and a foreign page whose name was pointed at this machine after it was loaded
-/// (DNS rebinding) counts as same-origin to the browser. Its name is what gives it away.
+/// `localhost`: where no key is asked for, a foreign page whose name was pointed at this machine after it was loaded
+/// (DNS rebinding) would count as same-origin to the browser. Its name is what gives it away.
 ///
 /// # Errors
 /// `invalid_request` for a missing, doubled or unreadable host, `permission_denied` for one that is not local.
-pub(super) fn check<B>(request: &Request<B>, only_local: bool) -> Result<()> {
+pub(crate) fn check<B>(request: &Request<B>, only_local: bool) -> Result<()> {
     let mut given = request.headers().get_all(header::HOST).iter();
     let host = match (given.next(), given.next()) {
         (None, _) if request.version() == Version::HTTP_11 => return Err(Error::invalid("an HTTP/1.1 request has a Host header")),
@@ -31,7 +31,7 @@ pub(super) fn check<B>(request: &Request<B>, only_local: bool) -> Result<()> {
         None => Ok(()),
         Some(authority) => Err(Error::new(
             ErrorCode::PermissionDenied,
-            format!("in dev mode only requests to an IP address or `localhost` are answered, not to `{}`", authority.host()),
+            format!("only requests to an IP address or `localhost` are answered here, not to `{}`", authority.host()),
         )),
     }
 }

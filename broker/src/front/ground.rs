@@ -1,0 +1,151 @@
+//! Where a front answers: on a shard, or as a guest in a program around us ([`super::guests`]). The fronts see only this.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Response, Version};
+
+use super::stream::{Begun, Framing, Stream, StreamBody};
+use crate::error::{Error, Result};
+use crate::hub::Hub;
+use crate::log::Entry;
+use crate::message::ChannelName;
+use crate::metrics::ShardMetrics;
+use crate::net::{Answer, Body, Peer};
+use crate::session::Subscription;
+use crate::shard::{Encoder, Opening, Shard, Watcher, Woken};
+
+/// What a front needs of the place where it answers.
+pub(crate) trait Ground: Clone + 'static {
+    /// What a request is answered with.
+    type Answer;
+    /// Who waits for news.
+    type Watcher: Watch + 'static;
+
+    /// An answer in one piece.
+    fn whole(response: Response<Bytes>) -> Self::Answer;
+    /// The hub behind it.
+    fn hub(&self) -> &Arc<Hub>;
+    /// Where things are counted.
+    fn metrics(&self) -> &ShardMetrics;
+    /// Whether the node is leaving: nobody new is taken in.
+    fn is_draining(&self) -> bool;
+    /// How long a client should wait before it comes back: each draws its own.
+    fn retry_hint(&self) -> Duration;
+    /// How long a stream may be silent before its heartbeat: each draws its own.
+    fn heartbeat_after(&self) -> Duration;
+    /// A message in the encoder's form.
+    fn encoded(&self, encoder: &'static dyn Encoder, entry: &Entry) -> Bytes;
+
+    /// Listens to the channels of a subscription, for one answer or for a stream. From then on their handles cannot die.
+    ///
+    /// # Errors
+    /// `overloaded` at a bound.
+    fn watch(&self, subscription: &Subscription, stay: Stay) -> Result<Self::Watcher>;
+
+    /// Begins a stream; `encoder` is asked for the framing this takes.
+    ///
+    /// # Errors
+    /// What joining the channels refuses.
+    fn begin(&self, stream: Stream, version: Version, encoder: impl FnOnce(Framing) -> &'static dyn Encoder) -> Result<Self::Answer>;
+
+    /// Takes the bare socket over.
+    ///
+    /// # Errors
+    /// When there is none to be had.
+    fn take_over(&self, opening: impl FnOnce() -> Opening) -> Result<Self::Answer>;
+}
+
+/// For how long somebody listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stay {
+    /// For one answer: released first when the node leaves.
+    Poll,
+    /// Until one side ends it: released in the waves of a drain.
+    Stream,
+}
+
+/// Waits for news; leaves its channels when dropped.
+pub(crate) trait Watch {
+    /// Ready once after each time something was committed. Read the log *after* this, never before: what comes later raises
+    /// it again.
+    fn poll_woken(&mut self, context: &mut Context<'_>) -> Poll<Woken>;
+}
+
+/// A shard, for a request of the connection with this peer.
+#[derive(Clone)]
+pub(crate) struct OnShard {
+    pub(crate) shard: Shard,
+    pub(crate) peer: Peer,
+}
+
+impl Ground for OnShard {
+    type Answer = Answer;
+    type Watcher = Watcher;
+
+    fn whole(response: Response<Bytes>) -> Answer {
+        response.map(Body::full).into()
+    }
+
+    fn hub(&self) -> &Arc<Hub> {
+        self.shard.hub()
+    }
+
+    fn metrics(&self) -> &ShardMetrics {
+        self.shard.metrics()
+    }
+
+    fn is_draining(&self) -> bool {
+        self.shard.is_draining()
+    }
+
+    fn retry_hint(&self) -> Duration {
+        self.shard.retry_hint()
+    }
+
+    fn heartbeat_after(&self) -> Duration {
+        self.shard.heartbeat_after()
+    }
+
+    fn encoded(&self, encoder: &'static dyn Encoder, entry: &Entry) -> Bytes {
+        self.shard.encoded(encoder, entry)
+    }
+
+    fn watch(&self, subscription: &Subscription, stay: Stay) -> Result<Watcher> {
+        let names: Vec<ChannelName> = subscription.channels().map(|channel| channel.name.clone()).collect();
+        match stay {
+            Stay::Poll => self.shard.watch_poll(&names),
+            Stay::Stream => self.shard.watch_stream(&names),
+        }
+    }
+
+    fn begin(&self, stream: Stream, version: Version, encoder: impl FnOnce(Framing) -> &'static dyn Encoder) -> Result<Answer> {
+        if !self.peer.may_take_over {
+            let Begun { headers, body } = StreamBody::begin(self, encoder(Framing::Plain), stream)?;
+            let mut response = Response::new(Body::Stream(Box::new(body)));
+            *response.headers_mut() = headers;
+            return Ok(response.into());
+        }
+        // HTTP/1.0 knows no chunks: there the end of the connection ends the stream.
+        let framing = if version == Version::HTTP_10 { Framing::Plain } else { Framing::Chunked };
+        let head = stream.head(version, framing);
+        let Stream { subscription, starts, .. } = stream;
+        let encoder = encoder(framing);
+        self.take_over(|| Opening { head, encoder, subscription, starts, inbound: None, early: Bytes::new() })
+    }
+
+    fn take_over(&self, opening: impl FnOnce() -> Opening) -> Result<Answer> {
+        if !self.peer.may_take_over {
+            return Err(Error::invalid("a WebSocket handshake has no body"));
+        }
+        Ok(Answer::TakeOver(Box::new(opening())))
+    }
+}
+
+impl Watch for Watcher {
+    fn poll_woken(&mut self, context: &mut Context<'_>) -> Poll<Woken> {
+        Self::poll_woken(self, context)
+    }
+}

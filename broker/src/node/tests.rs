@@ -1,0 +1,174 @@
+//! A shard that dies or hangs, and what the node makes of it. Only here can a shard be made to.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::Node;
+use crate::admin::NotReady;
+use crate::config::Config;
+use crate::message::{ChannelName, Draft, Payload};
+use crate::shard::Shard;
+
+async fn start(change: impl FnOnce(&mut Config)) -> Node {
+    let local = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut config = Config { dev: true, shards: 2, ..Config::default() };
+    (config.http.listen, config.grpc.listen, config.admin.listen) = (local, None, local);
+    config.admin.probe_interval = Duration::from_millis(100);
+    change(&mut config);
+    Node::start(config).await.unwrap()
+}
+
+/// What must come, comes.
+async fn soon<T>(wait: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(20), wait).await.unwrap()
+}
+
+fn make(node: &Node, shard: usize, mischief: impl FnOnce(&Shard) + Send + 'static) {
+    node.embedded.shards[shard].inflict(mischief);
+}
+
+async fn asked(to: SocketAddr, path: &str) -> String {
+    let mut socket = TcpStream::connect(to).await.unwrap();
+    socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    soon(socket.read_to_string(&mut answer)).await.unwrap();
+    answer
+}
+
+/// A stream on the shard that has the fewest connections, once it has begun.
+async fn stream(node: &Node) -> TcpStream {
+    let mut socket = TcpStream::connect(node.addresses().http).await.unwrap();
+    socket.write_all(b"GET /sse?channel=a HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut seen = Vec::new();
+    while !seen.windows(4).any(|part| part == b"id: ") {
+        assert!(soon(socket.read_buf(&mut seen)).await.unwrap() > 0);
+    }
+    socket
+}
+
+fn draft() -> Draft {
+    Draft::new(ChannelName::parse("a").unwrap(), Payload::text("x"))
+}
+
+async fn a_death_is_noticed(mischief: impl FnOnce(&Shard) + Send + 'static) {
+    let node = start(|config| config.shard.inbox = 16).await;
+    // One on each.
+    let mut streams = [stream(&node).await, stream(&node).await];
+    let [dying, living] = &node.embedded.shards[..] else { panic!("two shards") };
+    make(&node, dying.number, mischief);
+    soon(node.failed()).await;
+    assert!(!dying.load.is_alive() && living.load.is_alive());
+
+    let admin = node.addresses().admin;
+    assert!(asked(admin, "/livez").await.starts_with("HTTP/1.1 503 "));
+    let ready = asked(admin, "/readyz").await;
+    assert!(ready.starts_with("HTTP/1.1 503 ") && ready.contains("shard_died"), "{ready}");
+    assert!(asked(admin, "/metrics").await.contains("\ntidings_shards_died_total 1\n"));
+    assert_eq!(node.embedded.ready(), Err(NotReady::ShardDied));
+
+    // Its connections end; nobody else notices: not those who publish, not those on the other shard, not those who come.
+    let mut ended = 0;
+    for socket in &mut streams {
+        let mut bytes = [0; 64];
+        ended += usize::from(matches!(timeout(Duration::from_millis(500), socket.read(&mut bytes)).await, Ok(Ok(0) | Err(_))));
+    }
+    assert_eq!(ended, 1);
+    for _ in 0..100 {
+        soon(node.broker().publish(draft())).await.unwrap();
+    }
+    for _ in 0..4 {
+        assert!(asked(node.addresses().http, "/poll?channel=a&since=earliest").await.starts_with("HTTP/1.1 200 "));
+    }
+    assert_eq!(dying.load.connections(), 0);
+    soon(node.drain()).await;
+}
+
+#[tokio::test]
+async fn a_shard_whose_thread_panics_is_noticed() {
+    a_death_is_noticed(|_| panic!("planted: what a shard is told")).await;
+}
+
+#[tokio::test]
+async fn a_shard_that_panics_in_a_task_with_its_state_in_hand_is_noticed() {
+    a_death_is_noticed(|shard| {
+        let shard = shard.clone();
+        // As a session's own task, or the walk.
+        tokio::task::spawn_local(async move { shard.tear("planted: a walk") });
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_panic_of_a_task_that_holds_nothing_of_the_shard_ends_only_itself() {
+    let node = start(|_| {}).await;
+    let _stream = stream(&node).await;
+    for shard in 0..2 {
+        make(&node, shard, |_| drop(tokio::task::spawn_local(async { panic!("planted: one connection") })));
+    }
+    assert!(timeout(Duration::from_millis(300), node.failed()).await.is_err());
+    assert!(asked(node.addresses().admin, "/livez").await.starts_with("HTTP/1.1 200 "));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn the_self_probe_passes_through_every_shard() {
+    let node = start(|_| {}).await;
+    let probed = |result: &'static str| {
+        let admin = node.addresses().admin;
+        async move {
+            let metrics = asked(admin, "/metrics").await;
+            let line = metrics.lines().find(|line| line.starts_with(&format!("tidings_probes_made_total{{result=\"{result}\"}}"))).unwrap();
+            line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+        }
+    };
+    soon(async { while probed("passed").await == 0 {} }).await;
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    make(&node, 1, move |_| {
+        let _ = wait.recv();
+    });
+    // Whatever was on its way may still pass, then nothing does: the probe waits for the shard that hangs.
+    let mut before = probed("passed").await;
+    soon(async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let now = probed("passed").await;
+            if std::mem::replace(&mut before, now) == now {
+                return;
+            }
+        }
+    })
+    .await;
+    drop(go_on);
+    soon(async { while probed("passed").await == before {} }).await;
+    let subscriptions = asked(node.addresses().admin, "/metrics").await;
+    assert!(subscriptions.contains("\ntidings_subscriptions_joined_total 0\n"), "probes are no sessions");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_shard_that_hangs_does_not_hold_up_the_end() {
+    let node = start(|config| (config.drain.grace, config.drain.waves) = (Duration::from_secs(2), 4)).await;
+    let mut streams = [stream(&node).await, stream(&node).await];
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    make(&node, 0, move |_| {
+        let _ = wait.recv();
+    });
+    let began = tokio::time::Instant::now();
+    soon(node.drain()).await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(6), "{took:?} for a grace of 2 s");
+    drop(go_on);
+    // Who is on the other one was let go as ever.
+    let mut farewells = 0;
+    for socket in &mut streams {
+        let mut last = Vec::new();
+        let _ = soon(socket.read_to_end(&mut last)).await;
+        farewells += usize::from(String::from_utf8_lossy(&last).contains("tidings:close"));
+    }
+    assert!(farewells >= 1);
+}
