@@ -5,10 +5,12 @@
 //! [`monitor`] is that program, [`child`] keeps it running. Nothing here knows the inside of the broker.
 
 mod alarm;
+mod answer;
 pub mod child;
 mod machine;
 pub mod monitor;
 mod scrape;
+mod ticker;
 
 /// A file of the demo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +56,7 @@ const fn svg(body: &'static [u8]) -> Page {
     Page { content_type: "image/svg+xml", body }
 }
 
-const FILES: [(&str, Page); 15] = [
+const FILES: [(&str, Page); 24] = [
     ("/", html(include_bytes!("assets/start.html"))),
     ("/demo/start.css", css(include_bytes!("assets/start.css"))),
     ("/demo/start.js", js(include_bytes!("assets/start.js"))),
@@ -66,6 +68,15 @@ const FILES: [(&str, Page); 15] = [
     ("/demo/chat.js", js(include_bytes!("assets/chat.js"))),
     ("/demo/conversation.js", js(include_bytes!("assets/conversation.js"))),
     ("/demo/memory.js", js(include_bytes!("assets/memory.js"))),
+    ("/demo/fronts", html(include_bytes!("assets/fronts.html"))),
+    ("/demo/fronts.js", js(include_bytes!("assets/fronts.js"))),
+    ("/demo/ticker", html(include_bytes!("assets/ticker.html"))),
+    ("/demo/ticker.js", js(include_bytes!("assets/ticker.js"))),
+    ("/demo/answer", html(include_bytes!("assets/answer.html"))),
+    ("/demo/answer.js", js(include_bytes!("assets/answer.js"))),
+    ("/demo/pages.css", css(include_bytes!("assets/pages.css"))),
+    ("/demo/client.js", js(include_bytes!("assets/client.js"))),
+    ("/demo/tidings.js", js(include_bytes!("assets/tidings.js"))),
     ("/demo/base.css", css(include_bytes!("assets/base.css"))),
     ("/demo/live.js", js(include_bytes!("assets/live.js"))),
     ("/demo/spark.js", js(include_bytes!("assets/spark.js"))),

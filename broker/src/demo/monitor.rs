@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use super::alarm::{Crossing, Raised, Rule, Watch};
 use super::machine::{self, Files, Machine};
 use super::scrape::{self, Reading, Readings};
+use super::{answer, ticker};
 
 /// Where the figures go.
 pub const CHANNEL: &str = "demo:machine";
@@ -47,6 +48,8 @@ pub async fn run(grpc: &str, metrics_url: &str) -> anyhow::Result<()> {
     tokio::select! {
         () = orphaned() => Ok(()),
         () = publish_for_ever(&client, metrics_url) => Ok(()),
+        () = ticker::publish_for_ever(&client) => Ok(()),
+        () = answer::answer_for_ever(&client) => Ok(()),
     }
 }
 

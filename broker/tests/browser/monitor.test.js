@@ -94,7 +94,7 @@ test("every demo page comes with a strict policy and nothing from elsewhere", as
   page.on("request", (request) => {
     if (!request.url().startsWith(broker.url)) foreign.push(request.url());
   });
-  for (const path of ["/", "/demo/monitor", "/demo/chat"]) {
+  for (const path of ["/", "/demo/monitor", "/demo/chat", "/demo/fronts", "/demo/ticker"]) {
     const response = await page.goto(broker.url + path);
     const headers = response.headers();
     assert.equal(response.status(), 200);
