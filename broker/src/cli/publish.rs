@@ -30,7 +30,7 @@ pub(crate) struct Publish {
     /// The channel
     channel: String,
     /// The message; without it, or with -, standard input as it is
-    #[arg(conflicts_with = "lines")]
+    #[arg(conflicts_with = "lines", allow_negative_numbers = true)]
     data: Option<String>,
     /// Publish each line of standard input as a message, without its line end
     #[arg(long)]

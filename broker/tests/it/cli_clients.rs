@@ -65,6 +65,7 @@ async fn what_is_published_is_heard_with_all_that_was_said() {
     assert_eq!((code, &result["channel"], &result["offset"], &result["duplicate"]), (Some(0), &"orders".into(), &1.into(), &false.into()));
     let (_, out, _) = run(&mut tidings(&daemon, &said), "").await;
     assert!(out.contains("\"duplicate\":true"), "{out}");
+    assert_eq!(run(&mut tidings(&daemon, &["publish", "degrees", "-4.5"]), "").await.0, Some(0), "a number below zero is no option");
 
     let (code, out, _) = run(&mut tidings(&daemon, &["subscribe", "orders", "--since", "earliest", "--count", "1"]), "").await;
     assert_eq!((code, out.lines().count()), (Some(0), 1));
