@@ -127,7 +127,14 @@ fn crates_are_named_only_where_the_page_says() {
 
 #[test]
 fn siblings_do_not_name_one_another() {
-    let siblings = [("front/sse/", "long_poll"), ("front/sse/", "websocket"), ("front/websocket/", "sse"), ("front/long_poll", "sse"), ("api/http/", "grpc"), ("api/grpc/", "http")];
+    let siblings = [
+        ("front/sse/", "long_poll"),
+        ("front/sse/", "websocket"),
+        ("front/websocket/", "sse"),
+        ("front/long_poll", "sse"),
+        ("api/http/", "grpc"),
+        ("api/grpc/", "http"),
+    ];
     for (place, sibling) in siblings {
         let mut found = 0;
         for source in sources().iter().filter(|source| source.path.starts_with(place)) {
