@@ -41,15 +41,18 @@ pub(super) fn all(report: &Report) -> Vec<(String, String)> {
     plots
 }
 
+/// Values with what they are called.
+type Named = Vec<(&'static str, f64)>;
+
 /// Latency against throughput; where all have the same throughput, because the scenario gives it, only latency.
 fn latency(name: &impl Fn(&str) -> String, rows: &BTreeMap<&Key, &Row>) -> Option<String> {
     const QUANTILES: [(&str, &str); 3] = [("p50", "p50_ms"), ("p99", "p99_ms"), ("p99.9", "p99.9_ms")];
     let ms = Axis { title: "ms".to_owned(), scale: Scale::Log };
-    let found: Vec<(String, f64, Vec<(&str, f64)>)> = rows
+    let found: Vec<(String, f64, Named)> = rows
         .iter()
         .filter_map(|(key, row)| {
             let at = |(label, figure): (&'static str, &str)| Some((label, row.figures.get(figure)?.median));
-            let values: Vec<(&str, f64)> = QUANTILES.into_iter().filter_map(at).collect();
+            let values: Named = QUANTILES.into_iter().filter_map(at).collect();
             let rate = row.figures.get("deliveries_per_s")?.median;
             (!values.is_empty()).then(|| (key.server.clone(), rate, values))
         })
@@ -57,13 +60,11 @@ fn latency(name: &impl Fn(&str) -> String, rows: &BTreeMap<&Key, &Row>) -> Optio
     let rates = || found.iter().map(|(_, rate, _)| *rate);
     let (slowest, fastest) = (rates().reduce(f64::min)?, rates().reduce(f64::max)?);
     if fastest < slowest * SAME {
-        let columns_of: Vec<(String, Vec<(&str, f64)>)> = found.into_iter().map(|(server, _, values)| (server, values)).collect();
+        let columns_of: Vec<(String, Named)> = found.into_iter().map(|(server, _, values)| (server, values)).collect();
         return columns(&name("latency (p50, p99, p99.9)"), &ms, &columns_of);
     }
-    let series = |(name, rate, values): (String, f64, Vec<(&str, f64)>)| Series {
-        name,
-        points: values.into_iter().map(|(_, value)| (rate, value)).collect(),
-    };
+    let series =
+        |(name, rate, values): (String, f64, Named)| Series { name, points: values.into_iter().map(|(_, value)| (rate, value)).collect() };
     let series: Vec<Series> = found.into_iter().map(series).collect();
     let across = Axis { title: "deliveries per second".to_owned(), scale: Scale::Linear };
     lines(&name("deliveries per second against latency (p50, p99, p99.9)"), &across, &ms, &series)
