@@ -67,10 +67,11 @@ export const node = {
         },
         {
           title: "Threads, self-probes",
-          about: "Threads are constant after the start. Failed probes: the node is overloaded or stuck.",
+          about: "Threads are constant after the start. A shard that died is a bug, and its node leaves. Failed probes: the node is overloaded or stuck.",
           unit: "short",
           queries: {
             "{{instance}} threads": "process_threads{$of}",
+            "{{instance}} shards died": "tidings_shards_died_total{$of}",
             "{{instance}} probes {{result}} a second": "rate(tidings_probes_made_total{$of}[$rate])",
           },
         },
