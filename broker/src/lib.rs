@@ -6,7 +6,6 @@ pub mod auth;
 pub mod broker;
 pub mod clock;
 pub mod close;
-#[cfg(feature = "cluster")]
 pub mod cluster;
 pub mod config;
 #[cfg(feature = "daemon")]

@@ -1,4 +1,8 @@
-//! Many nodes as one broker. Not whole yet: what is here finds the other nodes and makes connections to them; no message goes over them so far.
+//! Many nodes as one broker. Not whole yet: what is here finds the other nodes, makes connections to them, and says what they tell
+//! each other ([`core`], pure and always compiled); no message goes over them so far.
 
+pub mod core;
+#[cfg(feature = "cluster")]
 pub mod link;
+#[cfg(feature = "cluster")]
 pub mod membership;

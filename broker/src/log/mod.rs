@@ -6,6 +6,7 @@
 //! time comes in as `now`, what is to be done goes out as values. Only what is committed is ever read.
 
 mod channel;
+mod copy;
 mod cursor;
 mod dedupe;
 mod entry;
@@ -17,6 +18,7 @@ mod read;
 mod retention;
 mod slot;
 
+pub use copy::{ChannelState, Floor, KnownId, Record};
 pub use cursor::{
     CURSOR_SLOTS_MAX, CURSOR_TEXT_BYTES_MAX, Cursor, CursorError, CursorText, SLOT_BYTES_MAX, SLOT_POSITIONS_MAX, SlotCursor,
 };

@@ -22,7 +22,8 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
-pub use record::{BadRecord, NAME_MAX, NodeName, Record, State};
+pub use super::core::State;
+pub use record::{BadRecord, NAME_MAX, NodeName, Record};
 pub use seal::{BadKeys, KEYS_MAX, OVERHEAD, Refused, SECRET_MIN, Seal};
 
 /// A dead node's record leaves after this long. Short, since every restart leaves one behind.

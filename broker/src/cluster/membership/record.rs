@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use super::super::core::State;
 use crate::log::Tag;
 
 /// Longest name of a node, in bytes.
@@ -33,42 +34,6 @@ impl NodeName {
 impl fmt::Display for NodeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// Where a node is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Gathers links and copies; owns no slot yet.
-    Joining,
-    /// Takes its share of the slots.
-    Active,
-    /// Hands its slots over.
-    Draining,
-    /// Owns nothing any more and is about to end.
-    Leaving,
-    /// Doubts itself: it reaches too few of the others.
-    Impaired,
-}
-
-impl State {
-    /// Every state.
-    pub const ALL: [Self; 5] = [Self::Joining, Self::Active, Self::Draining, Self::Leaving, Self::Impaired];
-
-    /// The word on the wire and for people.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Joining => "joining",
-            Self::Active => "active",
-            Self::Draining => "draining",
-            Self::Leaving => "leaving",
-            Self::Impaired => "impaired",
-        }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == text)
     }
 }
 

@@ -1,0 +1,63 @@
+//! Times and bounds of the cluster, with the defaults of the design.
+
+use std::time::Duration;
+
+/// Times and bounds. All nodes of a cluster should agree on `replicas`; the rest may differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Nodes that hold each slot: 1 or 2.
+    pub replicas: u32,
+    /// Between two heartbeats to each linked node.
+    pub beat: Duration,
+    /// Who was heard within this time is up.
+    pub fresh: Duration,
+    /// Who was heard by nobody for this long is down.
+    pub down: Duration,
+    /// A longer silence of our own clockwork means that we were stopped, and know nothing about the others.
+    pub pause: Duration,
+    /// How long a joining node waits for links before it takes slots all the same.
+    pub join: Duration,
+    /// How long links and states must have stood still before a joining node takes slots.
+    pub quiet: Duration,
+    /// A node that reaches nobody may take slots after this long; zero for the first node of a cluster (`bootstrap`).
+    pub solo: Duration,
+    /// How long the home waits for a follower's acknowledgement before it goes on without it.
+    pub ack: Duration,
+    /// Between two tries of whatever waits for another node: claims, subscriptions, yields.
+    pub retry: Duration,
+    /// How long a home that refuses to be sealed, or says nothing though it is not down, holds up a takeover.
+    pub refusal: Duration,
+    /// How long a channel is kept up to date after its last listener here left.
+    pub linger: Duration,
+    /// Between two marks to those who follow a quiet slot; after three without one the stream is asked for again.
+    pub mark: Duration,
+    /// How long a publish is tried before its outcome is unknown.
+    pub publish: Duration,
+    /// Bytes of unanswered publishes that one slot of one node keeps.
+    pub publish_bytes: usize,
+    /// Records an Append or a page of a copy holds at most.
+    pub page_records: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            replicas: 2,
+            beat: Duration::from_millis(250),
+            fresh: Duration::from_secs(1),
+            down: Duration::from_millis(1500),
+            pause: Duration::from_millis(750),
+            join: Duration::from_secs(10),
+            quiet: Duration::from_secs(2),
+            solo: Duration::from_secs(15),
+            ack: Duration::from_millis(50),
+            retry: Duration::from_millis(100),
+            refusal: Duration::from_secs(5),
+            linger: Duration::from_secs(30),
+            mark: Duration::from_secs(5),
+            publish: Duration::from_secs(10),
+            publish_bytes: 16 << 20,
+            page_records: 256,
+        }
+    }
+}

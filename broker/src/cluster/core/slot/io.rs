@@ -1,0 +1,179 @@
+//! What goes into a replica, and what comes out.
+
+use std::sync::Arc;
+
+use super::super::frame::{Done, Frame, Refusal, Terms};
+use super::super::settings::Settings;
+use super::super::view::View;
+use crate::clock::Moment;
+use crate::log::{ChannelKey, Entry, Epoch, SlotLog, Tag};
+use crate::message::{ChannelName, Draft};
+
+/// The channels of one slot on this node. Called under the slot's lock.
+pub trait Channels {
+    /// The open channel of this name; opened in the log by its namespace's rules when it is not there. Bounds on the number
+    /// of channels do not count here: a copy must hold what the home holds.
+    fn open(&mut self, log: &mut SlotLog, name: &ChannelName, now: Moment) -> ChannelKey;
+
+    /// The open channel of this name, if there is one.
+    fn find(&self, name: &ChannelName) -> Option<ChannelKey>;
+
+    /// The names of all open channels of the slot.
+    fn names(&self) -> Vec<ChannelName>;
+
+    /// Closes a channel in the log and forgets it. Its listeners, if there are any, find it again by its name.
+    fn close(&mut self, log: &mut SlotLog, name: &ChannelName);
+}
+
+/// What a replica is handed along with every input.
+pub struct Context<'a> {
+    /// Now.
+    pub now: Moment,
+    /// The node's view.
+    pub view: &'a View,
+    /// The slot's channels.
+    pub channels: &'a mut dyn Channels,
+    /// How many more publish ids the node may remember.
+    pub dedupe_room: usize,
+    /// Times and bounds.
+    pub settings: &'a Settings,
+    /// What is to be done, in this order.
+    pub out: &'a mut Vec<Output>,
+}
+
+/// What a replica is told.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// [`Replica::due`](super::Replica::due) has come. More often does no harm.
+    Tick,
+    /// The view may have changed.
+    View,
+    /// Frames to this process may go, or were lost: what was sent before and not answered may never arrive.
+    Link {
+        /// The process.
+        peer: Tag,
+        /// Whether it can be reached, directly or through another one.
+        is_up: bool,
+    },
+    /// Too much waits for this process. Nothing more is streamed to it until it is told to be up again with
+    /// [`Input::Drained`]; then it gets what it missed from the log.
+    Lagging {
+        /// The process.
+        peer: Tag,
+    },
+    /// What waited for this process was sent.
+    Drained {
+        /// The process.
+        peer: Tag,
+    },
+    /// A frame came.
+    Frame {
+        /// From this process.
+        from: Tag,
+        /// The frame, its times in this node's clock.
+        frame: Frame,
+    },
+    /// Somebody here publishes. Answered by one [`Output::Answer`], perhaps within this very call.
+    Publish {
+        /// The caller's own number for it, unique within the slot.
+        rid: u64,
+        /// The message.
+        draft: Draft,
+        /// Its terms.
+        terms: Terms,
+    },
+    /// Somebody here wants a channel emptied. As a publish: it is answered with the position of the record that says so.
+    Clear {
+        /// The caller's own number for it.
+        rid: u64,
+        /// The channel.
+        channel: ChannelName,
+    },
+    /// A channel has its first listener on this node. May be told again.
+    Listen(ChannelName),
+    /// A channel has no listener on this node any more.
+    Leave(ChannelName),
+}
+
+/// What is to be done for a replica.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Send this frame. If there is no way to `to`, drop it: the replica was or will be told by [`Input::Link`].
+    Send {
+        /// To this process.
+        to: Tag,
+        /// The frame.
+        frame: Frame,
+    },
+    /// A message became visible: push it to everyone on this node who listens to its channel. They come in index order.
+    Committed {
+        /// Its channel.
+        key: ChannelKey,
+        /// The message.
+        entry: Arc<Entry>,
+    },
+    /// The slot's line changed under its listeners (an epoch began, a branch was left, something was lost). Send every
+    /// listener of the slot to the log, before anything that follows in this list is pushed; there each takes its cursor up
+    /// again, if its position is not on the line any more (`SlotLog::is_off`), and is told of gaps.
+    Turn,
+    /// The log answers for this channel from now on: who waited for it may join. What is not ready must not be joined.
+    Ready(ChannelName),
+    /// The answer to a publish.
+    Answer {
+        /// Of the publish.
+        rid: u64,
+        /// The answer.
+        answer: Answer,
+    },
+    /// A message left a history: free it outside the lock.
+    Evicted(Arc<Entry>),
+    /// Something happened that operators may want to count or to read.
+    Event(Event),
+}
+
+/// The answer to a publisher on this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It is in the log.
+    Done(Done),
+    /// It is not, and will not be.
+    Refused(Refusal),
+    /// Nobody can say: it was tried for [`Settings::publish`]. To publish it again under the same id does no harm.
+    Unknown,
+}
+
+/// What happened in a slot, for logs and metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// This node opened an epoch: it is the home.
+    Opened {
+        /// The epoch.
+        epoch: Epoch,
+        /// Whether something acknowledged before may be lost, so that listeners got a gap.
+        is_uncertain: bool,
+        /// Whether somebody who is not down never answered or refused: views differed for too long.
+        is_forced: bool,
+    },
+    /// This node sealed its epoch for another one.
+    Sealed {
+        /// For this process.
+        successor: Tag,
+    },
+    /// This home commits alone.
+    Solo,
+    /// A follower's copy is complete and counts.
+    Counted {
+        /// The follower.
+        follower: Tag,
+    },
+    /// Messages of another branch were taken into this line.
+    Adopted {
+        /// So many.
+        count: usize,
+    },
+    /// Messages of another branch left before they could be taken into the line.
+    OrphansLost {
+        /// So many.
+        count: usize,
+    },
+}

@@ -1,0 +1,97 @@
+//! The log as others copy it: records given from outside, and the state of channels.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::entry::Entry;
+use super::pos::{Epoch, Pos};
+use super::retention::NamespaceId;
+use crate::message::{ChannelName, PublishId};
+
+/// What takes an index on a line.
+#[derive(Clone, Debug)]
+pub enum Record {
+    /// A message.
+    Message(Arc<Entry>),
+    /// A channel is emptied.
+    Clear {
+        /// Its index.
+        idx: u64,
+        /// The channel.
+        channel: ChannelName,
+    },
+    /// An epoch begins.
+    Open {
+        /// Its index, the first of the epoch.
+        idx: u64,
+        /// The epoch.
+        epoch: Epoch,
+        /// Whether something acknowledged before it may be lost.
+        is_uncertain: bool,
+    },
+    /// Other branches are part of this line up to these positions.
+    Cover {
+        /// Its index.
+        idx: u64,
+        /// Last positions of the branches' stretches.
+        ends: Vec<Pos>,
+    },
+}
+
+impl Record {
+    /// Its index.
+    #[must_use]
+    pub fn idx(&self) -> u64 {
+        match self {
+            Self::Message(entry) => entry.pos.idx,
+            Self::Clear { idx, .. } | Self::Open { idx, .. } | Self::Cover { idx, .. } => *idx,
+        }
+    }
+}
+
+/// A channel's state as of a commit, or a part of it: then the same name comes again with what follows.
+#[derive(Clone, Debug)]
+pub struct ChannelState {
+    /// Its name.
+    pub name: ChannelName,
+    /// What the copy holds up to this index stays; it is exact.
+    pub keep: u64,
+    /// Who has read up to here has missed nothing that is lost.
+    pub floor: u64,
+    /// The floor it was opened with, for lack of knowledge.
+    pub inherited: u64,
+    /// Index of the newest clear.
+    pub cleared_at: u64,
+    /// Offset of its newest message.
+    pub offset: u64,
+    /// Index of its newest message.
+    pub last: u64,
+    /// How long ago its newest record was committed.
+    pub idle: Option<Duration>,
+    /// Messages after `keep`, ascending.
+    pub entries: Vec<Arc<Entry>>,
+    /// Publish ids to remember, those of `entries` left out; only for those who want everything.
+    pub ids: Vec<KnownId>,
+}
+
+/// A remembered publish id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownId {
+    /// The id.
+    pub id: PublishId,
+    /// Where the first one went.
+    pub idx: u64,
+    /// Its offset.
+    pub offset: u64,
+    /// How long ago.
+    pub age: Duration,
+}
+
+/// Up to where closed channels of a namespace may have lost messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Floor {
+    /// The namespace: its number among the configured ones, which are the same on all nodes.
+    pub namespace: NamespaceId,
+    /// Up to this index.
+    pub idx: u64,
+}
