@@ -13,6 +13,8 @@ export async function settle() {
 }
 
 export async function pass(ms) {
+  // What was done just now is to set its timers before the clock moves, or they come late by the first step.
+  await settle();
   // In steps, since what happens in between may set timers of its own.
   for (let left = ms; left > 0; left -= 50) {
     mock.timers.tick(Math.min(50, left));

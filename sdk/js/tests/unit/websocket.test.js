@@ -112,6 +112,15 @@ test("the same gap told again after a cut is told once", async () => {
   assert.deepEqual(a.heard, ["subscribed", "gap restart", "one", "gap restart"]);
 });
 
+test("a socket that was cut is opened again within the shortest wait, however long a one is drawn", async (t) => {
+  t.mock.method(Math, "random", () => 1 - Number.EPSILON);
+  const { socket, sockets } = await live(["a"]);
+  socket.say({ message: message("a", "one", "a1") });
+  socket.drop();
+  await pass(1000);
+  assert.equal(sockets.length, 2);
+});
+
 test("bytes come as bytes", async () => {
   const { socket, listeners: [a] } = await live(["a"]);
   socket.say({ message: { ...message("a", undefined, "a1"), base64: "/wA=" } });
