@@ -172,3 +172,56 @@ async fn a_shard_that_hangs_does_not_hold_up_the_end() {
     }
     assert!(farewells >= 1);
 }
+
+/// A client's text frame; a mask of zeros changes nothing.
+fn text_frame(text: &str) -> Vec<u8> {
+    [&[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0], text.as_bytes()].concat()
+}
+
+#[tokio::test]
+async fn what_a_client_asked_is_done_though_it_left_while_there_was_no_room() {
+    let node = start(|config| (config.shard.inbox, config.limits.publish_wait) = (8, Duration::from_secs(20))).await;
+    // One listens on each shard, so that the one that hangs holds publishers up.
+    let _streams = [stream(&node).await, stream(&node).await];
+    let mut socket = TcpStream::connect(node.addresses().http).await.unwrap();
+    let shake = b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    socket.write_all(shake).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        assert!(soon(socket.read_buf(&mut head)).await.unwrap() > 0);
+    }
+    // Whichever carries two: the WebSocket is there.
+    let hanging = usize::from(node.embedded.shards[0].load.connections() == 2);
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    make(&node, hanging, move |_| {
+        let _ = wait.recv();
+    });
+    let publishes: Vec<u8> = (1..=10).flat_map(|_| text_frame(r#"{"publish":{"channel":"a","text":"x"}}"#)).collect();
+    socket.write_all(&publishes).await.unwrap();
+    let kept = || node.embedded.hub.totals().history_messages;
+    // Some found room. The others wait, and meanwhile the client goes.
+    soon(async {
+        while kept() < 4 {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    drop(socket);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(kept() < 10, "there was room for all");
+    drop(go_on);
+    soon(async {
+        while kept() < 10 {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    soon(async {
+        while node.embedded.shards.iter().map(|shard| shard.load.connections()).sum::<usize>() > 2 {
+            tokio::task::yield_now().await
+        }
+    })
+    .await;
+    node.stop().await;
+}

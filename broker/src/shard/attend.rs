@@ -30,7 +30,13 @@ impl State {
         if session.rest.is_some() {
             match session.poll_rest(&stream, context, tally) {
                 Poll::Pending => self.late.enter(key, session, self.tick, self.metrics.shard(self.number)),
-                Poll::Ready(Wrote::Gone) => return Poll::Ready(*session.ended.get_or_insert(CloseReason::ClientGone)),
+                Poll::Ready(Wrote::Gone) => {
+                    session.rest = None;
+                    let reason = *session.ended.get_or_insert(CloseReason::ClientGone);
+                    if !has_conversation {
+                        return Poll::Ready(reason);
+                    }
+                }
                 Poll::Ready(_) if session.ended.is_none() => {
                     // Whatever came meanwhile is read from the ring or the log.
                     if !std::mem::replace(&mut session.behind, true) {

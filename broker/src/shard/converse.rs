@@ -2,15 +2,17 @@
 //!
 //! One rule keeps all of it bounded and in order: while something unsent waits for the socket, nothing is read and nothing
 //! else is answered. A client that does not read its answers is not served more.
+//!
+//! Whoever ends it, and however: what the client asked before is done, for a while at least, and answered as far as it listens.
 
 use std::ops::ControlFlow;
 use std::task::{Context, Poll};
 
 use tokio::net::TcpStream;
 
-use super::inbound::{Conversation, Hands};
+use super::inbound::{Conversation, Ended, Hands, LastWords, Phase};
 use super::session::{Listener, Session};
-use super::state::{LAST_WORD_TICKS, State};
+use super::state::{FINISH_TICKS, LAST_WORD_TICKS, State};
 use super::tally::Tally;
 use crate::close::CloseReason;
 use crate::error::{Error, ErrorCode, Result};
@@ -34,24 +36,42 @@ impl State {
         &mut self,
         key: u32,
         tally: &mut Tally,
-        act: impl FnOnce(&mut Conversation, &mut Self, &mut Vec<u8>) -> (T, Option<CloseReason>),
+        act: impl FnOnce(&mut Conversation, &mut Self, &mut Vec<u8>) -> (T, Option<Ended>),
     ) -> Option<T> {
         let mut conversation = self.session(key)?.conversation.take()?;
         let mut out = std::mem::take(&mut self.said);
         out.clear();
         let (outcome, ended) = act(&mut conversation, self, &mut out);
+        let reason = ended.map(|Ended { reason, words }| {
+            conversation.phase = Phase::Finishing(words);
+            reason
+        });
+        conversation.conclude(&mut out);
+        let is_unfinished = matches!(conversation.phase, Phase::Finishing(_));
         let tick = self.tick;
         if let Some(session) = self.session(key) {
             session.conversation = Some(conversation);
             session.write(&out, 0, None, tick, tally);
-            if let Some(reason) = ended {
+            if let Some(reason) = reason {
                 session.end(reason);
+                if is_unfinished {
+                    self.finish_in_time(key);
+                }
             }
         }
         // One large answer must not stay as a buffer for ever.
         out.shrink_to(self.bounds.page_bytes);
         self.said = out;
         Some(outcome)
+    }
+
+    /// What is under way when a stay ends has so long.
+    pub(super) fn finish_in_time(&mut self, key: u32) {
+        let due = self.tick + FINISH_TICKS;
+        if let Some(session) = self.session(key) {
+            session.due = due;
+            self.wheel.schedule(key, FINISH_TICKS as usize);
+        }
     }
 
     /// The head, and the front's first words behind it.
@@ -126,14 +146,19 @@ impl State {
             return ControlFlow::Break(Poll::Pending);
         }
         let stream = session.stream.clone();
-        if let Some(reason) = session.ended {
-            return self.hear_last_word(key, reason, &stream, input, context);
-        }
+        let ended = session.ended;
         let Some(conversation) = &mut session.conversation else { return gone };
+        match (ended, &conversation.phase) {
+            (None, _) => {}
+            (Some(reason), Phase::Said { is_client_due: true }) => return self.hear_last_word(key, reason, &stream, input, context),
+            (Some(reason), Phase::Said { is_client_due: false }) => return ControlFlow::Break(Poll::Ready(reason)),
+            (Some(_), Phase::Open) => return self.finish(key, Some(Ended::by_client(Vec::new())), context, tally),
+            (Some(_), Phase::Finishing(_)) => return self.finish(key, None, context, tally),
+        }
         let mut held = std::mem::take(&mut conversation.held);
         let bytes = if held.is_empty() {
             match poll_read(&stream, input, context) {
-                Poll::Ready(0) => return gone,
+                Poll::Ready(0) => return self.finish(key, Some(Ended::by_client(Vec::new())), context, tally),
                 Poll::Ready(count) => {
                     conversation.is_asked = false;
                     &mut input[..count]
@@ -145,35 +170,38 @@ impl State {
         };
         let page_bytes = self.bounds.page_bytes;
         let listened = self.with_hands(key, tally, |conversation, state, out| {
-            let mut is_over = false;
             let mut ended = None;
             let mut taken = 0;
             if !bytes.is_empty() {
                 let Conversation { inbound, work, .. } = &mut *conversation;
                 let mut hands = Hands::new(state, key, work, out);
-                match inbound.read(bytes, &mut hands) {
-                    ControlFlow::Continue(count) => taken = count,
-                    ControlFlow::Break(()) => is_over = true,
-                }
+                taken = inbound.read(bytes, &mut hands);
                 ended = hands.ended();
             }
-            // Also of a client that leaves in this moment: what it asked for last is at least begun.
-            let finished = if ended.is_none() { conversation.work.poll(context, out, page_bytes) } else { false };
-            if !is_over && ended.is_none() {
+            let finished = conversation.work.poll(context, out, page_bytes);
+            if ended.is_none() {
                 conversation.held = bytes[taken..].to_vec();
             }
-            ((is_over, taken > 0 || finished || ended.is_some()), ended)
+            (taken > 0 || finished || ended.is_some(), ended)
         });
         match listened {
             None => gone,
-            Some((true, _)) => {
-                let Some(session) = self.session(key) else { return gone };
-                // What could not be written of the answer to its farewell is not worth waiting for.
-                let reason = session.ended.unwrap_or(CloseReason::ClientGone);
-                ControlFlow::Break(Poll::Ready(reason))
-            }
-            Some((false, true)) => ControlFlow::Continue(()),
-            Some((false, false)) => ControlFlow::Break(Poll::Pending),
+            Some(true) => ControlFlow::Continue(()),
+            Some(false) => ControlFlow::Break(Poll::Pending),
+        }
+    }
+
+    /// Goes on with the work that is under way at the end of a stay; `ended` ends it here.
+    fn finish(&mut self, key: u32, ended: Option<Ended>, context: &mut Context<'_>, tally: &mut Tally) -> ControlFlow<Poll<CloseReason>> {
+        let page_bytes = self.bounds.page_bytes;
+        let finished = self.with_hands(key, tally, |conversation, _, out| {
+            let finished = conversation.work.poll(context, out, page_bytes);
+            (finished || conversation.work.is_done() || ended.is_some(), ended)
+        });
+        match finished {
+            None => ControlFlow::Break(Poll::Ready(CloseReason::ClientGone)),
+            Some(true) => ControlFlow::Continue(()),
+            Some(false) => ControlFlow::Break(Poll::Pending),
         }
     }
 
@@ -249,6 +277,19 @@ impl State {
         let Some(at) = session.subscription.remove(name) else { return };
         let place = session.places.remove(at);
         self.leave(place);
+    }
+}
+
+impl Conversation {
+    /// Says the last words, if nothing is left to be answered before.
+    fn conclude(&mut self, out: &mut Vec<u8>) {
+        if !self.work.is_done() {
+            return;
+        }
+        if let Phase::Finishing(LastWords { bytes, is_client_due }) = &self.phase {
+            out.extend_from_slice(bytes);
+            self.phase = Phase::Said { is_client_due: *is_client_due };
+        }
     }
 }
 

@@ -15,14 +15,13 @@ use crate::session::{Added, Bounds, Since};
 
 /// A front's ear for one connection. It holds what is unfinished of its client's words and nothing else; what is complete
 /// becomes calls of [`Hands`].
-pub trait Inbound {
+pub trait Inbound: Send {
     /// The stay begins; only the head was written before.
     fn begin(&mut self, hands: &mut Hands<'_>);
 
     /// Listens to bytes as they came, and says how many it took. It leaves what it must not begin yet because the hands are
-    /// [full](Hands::is_full); the same bytes come again then. `Break` when the client has said its last: nothing is to
-    /// come, nothing to be waited for.
-    fn read(&mut self, bytes: &mut [u8], hands: &mut Hands<'_>) -> ControlFlow<(), usize>;
+    /// [full](Hands::is_full); the same bytes come again then.
+    fn read(&mut self, bytes: &mut [u8], hands: &mut Hands<'_>) -> usize;
 
     /// Listens only for the client's last word, because ours was said. `Break` when it came.
     fn read_last(&mut self, bytes: &mut [u8]) -> ControlFlow<()>;
@@ -57,7 +56,7 @@ pub struct Hands<'a> {
     key: u32,
     work: &'a mut Work,
     out: &'a mut Vec<u8>,
-    ended: Option<CloseReason>,
+    ended: Option<Ended>,
 }
 
 impl<'a> Hands<'a> {
@@ -100,9 +99,15 @@ impl<'a> Hands<'a> {
         self.work.0.push_back(Step::InOrder(work));
     }
 
-    /// The stay is over, and the last words are in [`Hands::out`]. The client has a moment to say its own.
-    pub fn end(&mut self, reason: CloseReason) {
-        self.ended.get_or_insert(reason);
+    /// The stay is over by our will. The last words follow once the work under way is answered; then the client has a moment
+    /// to say its own.
+    pub fn end(&mut self, reason: CloseReason, words: Vec<u8>) {
+        self.ended.get_or_insert(Ended { reason, words: LastWords { bytes: words, is_client_due: true } });
+    }
+
+    /// The client has said its last. Ours follow once the work under way is answered.
+    pub fn part(&mut self, words: Vec<u8>) {
+        self.ended.get_or_insert(Ended::by_client(words));
     }
 
     /// Counts what the client did wrong.
@@ -116,15 +121,46 @@ impl<'a> Hands<'a> {
         self.state.retry_hint()
     }
 
-    pub(super) fn ended(&self) -> Option<CloseReason> {
+    pub(super) fn ended(self) -> Option<Ended> {
         self.ended
     }
 }
 
 impl std::fmt::Debug for Hands<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hands").field("key", &self.key).field("ended", &self.ended).finish_non_exhaustive()
+        f.debug_struct("Hands").field("key", &self.key).field("ended", &self.ended.is_some()).finish_non_exhaustive()
     }
+}
+
+/// That a stay is over, and what is still to be said.
+pub(super) struct Ended {
+    pub(super) reason: CloseReason,
+    pub(super) words: LastWords,
+}
+
+impl Ended {
+    /// The client left; `words` answer its last.
+    pub(super) fn by_client(words: Vec<u8>) -> Self {
+        Self { reason: CloseReason::ClientGone, words: LastWords { bytes: words, is_client_due: false } }
+    }
+}
+
+/// The last we say.
+pub(super) struct LastWords {
+    pub(super) bytes: Vec<u8>,
+    /// The client is to answer it.
+    pub(super) is_client_due: bool,
+}
+
+/// How far a conversation has come.
+pub(super) enum Phase {
+    Open,
+    /// Nothing new is begun. What was asked is done and answered, and then the last words are said.
+    Finishing(LastWords),
+    /// Ours was said.
+    Said {
+        is_client_due: bool,
+    },
 }
 
 /// What a session keeps of its client's side of the conversation.
@@ -135,13 +171,14 @@ pub(super) struct Conversation {
     pub(super) work: Work,
     /// A sign of life was asked for, and nothing was heard since.
     pub(super) is_asked: bool,
-    /// Our last word was said; the wheel ends it if the client's does not come.
+    pub(super) phase: Phase,
+    /// Our last word was said, and the wheel ends it if the client's does not come.
     pub(super) is_closing: bool,
 }
 
 impl Conversation {
     pub(super) fn new(inbound: Box<dyn Inbound>, early: &[u8]) -> Self {
-        Self { inbound, held: early.to_vec(), work: Work::default(), is_asked: false, is_closing: false }
+        Self { inbound, held: early.to_vec(), work: Work::default(), is_asked: false, phase: Phase::Open, is_closing: false }
     }
 }
 
@@ -161,6 +198,16 @@ enum Step {
 }
 
 impl Work {
+    /// Nothing is under way.
+    pub(super) fn is_done(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Gives up what is under way.
+    pub(super) fn give_up(&mut self) {
+        self.0.clear();
+    }
+
     /// Goes on with everything, until about `bytes_max` are to be written. `true` when something was finished.
     pub(super) fn poll(&mut self, context: &mut Context<'_>, out: &mut Vec<u8>, bytes_max: usize) -> bool {
         let before = self.0.len();

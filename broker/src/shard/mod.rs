@@ -328,6 +328,10 @@ impl State {
                 continue;
             }
             if session.ended.is_some() {
+                if session.give_up_work() {
+                    self.finish_in_time(key);
+                    continue;
+                }
                 // The farewell does not go out: a stopped client would keep its socket here for ever.
                 session.conversation = None;
                 session.cut();

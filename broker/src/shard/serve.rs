@@ -2,6 +2,7 @@
 //! was. One page at a time, and never a queue: the session keeps its position and nothing else.
 
 use super::cache::EncodeCache;
+use super::inbound::{LastWords, Phase};
 use super::session::{Listener, Session};
 use super::state::State;
 use super::tally::Tally;
@@ -119,6 +120,15 @@ impl State {
         }
         let mut out = Vec::new();
         session.encoder.farewell(reason, retry, &mut out);
+        let mut is_unfinished = false;
+        if let Some(conversation) = &mut session.conversation {
+            is_unfinished = !conversation.work.is_done();
+            conversation.phase = if is_unfinished {
+                Phase::Finishing(LastWords { bytes: std::mem::take(&mut out), is_client_due: true })
+            } else {
+                Phase::Said { is_client_due: true }
+            };
+        }
         match session.rest.as_mut() {
             // In the middle of a message: the farewell goes behind it.
             Some(rest) => {
@@ -129,6 +139,9 @@ impl State {
             None => session.write(&out, 0, None, self.tick, tally),
         }
         session.end(reason);
+        if is_unfinished {
+            self.finish_in_time(key);
+        }
     }
 
     /// How long a client should wait before it comes back: each draws its own, so that they do not come all at once.

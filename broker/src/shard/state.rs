@@ -22,6 +22,8 @@ use crate::metrics::Metrics;
 pub(super) const TICK: std::time::Duration = std::time::Duration::from_secs(1);
 /// Ticks in which a client may answer our last word.
 pub(super) const LAST_WORD_TICKS: u32 = 2;
+/// Ticks for what is under way when a stay ends: longer than a publish usually waits for room.
+pub(super) const FINISH_TICKS: u32 = 4;
 /// Encodings kept for those who read the log.
 const ENCODE_CACHE_BYTES: usize = 2 << 20;
 
@@ -56,7 +58,7 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(number: usize, hub: Arc<Hub>, metrics: Arc<Metrics>, bounds: super::Bounds, draining: CancellationToken) -> Self {
-        let ticks = bounds.heartbeat_max.as_secs().clamp(u64::from(LAST_WORD_TICKS), 3600) as usize;
+        let ticks = bounds.heartbeat_max.as_secs().clamp(u64::from(FINISH_TICKS), 3600) as usize;
         Self {
             number,
             hub,

@@ -249,6 +249,17 @@ impl Session {
         self.wake();
     }
 
+    /// Lets go of what is still under way, so that the last words can be said. `false` when that would not help.
+    pub(super) fn give_up_work(&mut self) -> bool {
+        let Some(conversation) = self.conversation.as_mut().filter(|_| self.rest.is_none()) else { return false };
+        if conversation.work.is_done() {
+            return false;
+        }
+        conversation.work.give_up();
+        self.wake();
+        true
+    }
+
     fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();

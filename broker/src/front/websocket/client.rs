@@ -46,7 +46,7 @@ impl Client {
         Self { shared, objects, decoder: Decoder::new(rules), calls, wanted: Some(Box::new(wanted)), is_lingering: false }
     }
 
-    fn hear(&mut self, item: Item<'_>, hands: &mut Hands<'_>) -> ControlFlow<()> {
+    fn hear(&mut self, item: Item<'_>, hands: &mut Hands<'_>) {
         match item {
             Item::Text(text) => {
                 self.is_lingering = false;
@@ -60,11 +60,11 @@ impl Client {
             Item::Ping(payload) => Frame::PONG.write(hands.out(), &payload),
             Item::Pong(_) => {}
             Item::Close(close) => {
-                write_close(hands.out(), close.as_ref().map(|close| (close.code, &*close.reason)));
-                return ControlFlow::Break(());
+                let mut words = Vec::new();
+                write_close(&mut words, close.as_ref().map(|close| (close.code, &*close.reason)));
+                hands.part(words);
             }
         }
-        ControlFlow::Continue(())
     }
 
     fn request(&mut self, text: &str, hands: &mut Hands<'_>) {
@@ -133,9 +133,9 @@ impl Client {
     }
 
     fn end(&self, ending: &Ending<'_>, reason: CloseReason, hands: &mut Hands<'_>) {
-        let retry = hands.retry_hint();
-        ending.write(self.objects, retry, hands.out());
-        hands.end(reason);
+        let mut words = Vec::new();
+        ending.write(self.objects, hands.retry_hint(), &mut words);
+        hands.end(reason, words);
     }
 }
 
@@ -153,13 +153,13 @@ impl Inbound for Client {
         }
     }
 
-    fn read(&mut self, bytes: &mut [u8], hands: &mut Hands<'_>) -> ControlFlow<(), usize> {
+    fn read(&mut self, bytes: &mut [u8], hands: &mut Hands<'_>) -> usize {
         let length = bytes.len();
         let mut input = Input::new(bytes);
         INFLATER.with_borrow_mut(|inflater| {
             while !hands.is_full(self.shared.config.requests) {
                 match self.decoder.next(&mut input, inflater) {
-                    Ok(Some(item)) => self.hear(item, hands)?,
+                    Ok(Some(item)) => self.hear(item, hands),
                     Ok(None) => break,
                     Err(violation) => {
                         hands.protocol_error(ProtocolError::WebSocket);
@@ -167,7 +167,7 @@ impl Inbound for Client {
                     }
                 }
             }
-            ControlFlow::Continue(length - input.len())
+            length - input.len()
         })
     }
 

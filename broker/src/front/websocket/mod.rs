@@ -53,7 +53,7 @@ impl std::fmt::Debug for Outcome {
 
 /// What one connection may ask for besides listening. Made from its handshake by whoever knows the HTTP API, so that both
 /// allow the same and answer the same.
-pub trait Calls {
+pub trait Calls: Send {
     /// Publishes what the body of `POST /v1/publish` would.
     fn publish(&self, body: &str) -> Call;
 

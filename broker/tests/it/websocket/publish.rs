@@ -1,9 +1,13 @@
 //! Publishing and history over a connection: allowed as over HTTP, answered in order and within bounds.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tidings::auth::config::{Key, KeyHash};
 
-use crate::support::{Commit, Listener, Scene, Since, Way, WebSocket, masked, soon};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::support::{Commit, Framed, Listener, Scene, Since, Way, WebSocket, masked, soon};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn publishes_that_were_sent_at_once_keep_their_order_whenever_they_commit() {
@@ -95,7 +99,7 @@ async fn a_client_that_asks_and_does_not_read_is_not_served_on_and_loses_nothing
             asked += 1;
             requests = masked(0x81, json!({ "id": asked, "history": { "channel": "big" } }).to_string().as_bytes());
         }
-        let wrote = tokio::time::timeout(std::time::Duration::from_millis(300), async {
+        let wrote = tokio::time::timeout(Duration::from_millis(300), async {
             socket.socket.writable().await.unwrap();
             socket.socket.try_write(&requests)
         });
@@ -116,4 +120,78 @@ async fn a_client_that_asks_and_does_not_read_is_not_served_on_and_loses_nothing
     // Others never noticed.
     let mut other = WebSocket::open(scene.http(), "/ws", "").await;
     assert_eq!(other.ask(&json!({ "id": 1, "ping": {} })).await, json!({ "id": 1, "pong": {} }));
+}
+
+/// How a stay ends while publishes are under way.
+#[derive(Clone, Copy, Debug)]
+enum Ends {
+    /// By the client's close frame.
+    ByClose,
+    /// The client says nothing any more, but listens.
+    ByHalf,
+    /// By something the client must not say.
+    ByViolation,
+    /// The node leaves.
+    ByDrain,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_ends_it_what_was_asked_before_is_done_and_answered_first() {
+    for ends in [Ends::ByClose, Ends::ByHalf, Ends::ByViolation, Ends::ByDrain] {
+        let scene = Scene::with(Commit::Late, |config| config.commit_delay = Some(Duration::from_millis(200))).await;
+        let mut listener = Listener::open(Way::Door, &scene, &["last"], Since::Live).await;
+        let mut socket = WebSocket::open(scene.http(), "/ws", "").await;
+        let publish = |id: u64| json!({ "id": id, "publish": { "channel": "last", "text": id.to_string() } }).to_string();
+        let mut said: Vec<u8> = (1..=10).flat_map(|id| masked(0x81, publish(id).as_bytes())).collect();
+        said.extend(match ends {
+            Ends::ByClose => masked(0x88, &1000_u16.to_be_bytes()),
+            Ends::ByViolation => masked(0x82, b"bytes"),
+            Ends::ByDrain => masked(0x81, br#"{"id":11,"ping":{}}"#),
+            Ends::ByHalf => Vec::new(),
+        });
+        socket.send(&said).await;
+        match ends {
+            Ends::ByDrain => {
+                // All ten were heard when this is answered.
+                let mut answered = Vec::new();
+                loop {
+                    let object = soon("the pong", socket.object()).await.unwrap();
+                    match object["id"].as_u64() {
+                        Some(11) => break,
+                        id => answered.extend(id),
+                    }
+                }
+                let leaving = scene.node.embedded();
+                tokio::join!(leaving.drain(), answers_and_end(&mut socket, answered, Some("draining"), Some(1001)));
+            }
+            Ends::ByClose => answers_and_end(&mut socket, Vec::new(), None, Some(1000)).await,
+            Ends::ByViolation => answers_and_end(&mut socket, Vec::new(), Some("protocol_error"), Some(1003)).await,
+            Ends::ByHalf => {
+                socket.socket.shutdown().await.unwrap();
+                answers_and_end(&mut socket, Vec::new(), None, None).await;
+            }
+        }
+        let texts = listener.texts(10).await;
+        assert_eq!(texts, (1..=10).map(|id| id.to_string()).collect::<Vec<_>>(), "{ends:?}");
+    }
+}
+
+/// Ten answers, then the broker's words if it has some, then the end.
+async fn answers_and_end(socket: &mut WebSocket, mut answered: Vec<u64>, word: Option<&str>, code: Option<u16>) {
+    while answered.len() < 10 {
+        let object = soon("an answer", socket.object()).await.unwrap();
+        assert!(object.get("published").is_some(), "{object}");
+        answered.push(object["id"].as_u64().unwrap());
+    }
+    answered.sort_unstable();
+    assert_eq!(answered, (1..=10).collect::<Vec<_>>());
+    if let Some(word) = word {
+        assert_eq!(soon("the words", socket.object()).await.unwrap()["close"]["code"], word);
+    }
+    if let Some(code) = code {
+        let Framed::Close(Some((told, _))) = soon("the close frame", socket.frame()).await else { panic!("a close frame was due") };
+        assert_eq!(told, code);
+        let _ = socket.socket.write_all(&masked(0x88, &code.to_be_bytes())).await;
+    }
+    assert_eq!(soon("the end", socket.frame()).await, Framed::End);
 }
