@@ -14,8 +14,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-/// What is the broker's. An event source knows no other method than GET.
-const OF_THE_BROKER: [&str; 3] = ["GET /sse?", "GET /stream?", "GET /poll?"];
+/// What is the broker's. Browsers listen with no other method than GET.
+const OF_THE_BROKER: [&str; 4] = ["GET /ws", "GET /sse?", "GET /stream?", "GET /poll?"];
 const OURS: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nours\n";
 const FIRST_LINE_BYTES_MAX: usize = 4096;
 const FIRST_LINE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -5,7 +5,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Response, Version};
+use http::header::HeaderMap;
+use http::request::Parts;
+use http::{Response, StatusCode, Version};
 
 use super::stream::{Begun, Framing, Stream, StreamBody};
 use crate::error::{Error, Result};
@@ -13,7 +15,7 @@ use crate::hub::Hub;
 use crate::log::Entry;
 use crate::message::ChannelName;
 use crate::metrics::ShardMetrics;
-use crate::net::{Answer, Body, Peer};
+use crate::net::{Answer, Body, Peer, raw_head};
 use crate::session::Subscription;
 use crate::shard::{Encoder, Opening, Shard, Watcher, Woken};
 
@@ -51,11 +53,12 @@ pub(crate) trait Ground: Clone + 'static {
     /// What joining the channels refuses.
     fn begin(&self, stream: Stream, version: Version, encoder: impl FnOnce(Framing) -> &'static dyn Encoder) -> Result<Self::Answer>;
 
-    /// Takes the bare socket over.
+    /// Answers a handshake with 101 and these headers, and begins a session on the connection behind it, which speaks HTTP no
+    /// more. The opening brings no head.
     ///
     /// # Errors
-    /// When there is none to be had.
-    fn take_over(&self, opening: impl FnOnce() -> Opening) -> Result<Self::Answer>;
+    /// When the connection cannot be had.
+    fn converse(&self, parts: &Parts, headers: &HeaderMap, opening: impl FnOnce() -> Opening) -> Result<Self::Answer>;
 }
 
 /// For how long somebody listens.
@@ -133,14 +136,16 @@ impl Ground for OnShard {
         let head = stream.head(version, framing);
         let Stream { subscription, starts, .. } = stream;
         let encoder = encoder(framing);
-        self.take_over(|| Opening { head, encoder, subscription, starts, inbound: None, early: Bytes::new() })
+        let opening = Opening { head, encoder, subscription, starts, inbound: None, early: Bytes::new() };
+        Ok(Answer::TakeOver(Box::new(opening)))
     }
 
-    fn take_over(&self, opening: impl FnOnce() -> Opening) -> Result<Answer> {
+    fn converse(&self, _: &Parts, headers: &HeaderMap, opening: impl FnOnce() -> Opening) -> Result<Answer> {
         if !self.peer.may_take_over {
             return Err(Error::invalid("a WebSocket handshake has no body"));
         }
-        Ok(Answer::TakeOver(Box::new(opening())))
+        let head = raw_head(Version::HTTP_11, StatusCode::SWITCHING_PROTOCOLS, headers);
+        Ok(Answer::TakeOver(Box::new(Opening { head, ..opening() })))
     }
 }
 

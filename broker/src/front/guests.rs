@@ -8,7 +8,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Response, Version};
+use http::header::HeaderMap;
+use http::request::Parts;
+use http::{Response, StatusCode, Version};
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use slab::Slab;
@@ -20,8 +22,8 @@ use crate::close::CloseReason;
 use crate::error::{Error, ErrorCode, Result};
 use crate::hub::{Channel, Hub, Signal};
 use crate::log::Entry;
-use crate::metrics::{Metrics, ShardMetrics};
-use crate::net::Frames as _;
+use crate::metrics::ShardMetrics;
+use crate::net::{Acceptor, Frames as _, Handover};
 use crate::session::Subscription;
 use crate::shard::{Bounds, Encoder, Opening, Woken, encode};
 
@@ -31,11 +33,12 @@ pub struct Guests(Arc<Shared>);
 
 struct Shared {
     hub: Arc<Hub>,
-    metrics: Arc<Metrics>,
     bounds: Bounds,
-    count_max: usize,
+    /// Knows the shards, for those who leave HTTP, and how many may be here.
+    acceptor: Acceptor,
     present: Mutex<Slab<Arc<Guest>>>,
     draining: CancellationToken,
+    stopped: CancellationToken,
 }
 
 /// One who listens.
@@ -53,10 +56,10 @@ impl Guest {
 }
 
 impl Guests {
-    /// At most `count_max` at once.
+    /// At most as many at once as `acceptor` takes connections.
     #[must_use]
-    pub fn new(hub: Arc<Hub>, metrics: Arc<Metrics>, bounds: Bounds, count_max: usize, draining: CancellationToken) -> Self {
-        Self(Arc::new(Shared { hub, metrics, bounds, count_max, present: Mutex::default(), draining }))
+    pub fn new(hub: Arc<Hub>, bounds: Bounds, acceptor: Acceptor, draining: CancellationToken, stopped: CancellationToken) -> Self {
+        Self(Arc::new(Shared { hub, bounds, acceptor, present: Mutex::default(), draining, stopped }))
     }
 
     /// How many listen now.
@@ -94,7 +97,7 @@ impl Ground for Guests {
     }
 
     fn metrics(&self) -> &ShardMetrics {
-        self.0.metrics.off_shard()
+        self.0.acceptor.metrics.off_shard()
     }
 
     fn is_draining(&self) -> bool {
@@ -119,9 +122,8 @@ impl Ground for Guests {
         let guest = Arc::new(Guest { signal: Arc::default(), stay, ended: OnceLock::new() });
         let key = {
             let mut present = self.0.present.lock();
-            if present.len() >= self.0.count_max {
-                let what = format!("there are as many listeners as this broker takes ({}, limits.connections)", self.0.count_max);
-                return Err(Error::new(ErrorCode::Overloaded, what));
+            if present.len() >= self.0.acceptor.connections_max {
+                return Err(full(self.0.acceptor.connections_max));
             }
             present.insert(guest.clone())
         };
@@ -148,9 +150,28 @@ impl Ground for Guests {
         Ok(response)
     }
 
-    fn take_over(&self, _: impl FnOnce() -> Opening) -> Result<Self::Answer> {
-        Err(Error::new(ErrorCode::NotFound, "there is no WebSocket behind this server; /sse, /stream and /poll are there"))
+    /// No guest: what is no HTTP any more needs nothing of the server around us, and a shard does it better.
+    fn converse(&self, parts: &Parts, headers: &HeaderMap, opening: impl FnOnce() -> Opening) -> Result<Self::Answer> {
+        let handover = Handover::of(parts)
+            .ok_or_else(|| Error::invalid("the server around this broker lets no connection go: it has to serve HTTP/1.1 with upgrades"))?;
+        let (shard, seat) = self.0.acceptor.seat().ok_or_else(|| full(self.0.acceptor.connections_max))?;
+        let (guests, opening) = (self.clone(), opening());
+        tokio::spawn(async move {
+            let stopped = guests.0.stopped.clone();
+            let complete = handover.complete(&guests.0.acceptor, &shard, seat, opening);
+            if let Some(Err(error)) = stopped.run_until_cancelled_owned(complete).await {
+                tracing::debug!(%error, "a connection for a WebSocket was lost");
+            }
+        });
+        let mut response = Response::new(GuestBody::empty());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        response.headers_mut().clone_from(headers);
+        Ok(response)
     }
+}
+
+fn full(count_max: usize) -> Error {
+    Error::new(ErrorCode::Overloaded, format!("there are as many listeners as this broker takes ({count_max}, limits.connections)"))
 }
 
 /// Woken by the hub. Leaves when dropped.

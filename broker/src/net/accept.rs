@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::Config;
 use super::refusal::{refuse, refuse_at_once};
 use crate::metrics::{Metrics, RefusedConnection};
-use crate::shard::{Command, Handle};
+use crate::shard::{Command, Handle, Seat};
 
 /// Unsent bytes the kernel takes per socket before it says it is full. What is beyond stays in the log, where it is
 /// shared, instead of in the kernel, where each slow reader would hold a copy.
@@ -129,6 +129,13 @@ impl Acceptor {
         Ok(())
     }
 
+    /// A shard for one more connection that comes some other way, and a seat there. `None` at a bound.
+    #[must_use]
+    pub fn seat(&self) -> Option<(Arc<Handle>, Seat)> {
+        let shard = self.least_loaded().filter(|shard| self.has_room(shard))?;
+        Some((shard.clone(), shard.load.seat()))
+    }
+
     fn admit(&self, stream: TcpStream, address: SocketAddr) {
         let Some(shard) = self.least_loaded() else { return };
         if !self.has_room(shard) {
@@ -156,9 +163,9 @@ impl Acceptor {
     }
 
     /// The living shard with the fewest connections.
-    fn least_loaded(&self) -> Option<&Handle> {
+    fn least_loaded(&self) -> Option<&Arc<Handle>> {
         let living = self.shards.iter().filter(|shard| shard.load.is_alive());
-        living.min_by_key(|shard| shard.load.connections()).map(|shard| &**shard)
+        living.min_by_key(|shard| shard.load.connections())
     }
 
     fn has_room(&self, shard: &Handle) -> bool {
@@ -166,7 +173,7 @@ impl Acceptor {
         connections < self.connections_max && shard.load.connections() < self.shard_connections_max
     }
 
-    fn tune(&self, stream: &impl AsFd) -> std::io::Result<()> {
+    pub(super) fn tune(&self, stream: &impl AsFd) -> std::io::Result<()> {
         let socket = SockRef::from(stream);
         // A message is one write; waiting for more would only delay it.
         socket.set_tcp_nodelay(true)?;

@@ -6,6 +6,7 @@ mod body;
 pub mod config;
 mod connection;
 mod first_bytes;
+mod handover;
 mod head;
 mod linger;
 mod pace;
@@ -22,6 +23,7 @@ use hyper::body::Incoming;
 pub use accept::{Acceptor, accept};
 pub use body::{Body, Frames};
 pub use connection::{Http, on_connection};
+pub use handover::Handover;
 pub use head::raw_head;
 
 use crate::shard::{Opening, Shard};

@@ -101,8 +101,6 @@ impl Embedded {
         let (draining, stopped, failed) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let routes = routes(&config, &broker, &keyring, &metrics);
         let bounds = shard_bounds(&config);
-        let guests = Guests::new(hub.clone(), metrics.clone(), bounds, connections_max as usize, draining.clone());
-
         let newcomers = Crowd::new(config.limits.connections_pending as usize);
         let http = net::Http { config: Arc::new(config.http.clone()), door: Arc::new(routes.clone()), newcomers: newcomers.clone() };
         let on_death = on_death(metrics.clone(), readiness.clone(), failed.clone());
@@ -120,6 +118,7 @@ impl Embedded {
             config: config.http.clone(),
             metrics: metrics.clone(),
         };
+        let guests = Guests::new(hub.clone(), bounds, acceptor.clone(), draining.clone(), stopped.clone());
 
         let interval = config.admin.probe_interval;
         let probe = admin::run_probe(broker.clone(), all_listen(shards.clone()), readiness.clone(), metrics.clone(), interval);
@@ -155,7 +154,7 @@ impl Embedded {
     }
 
     /// Everything the public listener would answer but the demo, as a service for any hyper or axum server on this program's
-    /// own runtime: `/sse`, `/stream`, `/poll` and `/v1/…`. Cheap to clone.
+    /// own runtime: `/ws`, `/sse`, `/stream`, `/poll` and `/v1/…`. Cheap to clone.
     ///
     /// A stream it answers is a body that reads the log as the server asks for more. On a socket of its own
     /// ([`Embedded::adopt`]) the same stream costs a twentieth of the memory and less of the CPU.

@@ -15,11 +15,11 @@ use super::routes::Routes;
 use crate::error::{Error, ErrorCode};
 use crate::front::guests::{GuestBody, Guests};
 
-/// Answers `/sse`, `/stream`, `/poll` and `/v1/…` for any server that takes a tower or hyper service. It runs where it is
-/// called, in a tokio runtime with time; what it takes for a path is what is left of it, so it can be nested.
+/// Answers `/ws`, `/sse`, `/stream`, `/poll` and `/v1/…` for any server that takes a tower or hyper service. It runs where it
+/// is called, in a tokio runtime with time; what it takes for a path is what is left of it, so it can be nested.
 ///
-/// No front takes the socket over here, and there is no WebSocket: both need the bare connection
-/// ([`Embedded::adopt`](super::Embedded::adopt)).
+/// No stream takes the socket over here; that needs the bare connection ([`Embedded::adopt`](super::Embedded::adopt)). A
+/// WebSocket does, once its handshake is answered, if the server lets go of it (hyper: `with_upgrades`).
 #[derive(Clone, Debug)]
 pub struct HttpService {
     routes: Routes,

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::state::TICK;
 use super::tally::Tally;
-use super::{Bounds, Shard};
+use super::{Bounds, Opening, Shard};
 use crate::close::CloseReason;
 use crate::hub::Hub;
 use crate::message::ChannelName;
@@ -39,6 +39,8 @@ impl std::fmt::Debug for Errand {
 pub enum Command {
     /// A freshly accepted socket, non-blocking, not yet in any runtime, and what was already read from it.
     Connection(std::net::TcpStream, Seat, Bytes),
+    /// A socket that has said all it has to say in HTTP, non-blocking, for a session.
+    Session(std::net::TcpStream, Seat, Box<Opening>),
     /// The stays of one wave end; `done` hears when the farewells are written or waiting.
     EndWave {
         /// Which wave.
@@ -242,6 +244,16 @@ async fn obey(shard: Shard, mut inbound: mpsc::Receiver<Command>, on_connection:
             Command::Connection(stream, seat, read) => match tokio::net::TcpStream::from_std(stream) {
                 Ok(stream) => {
                     tokio::task::spawn_local(on_connection(shard.clone(), stream, seat, read));
+                }
+                Err(error) => tracing::warn!(%error, "a connection could not be registered and was closed"),
+            },
+            Command::Session(stream, seat, opening) => match tokio::net::TcpStream::from_std(stream) {
+                Ok(stream) => {
+                    shard.metrics().connection_accepted();
+                    if let Err((_, error)) = shard.start(stream, seat, *opening) {
+                        tracing::debug!(%error, "a session could not begin");
+                        shard.metrics().connection_closed();
+                    }
                 }
                 Err(error) => tracing::warn!(%error, "a connection could not be registered and was closed"),
             },

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidings::broker::{Delivery, Subscribe};
 use tidings::close::CloseReason;
 use tidings::config::Config;
@@ -18,7 +18,7 @@ use tidings::hub::namespace;
 use tidings::node::Embedded;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{EventStream, Http1, draft, host, soon};
+use crate::support::{EventStream, Framed, Http1, Server, WebSocket, draft, handshake, host, masked, soon};
 
 #[path = "../../examples/adopt.rs"]
 #[expect(dead_code, reason = "its `main` is for people")]
@@ -35,6 +35,10 @@ fn start(change: impl FnOnce(&mut Config)) -> Embedded {
     change(&mut config);
     Embedded::start(config).unwrap()
 }
+
+/// What makes a request a handshake.
+const UPGRADE: &str =
+    "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 /// A request without a body, as a server would hand it in.
 fn get(target: &str) -> Request<Empty<Bytes>> {
@@ -80,6 +84,14 @@ async fn the_example_with_axum_serves_its_own_route_and_the_brokers() {
     tokio::io::AsyncWriteExt::write_all(&mut said, say).await.unwrap();
     assert_eq!(event(&mut response, &mut stream).await, "hello");
 
+    let mut socket = WebSocket::open(to, "/push/ws?channel=chat", "").await;
+    assert!(soon("the beginning", socket.object()).await.unwrap().get("subscribed").is_some());
+    socket.say(&json!({ "id": 1, "publish": { "channel": "chat", "text": "from a page" } })).await;
+    assert_eq!(event(&mut response, &mut stream).await, "from a page");
+    let mut heard = [soon("its own word", socket.object()).await.unwrap(), soon("the answer", socket.object()).await.unwrap()];
+    heard.sort_by_key(|object| object["id"] == 1);
+    assert_eq!((&heard[0]["message"]["data"], &heard[1]["published"]["offset"]), (&json!("from a page"), &json!(2)));
+
     let mut page = Http1::get(to, "1.1", "/push/v1/channels/chat/messages", "Connection: close\r\n", None).await;
     let page: Value = serde_json::from_slice(&soon("the history", page.rest()).await).unwrap();
     assert_eq!(page["messages"][0]["data"], "hello");
@@ -101,7 +113,10 @@ async fn the_example_that_shares_its_port_hands_over_what_is_the_brokers() {
     assert_eq!(soon("the stream", response.status()).await, 200);
     embedded.broker().publish(draft("chat", "hello")).await.unwrap();
     assert_eq!(event(&mut response, &mut stream).await, "hello");
-    assert_eq!(metric(&embedded, "tidings_connections"), 1.0, "only what was handed over is the broker's");
+    let mut socket = WebSocket::open(to, "/ws?channel=chat&last=1", "").await;
+    assert!(soon("the beginning", socket.object()).await.unwrap().get("subscribed").is_some());
+    assert_eq!(soon("the message", socket.object()).await.unwrap()["message"]["data"], "hello");
+    assert_eq!(metric(&embedded, "tidings_connections"), 2.0, "only what was handed over is the broker's");
 }
 
 /// Both ends of a connection.
@@ -138,6 +153,87 @@ async fn a_connection_may_be_handed_over_however_much_was_read_of_it() {
 }
 
 #[tokio::test]
+async fn a_websocket_may_be_handed_over_however_much_was_read_of_it() {
+    let embedded = start(|_| {});
+    let shaken = handshake("/ws?channel=a", "Sec-WebSocket-Extensions: permessage-deflate\r\n").into_bytes();
+    // The first words right behind the handshake, as a client in a hurry sends them.
+    let said = [&shaken[..], &masked(0x81, br#"{"id":1,"publish":{"channel":"a","text":"hurried"}}"#)].concat();
+    for cut in 0..=said.len() {
+        let (near, mut far) = pair().await;
+        embedded.adopt(near.into_std().unwrap(), said[..cut].to_vec()).unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut far, &said[cut..]).await.unwrap();
+        let mut socket = WebSocket::answered(far).await;
+        let first = soon("the beginning", socket.object()).await.unwrap();
+        assert!(first.get("subscribed").is_some(), "{cut} bytes were read: {first}");
+        let mut kinds = [false, false];
+        while kinds != [true, true] {
+            let object = soon("the message and the answer", socket.object()).await.unwrap();
+            kinds = [kinds[0] || object.get("message").is_some(), kinds[1] || object["id"] == 1];
+        }
+    }
+    let (near, far) = pair().await;
+    embedded.adopt(near.into_std().unwrap(), Vec::new()).unwrap();
+    let mut socket = WebSocket::open_on(far, "/ws?channel=a", "").await;
+    assert!(soon("the beginning", socket.object()).await.unwrap().get("subscribed").is_some());
+    let (close, ()) = tokio::join!(socket.object(), embedded.drain());
+    assert_eq!(close.unwrap()["close"]["code"], "draining");
+}
+
+#[tokio::test]
+async fn a_guest_that_leaves_http_is_a_connection_of_the_broker_and_bounded_as_one() {
+    let embedded = start(|config| config.limits.connections = 1);
+    for server in [Server::Http1, Server::Wrapped] {
+        let to = host(&embedded, server).await;
+        let mut socket = WebSocket::open(to, "/ws?channel=a", "").await;
+        assert!(soon("the beginning", socket.object()).await.unwrap().get("subscribed").is_some());
+        assert_eq!(metric(&embedded, "tidings_connections"), 1.0, "{server:?}");
+        let mut refused = Http1::get(to, "1.1", "/ws?channel=a", UPGRADE, None).await;
+        assert_eq!(soon("a refusal", refused.status()).await, 503, "{server:?}");
+        // Ended by the client, by its own rules: everything is given back.
+        socket.send(&masked(0x88, &1000_u16.to_be_bytes())).await;
+        assert_eq!(soon("the answer to it", socket.frame()).await, Framed::Close(Some((1000, String::new()))));
+        assert_eq!(soon("the end", socket.frame()).await, Framed::End);
+        soon("its place", async {
+            while metric(&embedded, "tidings_connections") > 0.0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_guest_that_stops_reading_falls_behind_and_is_served_on_when_it_reads_again() {
+    let embedded = start(|_| {});
+    for server in [Server::Http1, Server::Wrapped] {
+        let channel = format!("much:{server:?}");
+        let mut socket = WebSocket::open(host(&embedded, server).await, &format!("/ws?channel={channel}"), "").await;
+        assert!(soon("the beginning", socket.object()).await.unwrap().get("subscribed").is_some());
+        let text = "x".repeat(50_000);
+        for _ in 0..80 {
+            embedded.broker().publish(draft(&channel, &text)).await.unwrap();
+        }
+        for offset in 1..=80 {
+            assert_eq!(soon("a message", socket.object()).await.unwrap()["message"]["offset"], offset, "{server:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_no_connection_can_be_had_a_handshake_is_told_so() {
+    let embedded = start(|_| {});
+    let mut request = get("/ws?channel=a");
+    for header in UPGRADE.lines() {
+        let (name, value) = header.split_once(": ").unwrap();
+        request.headers_mut().insert(http::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+    }
+    let refused = embedded.http_service().answer(request).await;
+    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    let body = refused.into_body().collect().await.unwrap().to_bytes();
+    assert!(String::from_utf8_lossy(&body).contains("with upgrades"), "{body:?}");
+}
+
+#[tokio::test]
 async fn a_connection_that_cannot_be_taken_is_told_or_refused() {
     let embedded = start(|config| config.limits.connections = 1);
     let (near, far) = pair().await;
@@ -168,7 +264,7 @@ async fn two_brokers_in_one_program_know_nothing_of_each_other() {
     assert_eq!((metric(&one, "tidings_history_messages"), metric(&other, "tidings_history_messages")), (4.0, 1.0));
 
     // The end of one is not the end of the other, gently or not.
-    let to = host(&other, false).await;
+    let to = host(&other, Server::Http1).await;
     let mut response = Http1::get(to, "1.1", "/sse?channel=same", "", None).await;
     assert_eq!(soon("the stream", response.status()).await, 200);
     soon("the drain", one.drain()).await;

@@ -20,6 +20,7 @@ macro_rules! on_every_front {
                 stream_http1 StreamHttp1, stream_http10 StreamHttp10, stream_http2 StreamHttp2, stream_page StreamPage,
                 poll_http1 PollHttp1, poll_http2 PollHttp2,
                 sse_guest SseGuest, sse_guest_http2 SseGuestHttp2, stream_guest StreamGuest, poll_guest PollGuest,
+                websocket_guest WebSocketGuest, websocket_carried WebSocketCarried,
                 websocket WebSocket, websocket_requests WebSocketRequests, grpc Grpc, door Door);
         }
     )+ };

@@ -16,14 +16,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{StatusCode, Version};
 
 use super::config::WebSocketConfig;
 use super::ground::Ground;
 use super::request::Request;
 use crate::error::Result;
 use crate::message::ChannelName;
-use crate::net::raw_head;
 use crate::session::{Bounds, Starts, Subscription};
 use crate::shard::Opening;
 use client::Client;
@@ -98,15 +96,15 @@ impl WebSocket {
             Err(refusal) => return G::whole(refusal.response(parts.version)),
         };
         let objects = self.compressing.filter(|_| upgrade.deflate.is_some()).unwrap_or(&encoder::PLAIN);
-        let taken = ground.take_over(|| Opening {
-            head: raw_head(Version::HTTP_11, StatusCode::SWITCHING_PROTOCOLS, &upgrade.headers()),
+        let begun = ground.converse(parts, &upgrade.headers(), || Opening {
+            head: Vec::new(),
             encoder: objects,
             subscription: Subscription::none(),
             starts: crate::session::Since::Live.into(),
             inbound: Some(Box::new(Client::new(self.shared.clone(), objects, upgrade.deflate.is_some(), wanted(parts), calls))),
             early: Bytes::new(),
         });
-        taken.unwrap_or_else(|error| G::whole(super::error_response(&error)))
+        begun.unwrap_or_else(|error| G::whole(super::error_response(&error)))
     }
 }
 

@@ -14,7 +14,7 @@ use tidings_proto::v1::subscribe_reply::Reply;
 use tonic::codec::Streaming;
 use tonic::transport::Endpoint;
 
-use super::{EventStream, Http1, Http2, Lines, Scene, WebSocket, masked, percent};
+use super::{EventStream, Http1, Http2, Lines, Scene, Server, WebSocket, masked, percent};
 
 /// A way to listen. A new front is a new row here and in the list of `every_front.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,13 +44,17 @@ pub(crate) enum Way {
     SseGuestHttp2,
     StreamGuest,
     PollGuest,
+    /// A WebSocket whose bare socket went from another program's server to a shard.
+    WebSocketGuest,
+    /// The same, with something between the two that is no bare socket.
+    WebSocketCarried,
     Grpc,
     /// In process, as an embedder does.
     Door,
 }
 
 impl Way {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::SseHttp1,
         Self::SseHttp10,
         Self::SseHttp2,
@@ -66,6 +70,8 @@ impl Way {
         Self::SseGuestHttp2,
         Self::StreamGuest,
         Self::PollGuest,
+        Self::WebSocketGuest,
+        Self::WebSocketCarried,
         Self::Grpc,
         Self::Door,
     ];
@@ -76,7 +82,7 @@ impl Way {
     }
 
     pub(crate) fn is_websocket(self) -> bool {
-        matches!(self, Self::WebSocket | Self::WebSocketRequests)
+        matches!(self, Self::WebSocket | Self::WebSocketRequests | Self::WebSocketGuest | Self::WebSocketCarried)
     }
 }
 
@@ -197,7 +203,9 @@ impl Listener {
                 let query = query(channels);
                 Wire::Poll { to: address(way, scene).await, is_http2: way == Way::PollHttp2, query, since, is_first: true }
             }
-            Way::WebSocket | Way::WebSocketRequests => websocket(way, scene, channels, &since).await?,
+            Way::WebSocket | Way::WebSocketRequests | Way::WebSocketGuest | Way::WebSocketCarried => {
+                websocket(way, scene, channels, &since).await?
+            }
             Way::Grpc => grpc(scene, channels, since).await?,
             Way::Door => door(scene, channels, since).map_err(|error| error.code.as_str().to_owned())?,
         };
@@ -467,12 +475,13 @@ pub(crate) fn since_query(since: &Since) -> String {
 
 /// Where this way leads in: the broker's own listener, or another program's.
 async fn address(way: Way, scene: &Scene) -> SocketAddr {
-    match way {
-        Way::SseGuest | Way::SseGuestHttp2 | Way::StreamGuest | Way::PollGuest => {
-            super::host(scene.node.embedded(), way == Way::SseGuestHttp2).await
-        }
-        _ => scene.http(),
-    }
+    let server = match way {
+        Way::SseGuest | Way::StreamGuest | Way::PollGuest | Way::WebSocketGuest => Server::Http1,
+        Way::SseGuestHttp2 => Server::Http2,
+        Way::WebSocketCarried => Server::Wrapped,
+        _ => return scene.http(),
+    };
+    super::host(scene.node.embedded(), server).await
 }
 
 async fn sse(way: Way, scene: &Scene, channels: &[&str], since: &Since) -> Result<Wire, String> {
@@ -529,10 +538,10 @@ async fn lines(way: Way, scene: &Scene, channels: &[&str], since: &Since) -> Res
 }
 
 async fn websocket(way: Way, scene: &Scene, channels: &[&str], since: &Since) -> Result<Wire, String> {
-    let in_query = way == Way::WebSocket;
+    let in_query = way != Way::WebSocketRequests;
     let path = if in_query { format!("/ws?{}{}", query(channels), since_query(since)) } else { "/ws".to_owned() };
     let headers = if in_query { "" } else { "Sec-WebSocket-Extensions: permessage-deflate\r\n" };
-    let mut socket = WebSocket::open(scene.http(), &path, headers).await;
+    let mut socket = WebSocket::open(address(way, scene).await, &path, headers).await;
     // All in one write: those of one slot come in its order when they begin together.
     let mut requests = Vec::new();
     for (id, channel) in channels.iter().enumerate() {

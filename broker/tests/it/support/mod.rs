@@ -13,7 +13,7 @@ mod websocket;
 
 pub(crate) use daemon::Daemon;
 pub(crate) use event_stream::{EventStream, StreamEvent};
-pub(crate) use host::host;
+pub(crate) use host::{Server, host};
 pub(crate) use http1::{BodyDecoder, Http1};
 pub(crate) use http2::Http2;
 pub(crate) use lines::{Lines, script_call};
