@@ -125,33 +125,33 @@ async fn a_client_that_asks_and_does_not_read_is_not_served_on_and_loses_nothing
 /// How a stay ends while publishes are under way.
 #[derive(Clone, Copy, Debug)]
 enum Ends {
-    /// By the client's close frame.
-    ByClose,
+    /// The client says so.
+    Close,
     /// The client says nothing any more, but listens.
-    ByHalf,
-    /// By something the client must not say.
-    ByViolation,
+    Half,
+    /// The client says what it must not.
+    Violation,
     /// The node leaves.
-    ByDrain,
+    Drain,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_ends_it_what_was_asked_before_is_done_and_answered_first() {
-    for ends in [Ends::ByClose, Ends::ByHalf, Ends::ByViolation, Ends::ByDrain] {
+    for ends in [Ends::Close, Ends::Half, Ends::Violation, Ends::Drain] {
         let scene = Scene::with(Commit::Late, |config| config.commit_delay = Some(Duration::from_millis(200))).await;
         let mut listener = Listener::open(Way::Door, &scene, &["last"], Since::Live).await;
         let mut socket = WebSocket::open(scene.http(), "/ws", "").await;
         let publish = |id: u64| json!({ "id": id, "publish": { "channel": "last", "text": id.to_string() } }).to_string();
         let mut said: Vec<u8> = (1..=10).flat_map(|id| masked(0x81, publish(id).as_bytes())).collect();
         said.extend(match ends {
-            Ends::ByClose => masked(0x88, &1000_u16.to_be_bytes()),
-            Ends::ByViolation => masked(0x82, b"bytes"),
-            Ends::ByDrain => masked(0x81, br#"{"id":11,"ping":{}}"#),
-            Ends::ByHalf => Vec::new(),
+            Ends::Close => masked(0x88, &1000_u16.to_be_bytes()),
+            Ends::Violation => masked(0x82, b"bytes"),
+            Ends::Drain => masked(0x81, br#"{"id":11,"ping":{}}"#),
+            Ends::Half => Vec::new(),
         });
         socket.send(&said).await;
         match ends {
-            Ends::ByDrain => {
+            Ends::Drain => {
                 // All ten were heard when this is answered.
                 let mut answered = Vec::new();
                 loop {
@@ -164,9 +164,9 @@ async fn whoever_ends_it_what_was_asked_before_is_done_and_answered_first() {
                 let leaving = scene.node.embedded();
                 tokio::join!(leaving.drain(), answers_and_end(&mut socket, answered, Some("draining"), Some(1001)));
             }
-            Ends::ByClose => answers_and_end(&mut socket, Vec::new(), None, Some(1000)).await,
-            Ends::ByViolation => answers_and_end(&mut socket, Vec::new(), Some("protocol_error"), Some(1003)).await,
-            Ends::ByHalf => {
+            Ends::Close => answers_and_end(&mut socket, Vec::new(), None, Some(1000)).await,
+            Ends::Violation => answers_and_end(&mut socket, Vec::new(), Some("protocol_error"), Some(1003)).await,
+            Ends::Half => {
                 socket.socket.shutdown().await.unwrap();
                 answers_and_end(&mut socket, Vec::new(), None, None).await;
             }
