@@ -6,3 +6,4 @@ pub mod core;
 pub mod link;
 #[cfg(feature = "cluster")]
 pub mod membership;
+pub mod mesh;

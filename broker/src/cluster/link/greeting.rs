@@ -9,7 +9,7 @@ use super::super::membership::{BadKeys, KEYS_MAX, NodeName, SECRET_MIN};
 use crate::log::{SLOTS, Tag};
 
 /// What a connection is for. One per purpose and pair of nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Purpose {
     /// Heartbeats and claims; never waits behind messages.
     Control,
@@ -20,6 +20,25 @@ pub enum Purpose {
 }
 
 impl Purpose {
+    /// Every purpose, in the order of [`Purpose::index`].
+    pub const ALL: [Self; 3] = [Self::Control, Self::Live, Self::Bulk];
+
+    /// The word for people and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Live => "live",
+            Self::Bulk => "bulk",
+        }
+    }
+
+    /// A dense number for tables.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+
     const fn wire(self) -> wire::Purpose {
         match self {
             Self::Control => wire::Purpose::Control,

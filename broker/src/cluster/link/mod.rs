@@ -20,6 +20,7 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 use super::membership::BadKeys;
 use greeting::End;
 pub use greeting::{Identity, Keys, Peer, Purpose, Refusal};
+pub use wire::Reason;
 
 /// The largest frame. A payload is at most 1 MiB; what is larger than this is no frame of ours.
 pub const FRAME_MAX: usize = 4 << 20;

@@ -1,0 +1,255 @@
+//! Connections to every other node, kept for as long as the node is known: for each purpose one, dialled again for ever, full
+//! queues refused and not grown. What is said over them is not known here.
+//!
+//! Control connections live on the thread that starts the mesh, which should do little else; the others on the runtime
+//! that is given for them. So a node that has much to do still answers in time whether it is there.
+
+mod accept;
+mod dial;
+mod outbox;
+mod pump;
+mod roster;
+mod socket;
+mod tally;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::link::{Greeter, Link, Peer, Purpose, Refusal};
+use super::membership::{Members, NodeName};
+use crate::log::Tag;
+use outbox::Outbox;
+pub use outbox::{Letter, OutboxBounds, Posted};
+use roster::{Replaced, Roster};
+use socket::Socket;
+pub use tally::{Tally, Traffic};
+
+/// Who is told what happens on the connections.
+pub trait Ear: Send + Sync + 'static {
+    /// A connection stands. Called before anything is heard over it, and after [`Ear::down`] for the one it takes the place of.
+    fn up(&self, peer: &Peer);
+    /// A connection is gone; nothing more is heard over it.
+    fn down(&self, name: &NodeName, tag: Tag, purpose: Purpose);
+    /// Nobody listens at the node's address though its host answers: its process is gone.
+    fn gone(&self, name: &NodeName, tag: Tag);
+    /// The other side refused this node, or this node the other.
+    fn refused(&self, refusal: &Refusal, by_us: bool);
+    /// A frame came. Frames of one connection come one after the other. An error ends the connection and names what is wrong.
+    ///
+    /// # Errors
+    /// When the frame cannot be understood.
+    fn heard(&self, peer: &Peer, frame: Bytes) -> Result<(), String>;
+    /// There is room again on a connection that refused a letter.
+    fn has_room(&self, peer: &Peer);
+    /// Whether something was heard lately from this process.
+    fn is_heard(&self, tag: Tag) -> bool;
+}
+
+/// What the mesh needs to know.
+pub struct Setup<L> {
+    /// This node's name.
+    pub me: NodeName,
+    /// Greets for it.
+    pub greeter: Greeter,
+    /// Where connections come in.
+    pub listener: TcpListener,
+    /// The other nodes.
+    pub members: watch::Receiver<Members>,
+    /// How much may wait on one connection.
+    pub bounds: OutboxBounds,
+    /// Runs the connections that carry messages.
+    pub data: Handle,
+    /// Is told.
+    pub ear: Arc<dyn Ear>,
+    /// What counts.
+    pub mesh: Mesh<L>,
+}
+
+/// One connection as the roster holds it.
+struct Connection<L> {
+    outbox: Arc<Outbox<L>>,
+    stop: CancellationToken,
+}
+
+type Outboxes<L> = [Option<Arc<Outbox<L>>>; Purpose::ALL.len()];
+
+struct Shared<L> {
+    /// By process, for those who post. Follows the roster.
+    routes: RwLock<HashMap<Tag, Outboxes<L>>>,
+    tally: Arc<Tally>,
+}
+
+/// The connections, for those who have something to say. A cheap handle; usable before the mesh is started, when nobody is
+/// connected yet.
+pub struct Mesh<L>(Arc<Shared<L>>);
+
+impl<L> Clone for Mesh<L> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<L> std::fmt::Debug for Mesh<L> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mesh").field("processes", &self.0.routes.read().len()).finish_non_exhaustive()
+    }
+}
+
+/// How full one connection's queue is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// Bytes that wait.
+    pub bytes: usize,
+    /// Whether somebody was refused and waits for room.
+    pub is_full: bool,
+}
+
+impl<L: Letter> Default for Mesh<L> {
+    fn default() -> Self {
+        Self(Arc::new(Shared { routes: RwLock::new(HashMap::new()), tally: Arc::default() }))
+    }
+}
+
+impl<L: Letter> Mesh<L> {
+    /// Says something to a process. Never waits; what is said over one connection arrives in order or not at all.
+    pub fn post(&self, to: Tag, purpose: Purpose, letter: L) -> Posted {
+        let routes = self.0.routes.read();
+        match routes.get(&to).and_then(|outboxes| outboxes[purpose.index()].as_ref()) {
+            Some(outbox) => outbox.post(letter),
+            None => Posted::Closed,
+        }
+    }
+
+    /// How full the queues to a process are, by purpose; `None` where there is no connection.
+    #[must_use]
+    pub fn queued(&self, to: Tag) -> [Option<Queued>; Purpose::ALL.len()] {
+        let routes = self.0.routes.read();
+        let queued = |outbox: &Arc<Outbox<L>>| Queued { bytes: outbox.bytes(), is_full: outbox.is_full() };
+        routes.get(&to).map_or([None; Purpose::ALL.len()], |outboxes| outboxes.each_ref().map(|outbox| outbox.as_ref().map(queued)))
+    }
+
+    /// What went over the connections.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.0.tally
+    }
+}
+
+/// The mesh as its own tasks see it.
+struct Keeper<L> {
+    me: NodeName,
+    greeter: Greeter,
+    roster: Mutex<Roster<Connection<L>>>,
+    bounds: OutboxBounds,
+    control: Handle,
+    data: Handle,
+    ear: Arc<dyn Ear>,
+    mesh: Mesh<L>,
+    /// Marked whenever a connection came or went.
+    changed: watch::Sender<()>,
+    stop: CancellationToken,
+}
+
+/// Keeps connections until `stop`. Runs on the thread that shall own the control connections.
+pub async fn run<L: Letter>(setup: Setup<L>, stop: CancellationToken) {
+    let Setup { me, greeter, listener, members, bounds, data, ear, mesh } = setup;
+    let keeper = Arc::new(Keeper {
+        roster: Mutex::new(Roster::new(me.clone())),
+        me,
+        greeter,
+        bounds,
+        control: Handle::current(),
+        data,
+        ear,
+        mesh,
+        changed: watch::Sender::new(()),
+        stop: stop.clone(),
+    });
+    tokio::join!(accept::run(keeper.clone(), listener), dial::run(keeper.clone(), members));
+    keeper.close_all();
+}
+
+impl<L: Letter> Keeper<L> {
+    fn judge(&self, peer: &Peer, dialled: bool) -> Result<(), Refusal> {
+        let judged = self.roster.lock().judge(peer, dialled, |tag| self.ear.is_heard(tag));
+        if let Err(refusal) = &judged {
+            self.ear.refused(refusal, true);
+        }
+        judged
+    }
+
+    /// Lets a connection in that greeted well, and serves it from now on.
+    ///
+    /// # Errors
+    /// When another one, which came meanwhile, is preferred.
+    fn enter(self: &Arc<Self>, link: Link<Socket>, dialled: bool) -> Result<(), Refusal> {
+        let peer = link.peer.clone();
+        let outbox = Arc::new(Outbox::new(self.bounds));
+        let stop = self.stop.child_token();
+        let id = {
+            // Under one lock: what the ear and the posters see follows the roster, in its order.
+            let mut roster = self.roster.lock();
+            roster.judge(&peer, dialled, |tag| self.ear.is_heard(tag))?;
+            let (id, replaced) = roster.enter(&peer, dialled, Connection { outbox: outbox.clone(), stop: stop.clone() });
+            for Replaced { tag, purpose, connection } in replaced {
+                self.let_go(&peer.name, tag, purpose, &connection);
+            }
+            self.mesh.0.routes.write().entry(peer.tag).or_default()[peer.purpose.index()] = Some(outbox.clone());
+            self.ear.up(&peer);
+            id
+        };
+        let _ = self.changed.send(());
+        tracing::debug!(node = %peer.name, purpose = peer.purpose.as_str(), dialled, "connected");
+        let runtime = if peer.purpose == Purpose::Control { &self.control } else { &self.data };
+        let (keeper, ear, tally) = (self.clone(), self.ear.clone(), self.mesh.0.tally.clone());
+        runtime.spawn(async move {
+            let why = pump::run(link, outbox, ear, tally, stop).await;
+            keeper.leave(&peer, id, &why);
+        });
+        Ok(())
+    }
+
+    fn leave(&self, peer: &Peer, id: roster::Id, why: &str) {
+        {
+            let mut roster = self.roster.lock();
+            let Some(connection) = roster.leave(peer, id) else { return };
+            self.let_go(&peer.name, peer.tag, peer.purpose, &connection);
+        }
+        tracing::info!(node = %peer.name, purpose = peer.purpose.as_str(), why, "a connection to a node ended");
+        let _ = self.changed.send(());
+    }
+
+    /// Under the roster's lock.
+    fn let_go(&self, name: &NodeName, tag: Tag, purpose: Purpose, connection: &Connection<L>) {
+        connection.stop.cancel();
+        connection.outbox.close();
+        let mut routes = self.mesh.0.routes.write();
+        if let Some(outboxes) = routes.get_mut(&tag) {
+            outboxes[purpose.index()] = None;
+            if outboxes.iter().all(Option::is_none) {
+                routes.remove(&tag);
+            }
+        }
+        drop(routes);
+        self.ear.down(name, tag, purpose);
+    }
+
+    /// The node stops. What waits is still said, as far as it goes at once.
+    fn close_all(&self) {
+        self.mesh.0.routes.write().clear();
+        let _ = self.changed.send(());
+    }
+
+    fn holds(&self, name: &NodeName, purpose: Purpose) -> bool {
+        self.roster.lock().holds(name, purpose)
+    }
+}

@@ -1,0 +1,185 @@
+//! Which connections to other nodes are kept. Pure: both ends decide alike, whoever dialled first.
+
+use std::collections::BTreeMap;
+
+use super::super::link::{Peer, Purpose, Reason, Refusal};
+use super::super::membership::NodeName;
+use crate::log::Tag;
+
+/// A connection of this node, by a number of its own.
+pub(super) type Id = u64;
+
+/// A connection that is kept.
+#[derive(Debug)]
+struct Held<C> {
+    id: Id,
+    /// By this node.
+    dialled: bool,
+    connection: C,
+}
+
+/// The process behind a name and the connections to it.
+#[derive(Debug)]
+struct Process<C> {
+    tag: Tag,
+    held: [Option<Held<C>>; Purpose::ALL.len()],
+}
+
+/// What a new connection takes the place of.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Replaced<C> {
+    pub(super) tag: Tag,
+    pub(super) purpose: Purpose,
+    pub(super) connection: C,
+}
+
+/// All connections to all nodes. `C` is whatever stands for one.
+#[derive(Debug)]
+pub(super) struct Roster<C> {
+    me: NodeName,
+    last: Id,
+    processes: BTreeMap<NodeName, Process<C>>,
+}
+
+impl<C> Roster<C> {
+    pub(super) fn new(me: NodeName) -> Self {
+        Self { me, last: 0, processes: BTreeMap::new() }
+    }
+
+    /// Whether this connection may be had. `is_heard`: something came lately from the process that is known by this name.
+    ///
+    /// A node that runs keeps its name: a second process gets in when the first is gone. Two connections for one purpose come
+    /// from two nodes that dial each other at one time; that of the node whose name is the lesser one stays. A second one
+    /// from the same end means that this end saw the first one break.
+    pub(super) fn judge(&self, peer: &Peer, dialled: bool, is_heard: impl Fn(Tag) -> bool) -> Result<(), Refusal> {
+        let Some(known) = self.processes.get(&peer.name) else { return Ok(()) };
+        if known.tag != peer.tag {
+            let is_connected = known.held.iter().any(Option::is_some);
+            return if is_connected && is_heard(known.tag) {
+                let message = format!("another process of the name {} is part of the cluster; cluster.node must be unique", peer.name);
+                Err(Refusal::new(Reason::DuplicateName, message))
+            } else {
+                Ok(())
+            };
+        }
+        match &known.held[peer.purpose.index()] {
+            Some(held) if held.dialled != dialled && held.dialled == (self.me < peer.name) => {
+                Err(Refusal::new(Reason::NotWanted, "there is such a connection already"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a connection that was judged to be good. Returns its number and what it takes the place of.
+    pub(super) fn enter(&mut self, peer: &Peer, dialled: bool, connection: C) -> (Id, Vec<Replaced<C>>) {
+        self.last += 1;
+        let mut replaced = Vec::new();
+        let process = self.processes.entry(peer.name.clone()).or_insert_with(|| Process::new(peer));
+        if process.tag != peer.tag {
+            let before = std::mem::replace(process, Process::new(peer));
+            let held = Purpose::ALL.into_iter().zip(before.held);
+            replaced.extend(held.filter_map(|(purpose, held)| {
+                held.map(|held| Replaced { tag: before.tag, purpose, connection: held.connection })
+            }));
+        }
+        let place = &mut process.held[peer.purpose.index()];
+        let before = place.replace(Held { id: self.last, dialled, connection });
+        replaced.extend(before.map(|held| Replaced { tag: peer.tag, purpose: peer.purpose, connection: held.connection }));
+        (self.last, replaced)
+    }
+
+    /// A connection ended. `None` when another one had taken its place before.
+    pub(super) fn leave(&mut self, peer: &Peer, id: Id) -> Option<C> {
+        let process = self.processes.get_mut(&peer.name).filter(|process| process.tag == peer.tag)?;
+        let place = &mut process.held[peer.purpose.index()];
+        let held = place.take_if(|held| held.id == id)?;
+        if process.held.iter().all(Option::is_none) {
+            self.processes.remove(&peer.name);
+        }
+        Some(held.connection)
+    }
+
+    /// Whether there is a connection to this node for this purpose.
+    pub(super) fn holds(&self, name: &NodeName, purpose: Purpose) -> bool {
+        self.processes.get(name).is_some_and(|process| process.held[purpose.index()].is_some())
+    }
+}
+
+impl<C> Process<C> {
+    fn new(peer: &Peer) -> Self {
+        Self { tag: peer.tag, held: Default::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(name: &str, tag: u64, purpose: Purpose) -> Peer {
+        Peer {
+            name: NodeName::new(name).unwrap(),
+            tag: Tag::new(tag).unwrap(),
+            started: tag,
+            purpose,
+            protocol: 1,
+            features: 0,
+            version: String::new(),
+        }
+    }
+
+    fn roster(me: &str) -> Roster<&'static str> {
+        Roster::new(NodeName::new(me).unwrap())
+    }
+
+    const HEARD: fn(Tag) -> bool = |_| true;
+    const SILENT: fn(Tag) -> bool = |_| false;
+
+    #[test]
+    fn of_two_that_dial_each_other_at_once_both_keep_the_same_connection() {
+        // Whatever order the four ends become known in: `ab` is the connection that a dialled.
+        for (at_a, at_b) in [(["ab", "ba"], ["ab", "ba"]), (["ab", "ba"], ["ba", "ab"]), (["ba", "ab"], ["ab", "ba"]), (["ba", "ab"], ["ba", "ab"])] {
+            for (me, other, order) in [("a", "b", at_a), ("b", "a", at_b)] {
+                let mut roster = roster(me);
+                let other = peer(other, 7, Purpose::Live);
+                for connection in order {
+                    let dialled = connection.starts_with(me);
+                    if roster.judge(&other, dialled, HEARD).is_ok() {
+                        roster.enter(&other, dialled, connection);
+                    }
+                }
+                let (_, process) = roster.processes.first_key_value().unwrap();
+                let kept: Vec<_> = process.held.iter().flatten().map(|held| held.connection).collect();
+                assert_eq!(kept, ["ab"], "{me} met them in the order {order:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_second_connection_of_one_end_takes_the_place_of_the_first() {
+        let mut roster = roster("a");
+        let other = peer("b", 7, Purpose::Control);
+        let (first, _) = roster.enter(&other, false, "first");
+        assert!(roster.judge(&other, false, HEARD).is_ok());
+        let (second, replaced) = roster.enter(&other, false, "second");
+        assert_eq!(replaced, [Replaced { tag: other.tag, purpose: Purpose::Control, connection: "first" }]);
+        assert_eq!(roster.leave(&other, first), None, "its end is old news");
+        assert!(roster.holds(&other.name, Purpose::Control));
+        assert_eq!(roster.leave(&other, second), Some("second"));
+        assert!(!roster.holds(&other.name, Purpose::Control));
+    }
+
+    #[test]
+    fn a_node_that_runs_keeps_its_name_and_one_that_fell_silent_loses_it() {
+        let mut roster = roster("a");
+        let (old, new) = (peer("b", 7, Purpose::Control), peer("b", 8, Purpose::Control));
+        roster.enter(&old, true, "control");
+        roster.enter(&peer("b", 7, Purpose::Live), false, "live");
+        let refused = roster.judge(&new, false, HEARD).unwrap_err();
+        assert_eq!(refused.reason, Reason::DuplicateName);
+        assert!(refused.message.contains("cluster.node"));
+        assert!(roster.judge(&new, false, SILENT).is_ok());
+        let (_, replaced) = roster.enter(&new, false, "new");
+        assert_eq!(replaced.iter().map(|replaced| replaced.connection).collect::<Vec<_>>(), ["control", "live"]);
+        assert!(roster.judge(&old, false, HEARD).is_err(), "the old one comes back too late");
+    }
+}

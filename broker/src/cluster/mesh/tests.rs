@@ -1,0 +1,244 @@
+//! Real sockets: every wait has an end and says what it waited for.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, BytesMut};
+use tokio_util::sync::DropGuard;
+
+use super::super::link::{Identity, Reason};
+use super::super::membership::{Record, State};
+use super::*;
+
+const SECRET: &str = "a secret of the tests";
+
+/// A number, and so many bytes besides.
+struct Note(u64, usize);
+
+impl Letter for Note {
+    fn bytes(&self) -> usize {
+        8 + self.1
+    }
+
+    fn is_dispensable(&self) -> bool {
+        self.1 > 0
+    }
+
+    fn write(&self, to: &mut BytesMut) {
+        to.put_u64(self.0);
+        to.put_bytes(0, self.1);
+    }
+}
+
+#[derive(Default)]
+struct Heard {
+    up: BTreeMap<(NodeName, Tag, Purpose), i32>,
+    notes: BTreeMap<(NodeName, Purpose), Vec<u64>>,
+    refused: Vec<(Reason, bool)>,
+    gone: usize,
+    room: usize,
+}
+
+#[derive(Default)]
+struct Notebook(Mutex<Heard>);
+
+impl Ear for Notebook {
+    fn up(&self, peer: &Peer) {
+        *self.0.lock().up.entry((peer.name.clone(), peer.tag, peer.purpose)).or_default() += 1;
+    }
+
+    fn down(&self, name: &NodeName, tag: Tag, purpose: Purpose) {
+        *self.0.lock().up.entry((name.clone(), tag, purpose)).or_default() -= 1;
+    }
+
+    fn gone(&self, _: &NodeName, _: Tag) {
+        self.0.lock().gone += 1;
+    }
+
+    fn refused(&self, refusal: &Refusal, by_us: bool) {
+        self.0.lock().refused.push((refusal.reason, by_us));
+    }
+
+    fn heard(&self, peer: &Peer, mut frame: Bytes) -> Result<(), String> {
+        let number = frame.try_get_u64().map_err(|why| why.to_string())?;
+        self.0.lock().notes.entry((peer.name.clone(), peer.purpose)).or_default().push(number);
+        Ok(())
+    }
+
+    fn has_room(&self, _: &Peer) {
+        self.0.lock().room += 1;
+    }
+
+    fn is_heard(&self, tag: Tag) -> bool {
+        self.0.lock().up.iter().any(|((_, known, purpose), count)| *known == tag && *purpose == Purpose::Control && *count > 0)
+    }
+}
+
+struct Node {
+    record: Record,
+    mesh: Mesh<Note>,
+    heard: Arc<Notebook>,
+    members: watch::Sender<Members>,
+    _running: DropGuard,
+}
+
+async fn start_at(name: &str, tag: u64, address: &str) -> Node {
+    let listener = TcpListener::bind(address).await.unwrap();
+    let links = listener.local_addr().unwrap();
+    let identity = Identity {
+        cluster: "test".into(),
+        name: NodeName::new(name).unwrap(),
+        tag: Tag::new(tag).unwrap(),
+        started: tag,
+        protocol: (1, 1),
+        features: 0,
+        version: "test".into(),
+    };
+    let record = Record {
+        name: identity.name.clone(),
+        tag: identity.tag,
+        started: tag,
+        gossip: links,
+        links: links.to_string(),
+        state: State::Active,
+        protocol: (1, 1),
+        features: 0,
+        version: "test".into(),
+    };
+    let (members, known) = watch::channel(Members::new());
+    let (mesh, heard, stop) = (Mesh::default(), Arc::new(Notebook::default()), CancellationToken::new());
+    let setup = Setup {
+        me: identity.name.clone(),
+        greeter: Greeter::new(identity, &[SECRET.to_owned()]).unwrap(),
+        listener,
+        members: known,
+        bounds: OutboxBounds { high: 1 << 20, low: 1 << 10 },
+        data: Handle::current(),
+        ear: heard.clone(),
+        mesh: mesh.clone(),
+    };
+    tokio::spawn(run(setup, stop.clone()));
+    Node { record, mesh, heard, members, _running: stop.drop_guard() }
+}
+
+async fn start(name: &str, tag: u64) -> Node {
+    start_at(name, tag, "127.0.0.1:0").await
+}
+
+fn introduce(nodes: &[&Node]) {
+    for node in nodes {
+        let others = nodes.iter().filter(|other| other.record.name != node.record.name);
+        node.members.send_replace(others.map(|other| (other.record.name.clone(), other.record.clone())).collect());
+    }
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_secs(20), async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "{what}");
+}
+
+/// Whether exactly one connection for each purpose stands, on both ends.
+fn are_joined(a: &Node, b: &Node) -> bool {
+    let sees = |one: &Node, other: &Node| {
+        let heard = one.heard.0.lock();
+        Purpose::ALL.iter().all(|purpose| heard.up.get(&(other.record.name.clone(), other.record.tag, *purpose)) == Some(&1))
+    };
+    sees(a, b) && sees(b, a)
+}
+
+fn notes(at: &Node, from: &Node, purpose: Purpose) -> Vec<u64> {
+    at.heard.0.lock().notes.get(&(from.record.name.clone(), purpose)).cloned().unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_nodes_are_joined_for_every_purpose_and_what_one_says_arrives_in_order_and_in_few_writes() {
+    let nodes = [start("a", 1).await, start("b", 2).await, start("c", 3).await];
+    let [a, b, c] = &nodes;
+    introduce(&[a, b, c]);
+    for (one, other) in [(a, b), (b, c), (a, c)] {
+        until("they never met", || are_joined(one, other)).await;
+    }
+    let all: Vec<u64> = (0..5000).collect();
+    for number in &all {
+        for to in [b, c] {
+            assert_eq!(a.mesh.post(to.record.tag, Purpose::Live, Note(*number, 10)), Posted::Queued);
+        }
+    }
+    for to in [b, c] {
+        until("not everything arrived", || notes(to, a, Purpose::Live).len() == all.len()).await;
+        assert_eq!(notes(to, a, Purpose::Live), all);
+    }
+    let tally = a.mesh.tally();
+    assert_eq!(tally.of(Purpose::Live).frames_said, 10_000);
+    assert!(tally.writes() < 5000, "{} writes for 10,000 frames", tally.writes());
+    assert_eq!(b.mesh.tally().of(Purpose::Live).frames_heard, 5000);
+}
+
+#[tokio::test]
+async fn nodes_that_dial_each_other_at_once_end_with_one_connection_for_each_purpose() {
+    for round in 0..10 {
+        let (a, b) = (start("a", 1).await, start("b", 2).await);
+        introduce(&[&a, &b]);
+        until("they never agreed on one connection", || are_joined(&a, &b)).await;
+        assert_eq!(b.mesh.post(a.record.tag, Purpose::Control, Note(round, 0)), Posted::Queued);
+        until("a note was lost on a connection that both keep", || notes(&a, &b, Purpose::Control) == [round]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_be_reached_by_the_other_reaches_it_itself() {
+    let (a, mut b) = (start("a", 1).await, start("b", 2).await);
+    // The one whose turn it is to dial has a wrong address of the other.
+    b.record.links = "127.0.0.1:1".into();
+    introduce(&[&a, &b]);
+    until("nobody was dialled", || are_joined(&a, &b)).await;
+}
+
+#[tokio::test]
+async fn a_restarted_node_is_found_again_and_its_predecessor_is_told_to_be_gone() {
+    let (a, first) = (start("a", 1).await, start("b", 2).await);
+    introduce(&[&a, &first]);
+    until("they never met", || are_joined(&a, &first)).await;
+    let (address, tag) = (first.record.links.clone(), first.record.tag);
+    drop(first);
+    until("nobody noticed that it went", || a.heard.0.lock().gone > 0).await;
+    assert_eq!(a.mesh.post(tag, Purpose::Live, Note(0, 0)), Posted::Closed);
+    let second = start_at("b", 5, &address).await;
+    introduce(&[&a, &second]);
+    until("it was not found again", || are_joined(&a, &second)).await;
+}
+
+#[tokio::test]
+async fn a_second_process_of_a_name_is_refused_while_the_first_is_heard_and_both_sides_know_why() {
+    let (a, b, again) = (start("a", 1).await, start("b", 2).await, start("b", 3).await);
+    introduce(&[&a, &b]);
+    until("they never met", || are_joined(&a, &b)).await;
+    again.members.send_replace(BTreeMap::from([(a.record.name.clone(), a.record.clone())]));
+    let knows = |node: &Node, by_us| node.heard.0.lock().refused.contains(&(Reason::DuplicateName, by_us));
+    until("the second one was not refused", || knows(&again, false) && knows(&a, true)).await;
+    assert!(are_joined(&a, &b), "the first one was disturbed");
+    drop(b);
+    introduce(&[&a, &again]);
+    until("the name was never free again", || are_joined(&a, &again)).await;
+}
+
+#[tokio::test]
+async fn a_queue_that_is_full_refuses_more_and_says_when_there_is_room() {
+    let (a, b) = (start("a", 1).await, start("b", 2).await);
+    introduce(&[&a, &b]);
+    until("they never met", || are_joined(&a, &b)).await;
+    let mut taken = 0;
+    // Nothing is written while this task does not yield: there is one thread.
+    while a.mesh.post(b.record.tag, Purpose::Live, Note(taken, 10_000)) == Posted::Queued {
+        taken += 1;
+    }
+    assert!((100..120).contains(&taken), "{taken} notes of 10 kB in a queue of 1 MiB");
+    let live = a.mesh.queued(b.record.tag)[Purpose::Live.index()].unwrap();
+    assert!(live.is_full && live.bytes > 1 << 20);
+    until("there was never room again", || a.heard.0.lock().room == 1).await;
+    until("what was taken did not arrive", || notes(&b, &a, Purpose::Live).len() as u64 == taken).await;
+}
