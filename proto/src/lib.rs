@@ -14,7 +14,7 @@ pub mod v1 {
 
 /// Between the nodes of a cluster, version 1.
 pub mod cluster {
-    /// The greeting on a new connection.
+    /// The greeting on a new connection, and what is said after it.
     #[allow(clippy::all, clippy::use_self, clippy::unwrap_used, missing_docs, unreachable_pub, reason = "generated")]
     pub mod v1 {
         include!("tidings.cluster.v1.rs");

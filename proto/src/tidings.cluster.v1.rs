@@ -140,3 +140,628 @@ impl Reason {
         }
     }
 }
+/// On the control connection.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Beat {
+    /// The sender's count of beats.
+    #[prost(uint64, tag = "1")]
+    pub seq: u64,
+    #[prost(enumeration = "State", tag = "2")]
+    pub state: i32,
+    /// Tags of the processes that the sender hears itself.
+    #[prost(fixed64, repeated, tag = "3")]
+    pub reach: ::prost::alloc::vec::Vec<u64>,
+    /// The sender's view: equal on nodes that place slots alike.
+    #[prost(fixed64, tag = "4")]
+    pub view: u64,
+    /// The receiver's latest beat that the sender had, for the round trip; 0 for none.
+    #[prost(uint64, tag = "5")]
+    pub echo: u64,
+}
+/// On the live connection: one slot's part here says something to its part there.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SlotFrame {
+    #[prost(uint32, tag = "1")]
+    pub slot: u32,
+    #[prost(
+        oneof = "slot_frame::What",
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20"
+    )]
+    pub what: ::core::option::Option<slot_frame::What>,
+}
+/// Nested message and enum types in `SlotFrame`.
+pub mod slot_frame {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum What {
+        #[prost(message, tag = "2")]
+        Forward(super::Forward),
+        #[prost(message, tag = "3")]
+        ForwardAck(super::ForwardAck),
+        #[prost(message, tag = "4")]
+        Sub(super::Sub),
+        #[prost(message, tag = "5")]
+        More(super::More),
+        #[prost(message, tag = "6")]
+        Unsub(super::Unsub),
+        #[prost(message, tag = "7")]
+        NotHome(super::NotHome),
+        #[prost(message, tag = "8")]
+        Sync(super::Sync),
+        #[prost(message, tag = "9")]
+        Stream(super::Stream),
+        #[prost(message, tag = "10")]
+        StreamAck(super::StreamAck),
+        #[prost(message, tag = "11")]
+        Counted(super::Counted),
+        #[prost(message, tag = "12")]
+        Note(super::Note),
+        #[prost(message, tag = "13")]
+        NoteAck(super::NoteAck),
+        #[prost(message, tag = "14")]
+        Claim(super::Claim),
+        #[prost(message, tag = "15")]
+        Standing(super::Standing),
+        #[prost(message, tag = "16")]
+        Opened(super::Opened),
+        #[prost(message, tag = "17")]
+        Yield(super::Yield),
+        #[prost(message, tag = "18")]
+        Release(super::Release),
+        #[prost(message, tag = "19")]
+        Offer(super::Offer),
+        #[prost(message, tag = "20")]
+        OfferAck(super::OfferAck),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Pos {
+    #[prost(fixed64, tag = "1")]
+    pub epoch: u64,
+    #[prost(uint64, tag = "2")]
+    pub idx: u64,
+}
+/// A slot's line: its stretches, oldest first, each (epoch, first index), and the last index.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Line {
+    #[prost(message, repeated, tag = "1")]
+    pub segments: ::prost::alloc::vec::Vec<Pos>,
+    #[prost(uint64, tag = "2")]
+    pub head: u64,
+}
+/// By what a repeated publish is recognised.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PublishId {
+    #[prost(oneof = "publish_id::Id", tags = "1, 2")]
+    pub id: ::core::option::Option<publish_id::Id>,
+}
+/// Nested message and enum types in `PublishId`.
+pub mod publish_id {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Id {
+        /// 16 bytes, big-endian: made by an SDK or by a node.
+        #[prost(bytes, tag = "1")]
+        Retry(::prost::bytes::Bytes),
+        /// Chosen by the publisher.
+        #[prost(string, tag = "2")]
+        Keyed(::prost::alloc::string::String),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Payload {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub bytes: ::prost::bytes::Bytes,
+    #[prost(enumeration = "PayloadKind", tag = "2")]
+    pub kind: i32,
+    /// Absent when the publisher gave none.
+    #[prost(string, optional, tag = "3")]
+    pub content_type: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Header {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub value: ::prost::alloc::string::String,
+}
+/// A message without its place.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Draft {
+    #[prost(string, tag = "1")]
+    pub channel: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub id: ::core::option::Option<PublishId>,
+    #[prost(string, optional, tag = "3")]
+    pub event: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "4")]
+    pub payload: ::core::option::Option<Payload>,
+    #[prost(message, repeated, tag = "5")]
+    pub headers: ::prost::alloc::vec::Vec<Header>,
+    #[prost(uint64, optional, tag = "6")]
+    pub ttl_ms: ::core::option::Option<u64>,
+}
+/// A message with its place.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Entry {
+    #[prost(message, optional, tag = "1")]
+    pub pos: ::core::option::Option<Pos>,
+    #[prost(string, tag = "2")]
+    pub channel: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub offset: u64,
+    /// As subscribers see it: 16 bytes for `retry`.
+    #[prost(message, optional, tag = "4")]
+    pub id: ::core::option::Option<PublishId>,
+    #[prost(string, optional, tag = "5")]
+    pub event: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "6")]
+    pub payload: ::core::option::Option<Payload>,
+    #[prost(message, repeated, tag = "7")]
+    pub headers: ::prost::alloc::vec::Vec<Header>,
+    /// For people: when it was accepted, in ms since 1970.
+    #[prost(uint64, tag = "8")]
+    pub accepted_ms: u64,
+    /// How long ago it was accepted, in µs.
+    #[prost(uint64, tag = "9")]
+    pub age_us: u64,
+    /// How much longer it may be read, in µs.
+    #[prost(uint64, tag = "10")]
+    pub left_us: u64,
+    #[prost(message, optional, tag = "11")]
+    pub adopted: ::core::option::Option<Adopted>,
+}
+/// Where a message stood before its line took it over from another branch.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Adopted {
+    #[prost(message, optional, tag = "1")]
+    pub birth: ::core::option::Option<Pos>,
+    #[prost(message, optional, tag = "2")]
+    pub via: ::core::option::Option<Pos>,
+    #[prost(bool, tag = "3")]
+    pub late: bool,
+}
+/// What takes an index on a line.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Record {
+    #[prost(oneof = "record::Record", tags = "1, 2, 3, 4")]
+    pub record: ::core::option::Option<record::Record>,
+}
+/// Nested message and enum types in `Record`.
+pub mod record {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Clear {
+        #[prost(uint64, tag = "1")]
+        pub idx: u64,
+        #[prost(string, tag = "2")]
+        pub channel: ::prost::alloc::string::String,
+    }
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Open {
+        #[prost(uint64, tag = "1")]
+        pub idx: u64,
+        #[prost(fixed64, tag = "2")]
+        pub epoch: u64,
+        #[prost(bool, tag = "3")]
+        pub is_uncertain: bool,
+    }
+    #[derive(Clone, PartialEq, ::prost::Message)]
+    pub struct Cover {
+        #[prost(uint64, tag = "1")]
+        pub idx: u64,
+        #[prost(message, repeated, tag = "2")]
+        pub ends: ::prost::alloc::vec::Vec<super::Pos>,
+    }
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Record {
+        #[prost(message, tag = "1")]
+        Message(super::Entry),
+        #[prost(message, tag = "2")]
+        Clear(Clear),
+        #[prost(message, tag = "3")]
+        Open(Open),
+        #[prost(message, tag = "4")]
+        Cover(Cover),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Terms {
+    #[prost(enumeration = "Ack", tag = "1")]
+    pub ack: i32,
+    #[prost(uint32, tag = "2")]
+    pub replicas: u32,
+    #[prost(uint32, tag = "3")]
+    pub copies_min: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Forward {
+    #[prost(uint64, tag = "1")]
+    pub rid: u64,
+    #[prost(uint32, tag = "2")]
+    pub flight: u32,
+    #[prost(message, optional, tag = "3")]
+    pub draft: ::core::option::Option<Draft>,
+    #[prost(message, optional, tag = "4")]
+    pub terms: ::core::option::Option<Terms>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ForwardAck {
+    #[prost(uint64, tag = "1")]
+    pub rid: u64,
+    #[prost(uint32, tag = "2")]
+    pub flight: u32,
+    #[prost(oneof = "forward_ack::Outcome", tags = "3, 4, 5")]
+    pub outcome: ::core::option::Option<forward_ack::Outcome>,
+}
+/// Nested message and enum types in `ForwardAck`.
+pub mod forward_ack {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Outcome {
+        #[prost(message, tag = "3")]
+        Done(super::Done),
+        #[prost(message, tag = "4")]
+        NotHome(super::NotHome),
+        #[prost(enumeration = "super::Refused", tag = "5")]
+        Refused(i32),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Done {
+    #[prost(message, optional, tag = "1")]
+    pub pos: ::core::option::Option<Pos>,
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+    #[prost(message, optional, tag = "3")]
+    pub id: ::core::option::Option<PublishId>,
+    #[prost(uint32, tag = "4")]
+    pub copies: u32,
+    #[prost(bool, tag = "5")]
+    pub duplicate: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Sub {
+    #[prost(uint32, tag = "1")]
+    pub generation: u32,
+    #[prost(message, optional, tag = "5")]
+    pub line: ::core::option::Option<Line>,
+    #[prost(uint64, tag = "6")]
+    pub commit: u64,
+    #[prost(bool, tag = "7")]
+    pub is_eager: bool,
+    #[prost(bool, tag = "8")]
+    pub has_orphans: bool,
+    #[prost(oneof = "sub::Wants", tags = "2, 3, 4")]
+    pub wants: ::core::option::Option<sub::Wants>,
+}
+/// Nested message and enum types in `Sub`.
+pub mod sub {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Wants {
+        #[prost(message, tag = "2")]
+        Everything(super::Nothing),
+        #[prost(message, tag = "3")]
+        Copy(super::Nothing),
+        #[prost(message, tag = "4")]
+        Channels(super::WantedChannels),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Nothing {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct WantedChannels {
+    #[prost(message, repeated, tag = "1")]
+    pub channels: ::prost::alloc::vec::Vec<WantedChannel>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WantedChannel {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub is_held: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct More {
+    #[prost(uint32, tag = "1")]
+    pub generation: u32,
+    #[prost(string, repeated, tag = "2")]
+    pub channels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Unsub {
+    #[prost(uint32, tag = "1")]
+    pub generation: u32,
+    #[prost(string, repeated, tag = "2")]
+    pub channels: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NotHome {
+    #[prost(uint32, tag = "1")]
+    pub generation: u32,
+    /// The tag of who may be; 0 when unknown.
+    #[prost(fixed64, tag = "2")]
+    pub home: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Sync {
+    #[prost(uint32, tag = "1")]
+    pub generation: u32,
+    #[prost(message, optional, tag = "2")]
+    pub line: ::core::option::Option<Line>,
+    #[prost(uint64, tag = "3")]
+    pub fork: u64,
+    #[prost(message, repeated, tag = "4")]
+    pub channels: ::prost::alloc::vec::Vec<ChannelState>,
+    #[prost(message, repeated, tag = "5")]
+    pub floors: ::prost::alloc::vec::Vec<Floor>,
+    #[prost(uint64, repeated, tag = "6")]
+    pub uncertain: ::prost::alloc::vec::Vec<u64>,
+    #[prost(message, repeated, tag = "7")]
+    pub covered: ::prost::alloc::vec::Vec<Pos>,
+    #[prost(bool, tag = "8")]
+    pub is_last: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ChannelState {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub keep: u64,
+    #[prost(uint64, tag = "3")]
+    pub floor: u64,
+    #[prost(uint64, tag = "4")]
+    pub inherited: u64,
+    #[prost(uint64, tag = "5")]
+    pub cleared_at: u64,
+    #[prost(uint64, tag = "6")]
+    pub offset: u64,
+    #[prost(uint64, tag = "7")]
+    pub last: u64,
+    #[prost(uint64, optional, tag = "8")]
+    pub idle_us: ::core::option::Option<u64>,
+    #[prost(message, repeated, tag = "9")]
+    pub entries: ::prost::alloc::vec::Vec<Entry>,
+    #[prost(message, repeated, tag = "10")]
+    pub ids: ::prost::alloc::vec::Vec<KnownId>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KnownId {
+    #[prost(message, optional, tag = "1")]
+    pub id: ::core::option::Option<PublishId>,
+    #[prost(uint64, tag = "2")]
+    pub idx: u64,
+    #[prost(uint64, tag = "3")]
+    pub offset: u64,
+    #[prost(uint64, tag = "4")]
+    pub age_us: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Floor {
+    #[prost(uint32, tag = "1")]
+    pub namespace: u32,
+    #[prost(uint64, tag = "2")]
+    pub idx: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Stream {
+    #[prost(uint32, tag = "1")]
+    pub generation: u32,
+    #[prost(message, repeated, tag = "2")]
+    pub records: ::prost::alloc::vec::Vec<Record>,
+    #[prost(uint64, tag = "3")]
+    pub commit: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StreamAck {
+    #[prost(uint32, tag = "1")]
+    pub generation: u32,
+    #[prost(uint64, tag = "2")]
+    pub upto: u64,
+    #[prost(bool, tag = "3")]
+    pub is_eager: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Counted {
+    #[prost(fixed64, tag = "1")]
+    pub epoch: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Note {
+    #[prost(fixed64, tag = "1")]
+    pub epoch: u64,
+    #[prost(uint64, tag = "2")]
+    pub from: u64,
+    #[prost(bool, tag = "3")]
+    pub solo: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NoteAck {
+    #[prost(fixed64, tag = "1")]
+    pub epoch: u64,
+    #[prost(uint64, tag = "2")]
+    pub from: u64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Claim {
+    #[prost(uint32, tag = "1")]
+    pub round: u32,
+    #[prost(bool, tag = "2")]
+    pub seal: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Standing {
+    #[prost(uint32, tag = "1")]
+    pub round: u32,
+    #[prost(message, optional, tag = "2")]
+    pub line: ::core::option::Option<Line>,
+    #[prost(uint64, tag = "3")]
+    pub commit: u64,
+    #[prost(bool, tag = "4")]
+    pub is_counted: bool,
+    /// The latest word of a home that it commits alone: its epoch and from where on.
+    #[prost(message, optional, tag = "5")]
+    pub solo: ::core::option::Option<Pos>,
+    #[prost(bool, tag = "6")]
+    pub is_open: bool,
+    #[prost(bool, tag = "7")]
+    pub is_placed: bool,
+    /// 0 for none.
+    #[prost(fixed64, tag = "8")]
+    pub seen: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Opened {
+    #[prost(message, optional, tag = "1")]
+    pub line: ::core::option::Option<Line>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Yield {
+    #[prost(message, optional, tag = "1")]
+    pub line: ::core::option::Option<Line>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Release {
+    #[prost(uint32, tag = "1")]
+    pub generation: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Offer {
+    #[prost(uint32, tag = "1")]
+    pub generation: u32,
+    #[prost(message, repeated, tag = "2")]
+    pub run: ::prost::alloc::vec::Vec<Entry>,
+    #[prost(message, repeated, tag = "3")]
+    pub ends: ::prost::alloc::vec::Vec<Pos>,
+    #[prost(bool, tag = "4")]
+    pub is_last: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OfferAck {
+    #[prost(message, optional, tag = "1")]
+    pub end: ::core::option::Option<Pos>,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum State {
+    Unspecified = 0,
+    Joining = 1,
+    Active = 2,
+    Draining = 3,
+    Leaving = 4,
+    Impaired = 5,
+}
+impl State {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "STATE_UNSPECIFIED",
+            Self::Joining => "STATE_JOINING",
+            Self::Active => "STATE_ACTIVE",
+            Self::Draining => "STATE_DRAINING",
+            Self::Leaving => "STATE_LEAVING",
+            Self::Impaired => "STATE_IMPAIRED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "STATE_JOINING" => Some(Self::Joining),
+            "STATE_ACTIVE" => Some(Self::Active),
+            "STATE_DRAINING" => Some(Self::Draining),
+            "STATE_LEAVING" => Some(Self::Leaving),
+            "STATE_IMPAIRED" => Some(Self::Impaired),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PayloadKind {
+    Unspecified = 0,
+    Json = 1,
+    Text = 2,
+    Binary = 3,
+}
+impl PayloadKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PAYLOAD_KIND_UNSPECIFIED",
+            Self::Json => "PAYLOAD_KIND_JSON",
+            Self::Text => "PAYLOAD_KIND_TEXT",
+            Self::Binary => "PAYLOAD_KIND_BINARY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PAYLOAD_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "PAYLOAD_KIND_JSON" => Some(Self::Json),
+            "PAYLOAD_KIND_TEXT" => Some(Self::Text),
+            "PAYLOAD_KIND_BINARY" => Some(Self::Binary),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Ack {
+    Unspecified = 0,
+    Appended = 1,
+    Committed = 2,
+}
+impl Ack {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ACK_UNSPECIFIED",
+            Self::Appended => "ACK_APPENDED",
+            Self::Committed => "ACK_COMMITTED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ACK_UNSPECIFIED" => Some(Self::Unspecified),
+            "ACK_APPENDED" => Some(Self::Appended),
+            "ACK_COMMITTED" => Some(Self::Committed),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Refused {
+    Unspecified = 0,
+    Degraded = 1,
+    Busy = 2,
+}
+impl Refused {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "REFUSED_UNSPECIFIED",
+            Self::Degraded => "REFUSED_DEGRADED",
+            Self::Busy => "REFUSED_BUSY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "REFUSED_UNSPECIFIED" => Some(Self::Unspecified),
+            "REFUSED_DEGRADED" => Some(Self::Degraded),
+            "REFUSED_BUSY" => Some(Self::Busy),
+            _ => None,
+        }
+    }
+}

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::Config;
+use crate::cluster::NodeName;
+use crate::cluster::config::{KEYS_MAX, SECRET_MIN, SEEDS_MAX, is_address};
 use crate::hub::namespace;
 
 /// A cursor holds no more slots than this.
@@ -81,6 +83,7 @@ impl Config {
         self.check_namespaces(&mut findings);
         self.check_bounds(&mut findings);
         self.check_shards(&mut findings);
+        self.check_cluster(&mut findings);
         self.check_drain(&mut findings);
         findings.0
     }
@@ -116,6 +119,9 @@ impl Config {
                 findings.add(*path, what, hint);
             }
         }
+        // Whoever connects there proves that it knows the cluster's secret, so it may lie beyond loopback.
+        let cluster = self.cluster.is_on().then_some(("cluster.listen", self.cluster.listen));
+        let listeners: Vec<_> = listeners.into_iter().chain(cluster).collect();
         for (i, (path, address)) in listeners.iter().enumerate() {
             if let Some((other, _)) = listeners[..i].iter().find(|(_, taken)| collide(*address, *taken)) {
                 findings.add(*path, format!("{address} is taken by `{other}`"), "give each listener its own port");
@@ -189,6 +195,8 @@ impl Config {
             }
             let payload = namespace.payload_bytes as u64;
             findings.size(path(".payload_bytes"), payload, 1, PAYLOAD_BYTES_MAX as u64);
+            findings.count(&path(".replicas"), namespace.replicas.into(), 1, 2);
+            findings.count(&path(".min_copies"), namespace.min_copies.into(), 1, namespace.replicas.into());
             if namespace.history.size > 0 {
                 findings.duration(path(".history.ttl"), namespace.history.ttl, SECOND, 30 * DAY);
                 self.check_history_bytes(&path(".history.bytes"), &namespace.history, payload, findings);
@@ -240,6 +248,49 @@ impl Config {
         findings.duration("shard.heartbeat_max", shard.heartbeat_max, SECOND, HOUR);
         if shard.heartbeat_min > shard.heartbeat_max {
             findings.add("shard.heartbeat_min", "is longer than `shard.heartbeat_max`", "each stream draws its interval between the two");
+        }
+    }
+
+    fn check_cluster(&self, findings: &mut Findings) {
+        let cluster = &self.cluster;
+        if !cluster.is_on() {
+            if !cluster.seeds.is_empty() {
+                let hint = "give every node the same secret, such as `openssl rand -hex 32` prints, or remove the seeds";
+                findings.add("cluster.keys", "seeds are named, but a node without a key is alone", hint);
+            }
+            return;
+        }
+        if !cfg!(feature = "cluster") {
+            let hint = "build with the feature `cluster`, or set `cluster.keys: []`";
+            findings.add("cluster.keys", "this build knows no other nodes", hint);
+        }
+        if cluster.keys.len() > KEYS_MAX {
+            let hint = format!("at most {KEYS_MAX}: the one in use and the one that is accepted besides");
+            findings.add("cluster.keys", format!("{} keys are too many", cluster.keys.len()), hint);
+        }
+        for key in cluster.keys.iter().filter(|key| key.0.chars().count() < SECRET_MIN) {
+            let hint = format!("{SECRET_MIN} or more; `openssl rand -hex 32` prints a good one");
+            findings.add("cluster.keys", format!("a secret of {} characters could be guessed", key.0.chars().count()), hint);
+        }
+        if cluster.seeds.len() > SEEDS_MAX {
+            findings.add("cluster.seeds", format!("{} seeds are too many", cluster.seeds.len()), "a few are enough: each knows all others");
+        }
+        for seed in cluster.seeds.iter().filter(|seed| !is_address(seed)) {
+            findings.add("cluster.seeds", format!("`{seed}` is no address of a node"), "HOST:PORT, such as node-1.internal:8003");
+        }
+        if let Some(advertise) = cluster.advertise.as_ref().filter(|advertise| !is_address(advertise)) {
+            let hint = "HOST:PORT that the other nodes can connect to, or null";
+            findings.add("cluster.advertise", format!("`{advertise}` is no address of a node"), hint);
+        }
+        if let Some(node) = cluster.node.as_ref().filter(|node| NodeName::new(node).is_none()) {
+            findings.add(
+                "cluster.node",
+                format!("{node:?} is no name for a node"),
+                "1 to 63 letters, digits, dots, hyphens and underscores",
+            );
+        }
+        if cluster.id.is_empty() || cluster.id.len() > 63 || cluster.id.chars().any(char::is_control) {
+            findings.add("cluster.id", format!("{:?} is no name for a cluster", cluster.id), "1 to 63 characters, the same on every node");
         }
     }
 

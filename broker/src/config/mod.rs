@@ -20,7 +20,7 @@ pub use logging::{LogConfig, LogFormat};
 pub use overlay::Override;
 
 use crate::hub::namespace::Namespaces;
-use crate::{admin, api, auth, drain, front, limits, net, shard};
+use crate::{admin, api, auth, cluster, drain, front, limits, net, shard};
 
 /// Everything a node can be told. Every field has a default; an embedder starts from `Config::default()`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -63,6 +63,10 @@ pub struct Config {
     #[serde(deserialize_with = "units::null_is_default")]
     #[schemars(with = "Option<Namespaces>")]
     pub namespaces: Namespaces,
+    /// Other nodes that make up one broker with this one.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<cluster::config::Config>")]
+    pub cluster: cluster::config::Config,
     /// Bounds of the whole node and of one request.
     #[serde(deserialize_with = "units::null_is_default")]
     #[schemars(with = "Option<limits::Config>")]

@@ -286,3 +286,26 @@ fn what_is_shown_can_be_loaded_again() {
     let config = load(&text, &[set("grpc.unix=/run/tidings.sock"), set("dev=true")]).unwrap();
     assert_eq!(load(&config.to_yaml().unwrap(), &[]), Ok(config));
 }
+
+#[test]
+fn a_cluster_is_refused_by_the_name_of_what_does_not_fit() {
+    let secret = "k".repeat(32);
+    let with = |rest: &str| format!("cluster:\n  keys: [{secret}]\n  {rest}\n");
+    assert!(load(&with("seeds: ['node-1.internal:8003', '10.0.0.2:8003']\n  node: node-2\n  advertise: '[::1]:8003'"), &[]).is_ok());
+    for (text, says) in [
+        ("cluster:\n  seeds: ['a:1']\n".to_owned(), ["cluster.keys", "alone", "same secret"]),
+        ("cluster:\n  keys: [short]\n".to_owned(), ["cluster.keys", "5 characters", "openssl"]),
+        (format!("cluster:\n  keys: [{secret}1, {secret}2, {secret}3]\n"), ["cluster.keys", "3 keys", "at most 2"]),
+        (with("seeds: ['node-1']"), ["cluster.seeds", "`node-1`", "HOST:PORT"]),
+        (with("advertise: '0.0.0.0:8003'"), ["cluster.advertise", "0.0.0.0", "null"]),
+        (with("node: 'a b'"), ["cluster.node", "a b", "letters"]),
+        (with("id: ''"), ["cluster.id", "no name", "same on every node"]),
+        (with("listen: '127.0.0.1:8001'"), ["cluster.listen", "grpc.listen", "its own port"]),
+        ("namespaces: {default: {replicas: 3}}".to_owned(), ["namespaces.default.replicas", "3", "between 1 and 2"]),
+        ("namespaces: {default: {replicas: 1, min_copies: 2}}".to_owned(), ["min_copies", "2", "between 1 and 1"]),
+    ] {
+        assert_says(&problem(&text, &[]), &says);
+    }
+    let set = set(&format!("cluster.keys=[{secret}]"));
+    assert!(load("", &[set]).unwrap().cluster.is_on());
+}

@@ -24,11 +24,28 @@ pub struct Config {
     #[serde(with = "units::bytes")]
     #[schemars(with = "Size")]
     pub payload_bytes: usize,
+    /// In a cluster: nodes that hold a message before subscribers see it, 1 or 2. With 2 it survives the loss of one node and costs a round trip between two more; a second node that does not answer in time is not waited for.
+    pub replicas: u32,
+    /// In a cluster: when a publisher is answered, `committed` (subscribers may see it, and `replicas` nodes hold it) or `appended` (its place is given: sooner, and lost if that node dies in that moment).
+    pub ack: Ack,
+    /// In a cluster: a message that fewer nodes than this would hold is refused, rather than taken with fewer copies.
+    pub min_copies: u32,
+}
+
+/// When a publisher is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ack {
+    /// When the node that orders the channel has it.
+    Appended,
+    /// When as many nodes hold it as should and can.
+    #[default]
+    Committed,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { history: History::default(), payload_bytes: 64 << 10 }
+        Self { history: History::default(), payload_bytes: 64 << 10, replicas: 2, ack: Ack::Committed, min_copies: 1 }
     }
 }
 

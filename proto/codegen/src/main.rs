@@ -12,7 +12,7 @@ use prost::Message as _;
 /// The file that holds the service; what it imports comes with it.
 const ROOT: &str = "tidings/v1/broker.proto";
 /// What nodes say to each other.
-const CLUSTER: &str = "tidings/cluster/v1/link.proto";
+const CLUSTER: [&str; 2] = ["tidings/cluster/v1/link.proto", "tidings/cluster/v1/peer.proto"];
 /// The descriptors that the reflection service hands out.
 const DESCRIPTORS: &str = "tidings.v1.bin";
 /// The client half is for who asks for it: a broker has no use for it.
@@ -41,7 +41,7 @@ fn generate(out: &Path) -> Result<()> {
         .compile_fds(descriptors)
         .context("writing the code")?;
     // Between nodes: messages only, and nobody reflects on them.
-    let descriptors = protox::compile([CLUSTER], [proto_dir()])?;
+    let descriptors = protox::compile(CLUSTER, [proto_dir()])?;
     tonic_prost_build::configure().bytes(".").out_dir(out).compile_fds(descriptors).context("writing the code of the cluster")
 }
 

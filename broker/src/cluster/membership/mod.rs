@@ -22,9 +22,11 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::MissedTickBehavior;
 
+pub use super::config::{KEYS_MAX, SECRET_MIN};
 pub use super::core::State;
-pub use record::{BadRecord, NAME_MAX, NodeName, Record};
-pub use seal::{BadKeys, KEYS_MAX, OVERHEAD, Refused, SECRET_MIN, Seal};
+pub use super::name::{NAME_MAX, NodeName};
+pub use record::{BadRecord, Record};
+pub use seal::{BadKeys, OVERHEAD, Refused, Seal};
 
 /// A dead node's record leaves after this long. Short, since every restart leaves one behind.
 pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);

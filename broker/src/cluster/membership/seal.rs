@@ -14,6 +14,8 @@ use std::fmt;
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf;
 
+use super::super::config::{KEYS_MAX, SECRET_MIN};
+
 const VERSION: u8 = 1;
 const KEY_AT: usize = 1;
 const SENDER_AT: usize = 5;
@@ -23,10 +25,6 @@ const TAG_LEN: usize = 16;
 
 /// Bytes a datagram grows by.
 pub const OVERHEAD: usize = TEXT_AT + TAG_LEN;
-/// Shorter secrets could be guessed by trying.
-pub const SECRET_MIN: usize = 16;
-/// Old and new key, while a cluster changes from one to the other.
-pub const KEYS_MAX: usize = 2;
 /// How far a datagram may come behind a newer one of its sender.
 const WINDOW: u64 = 128;
 /// Senders remembered. Every one of them held the key, so more than this many are restarts; the one that was silent the

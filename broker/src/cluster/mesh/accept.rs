@@ -8,9 +8,9 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use super::super::link::GreetingError;
+use super::Keeper;
 use super::outbox::Letter;
 use super::socket::Socket;
-use super::Keeper;
 
 /// Connections that have not greeted yet. Whoever reaches the port may open one, so they are few and short-lived; nodes try
 /// again.

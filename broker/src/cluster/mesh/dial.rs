@@ -12,9 +12,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::super::link::{GreetingError, Purpose, Reason};
 use super::super::membership::{Members, NodeName, Record};
+use super::Keeper;
 use super::outbox::Letter;
 use super::socket::Socket;
-use super::Keeper;
 
 /// Before the second attempt; twice as long before each one after that.
 const PAUSE_MIN: Duration = Duration::from_millis(100);

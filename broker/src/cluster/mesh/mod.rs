@@ -29,27 +29,28 @@ use super::membership::{Members, NodeName};
 use crate::log::Tag;
 use outbox::Outbox;
 pub use outbox::{Letter, OutboxBounds, Posted};
+pub use roster::Id;
 use roster::{Replaced, Roster};
 use socket::Socket;
 pub use tally::{Tally, Traffic};
 
-/// Who is told what happens on the connections.
+/// Who is told what happens on the connections. A connection has a number of its own, greater than those before it.
 pub trait Ear: Send + Sync + 'static {
     /// A connection stands. Called before anything is heard over it, and after [`Ear::down`] for the one it takes the place of.
-    fn up(&self, peer: &Peer);
-    /// A connection is gone; nothing more is heard over it.
-    fn down(&self, name: &NodeName, tag: Tag, purpose: Purpose);
+    fn up(&self, peer: &Peer, id: Id);
+    /// A connection is gone.
+    fn down(&self, name: &NodeName, tag: Tag, purpose: Purpose, id: Id);
     /// Nobody listens at the node's address though its host answers: its process is gone.
     fn gone(&self, name: &NodeName, tag: Tag);
     /// The other side refused this node, or this node the other.
     fn refused(&self, refusal: &Refusal, by_us: bool);
-    /// A frame came. Frames of one connection come one after the other. An error ends the connection and names what is wrong.
+    /// A frame came. Frames of one connection come one after the other.
     ///
     /// # Errors
-    /// When the frame cannot be understood.
-    fn heard(&self, peer: &Peer, frame: Bytes) -> Result<(), String>;
-    /// There is room again on a connection that refused a letter.
-    fn has_room(&self, peer: &Peer);
+    /// What is wrong with the frame; the connection ends.
+    fn heard(&self, peer: &Peer, id: Id, frame: Bytes) -> Result<(), String>;
+    /// There is room again on a connection where posters were told to hold back.
+    fn has_room(&self, peer: &Peer, id: Id);
     /// Whether something was heard lately from this process.
     fn is_heard(&self, tag: Tag) -> bool;
 }
@@ -80,7 +81,7 @@ struct Connection<L> {
     stop: CancellationToken,
 }
 
-type Outboxes<L> = [Option<Arc<Outbox<L>>>; Purpose::ALL.len()];
+type Outboxes<L> = [Option<(Id, Arc<Outbox<L>>)>; Purpose::ALL.len()];
 
 struct Shared<L> {
     /// By process, for those who post. Follows the roster.
@@ -109,7 +110,7 @@ impl<L> std::fmt::Debug for Mesh<L> {
 pub struct Queued {
     /// Bytes that wait.
     pub bytes: usize,
-    /// Whether somebody was refused and waits for room.
+    /// Whether posters were told to hold back.
     pub is_full: bool,
 }
 
@@ -120,20 +121,28 @@ impl<L: Letter> Default for Mesh<L> {
 }
 
 impl<L: Letter> Mesh<L> {
-    /// Says something to a process. Never waits; what is said over one connection arrives in order or not at all.
-    pub fn post(&self, to: Tag, purpose: Purpose, letter: L) -> Posted {
+    /// Says something to a process, over whatever connection there is or, with a number, over that one only. Never waits; what
+    /// is said over one connection arrives in order, and after what did not arrive nothing does.
+    pub fn post(&self, to: Tag, purpose: Purpose, over: Option<Id>, letter: L) -> Posted {
         let routes = self.0.routes.read();
         match routes.get(&to).and_then(|outboxes| outboxes[purpose.index()].as_ref()) {
-            Some(outbox) => outbox.post(letter),
-            None => Posted::Closed,
+            Some((id, outbox)) if over.is_none_or(|over| over == *id) => outbox.post(letter),
+            _ => Posted::Closed,
         }
+    }
+
+    /// Every process that is connected for this purpose, and the connection's number.
+    #[must_use]
+    pub fn connected(&self, purpose: Purpose) -> Vec<(Tag, Id)> {
+        let routes = self.0.routes.read();
+        routes.iter().filter_map(|(tag, outboxes)| Some((*tag, outboxes[purpose.index()].as_ref()?.0))).collect()
     }
 
     /// How full the queues to a process are, by purpose; `None` where there is no connection.
     #[must_use]
     pub fn queued(&self, to: Tag) -> [Option<Queued>; Purpose::ALL.len()] {
         let routes = self.0.routes.read();
-        let queued = |outbox: &Arc<Outbox<L>>| Queued { bytes: outbox.bytes(), is_full: outbox.is_full() };
+        let queued = |(_, outbox): &(Id, Arc<Outbox<L>>)| Queued { bytes: outbox.bytes(), is_full: outbox.is_full() };
         routes.get(&to).map_or([None; Purpose::ALL.len()], |outboxes| outboxes.each_ref().map(|outbox| outbox.as_ref().map(queued)))
     }
 
@@ -200,11 +209,11 @@ impl<L: Letter> Keeper<L> {
             let mut roster = self.roster.lock();
             roster.judge(&peer, dialled, |tag| self.ear.is_heard(tag))?;
             let (id, replaced) = roster.enter(&peer, dialled, Connection { outbox: outbox.clone(), stop: stop.clone() });
-            for Replaced { tag, purpose, connection } in replaced {
-                self.let_go(&peer.name, tag, purpose, &connection);
+            for Replaced { id, tag, purpose, connection } in replaced {
+                self.let_go(&peer.name, tag, purpose, id, &connection);
             }
-            self.mesh.0.routes.write().entry(peer.tag).or_default()[peer.purpose.index()] = Some(outbox.clone());
-            self.ear.up(&peer);
+            self.mesh.0.routes.write().entry(peer.tag).or_default()[peer.purpose.index()] = Some((id, outbox.clone()));
+            self.ear.up(&peer, id);
             id
         };
         let _ = self.changed.send(());
@@ -212,35 +221,35 @@ impl<L: Letter> Keeper<L> {
         let runtime = if peer.purpose == Purpose::Control { &self.control } else { &self.data };
         let (keeper, ear, tally) = (self.clone(), self.ear.clone(), self.mesh.0.tally.clone());
         runtime.spawn(async move {
-            let why = pump::run(link, outbox, ear, tally, stop).await;
+            let why = pump::run(link, id, outbox, ear, tally, stop).await;
             keeper.leave(&peer, id, &why);
         });
         Ok(())
     }
 
-    fn leave(&self, peer: &Peer, id: roster::Id, why: &str) {
+    fn leave(&self, peer: &Peer, id: Id, why: &str) {
         {
             let mut roster = self.roster.lock();
             let Some(connection) = roster.leave(peer, id) else { return };
-            self.let_go(&peer.name, peer.tag, peer.purpose, &connection);
+            self.let_go(&peer.name, peer.tag, peer.purpose, id, &connection);
         }
         tracing::info!(node = %peer.name, purpose = peer.purpose.as_str(), why, "a connection to a node ended");
         let _ = self.changed.send(());
     }
 
     /// Under the roster's lock.
-    fn let_go(&self, name: &NodeName, tag: Tag, purpose: Purpose, connection: &Connection<L>) {
+    fn let_go(&self, name: &NodeName, tag: Tag, purpose: Purpose, id: Id, connection: &Connection<L>) {
         connection.stop.cancel();
         connection.outbox.close();
         let mut routes = self.mesh.0.routes.write();
         if let Some(outboxes) = routes.get_mut(&tag) {
-            outboxes[purpose.index()] = None;
+            outboxes[purpose.index()].take_if(|(known, _)| *known == id);
             if outboxes.iter().all(Option::is_none) {
                 routes.remove(&tag);
             }
         }
         drop(routes);
-        self.ear.down(name, tag, purpose);
+        self.ear.down(name, tag, purpose, id);
     }
 
     /// The node stops. What waits is still said, as far as it goes at once.

@@ -10,9 +10,6 @@ use tokio::sync::Notify;
 pub trait Letter: Send + 'static {
     /// About what it takes while it waits and on the wire.
     fn bytes(&self) -> usize;
-    /// Whether what it says can be read again later, from a log: then it is refused when too much waits already. What cannot
-    /// is taken even then.
-    fn is_dispensable(&self) -> bool;
     /// Appends its encoding, which is at most [`super::super::link::FRAME_MAX`] bytes long.
     fn write(&self, to: &mut BytesMut);
 }
@@ -22,8 +19,8 @@ pub trait Letter: Send + 'static {
 pub enum Posted {
     /// It goes out unless the connection breaks first.
     Queued,
-    /// Too much waits. Nothing of it was kept; who is told so reads on from the log when there is room.
-    Full,
+    /// It does, but too much waits: who is told so says nothing more that can be read from a log later, until there is room.
+    Behind,
     /// There is no such connection (any more).
     Closed,
 }
@@ -31,7 +28,7 @@ pub enum Posted {
 /// Where a queue is full, and where it has room again.
 #[derive(Clone, Copy, Debug)]
 pub struct OutboxBounds {
-    /// Above this many bytes dispensable letters are refused. Above twice as many the connection is given up.
+    /// Above this many bytes posters are told to hold back. Above twice as many the connection is given up.
     pub high: usize,
     /// Below this many, after it was full, there is room again.
     pub low: usize,
@@ -48,7 +45,7 @@ struct Queue<L> {
     letters: VecDeque<L>,
     /// Of the letters in the queue and of those taken and not yet written.
     bytes: usize,
-    /// Somebody was refused since there was room last.
+    /// Somebody was told to hold back since there was room last.
     is_full: bool,
     is_closed: bool,
 }
@@ -73,25 +70,23 @@ impl<L: Letter> Outbox<L> {
         if queue.is_closed {
             return Posted::Closed;
         }
-        if queue.bytes > self.bounds.high && letter.is_dispensable() {
-            queue.is_full = true;
-            return Posted::Full;
-        }
         if queue.bytes > self.bounds.high * 2 {
-            // The peer takes nothing and what waits cannot be said later: it must begin anew.
+            // The peer takes nothing and they go on all the same: it must begin anew.
             queue.is_closed = true;
             drop(queue);
             self.wake.notify_one();
             return Posted::Closed;
         }
         queue.bytes += letter.bytes();
+        queue.is_full |= queue.bytes > self.bounds.high;
+        let posted = if queue.is_full { Posted::Behind } else { Posted::Queued };
         let was_empty = queue.letters.is_empty();
         queue.letters.push_back(letter);
         drop(queue);
         if was_empty {
             self.wake.notify_one();
         }
-        Posted::Queued
+        posted
     }
 
     /// Waits for letters and moves about `bytes` of them, one at least, into `taken`. Returns what they are booked with;
@@ -121,7 +116,7 @@ impl<L: Letter> Outbox<L> {
         }
     }
 
-    /// What was taken is written. `true` when there is room again after somebody was refused.
+    /// What was taken is written. `true` when there is room again after somebody was told to hold back.
     pub(super) fn written(&self, booked: usize) -> bool {
         let mut queue = self.queue.lock();
         queue.bytes = queue.bytes.saturating_sub(booked);
@@ -146,7 +141,7 @@ impl<L: Letter> Outbox<L> {
         self.queue.lock().bytes
     }
 
-    /// Whether somebody was refused and there is no room yet.
+    /// Whether somebody was told to hold back and there is no room yet.
     pub(super) fn is_full(&self) -> bool {
         self.queue.lock().is_full
     }
@@ -156,16 +151,11 @@ impl<L: Letter> Outbox<L> {
 mod tests {
     use super::*;
 
-    #[derive(Debug, PartialEq, Eq)]
-    struct Note(usize, bool);
+    struct Note(usize);
 
     impl Letter for Note {
         fn bytes(&self) -> usize {
             self.0
-        }
-
-        fn is_dispensable(&self) -> bool {
-            self.1
         }
 
         fn write(&self, to: &mut BytesMut) {
@@ -187,7 +177,7 @@ mod tests {
     async fn what_waits_goes_out_together_and_in_order() {
         let outbox = outbox();
         for bytes in [1, 2, 3, 4] {
-            assert_eq!(outbox.post(Note(bytes, true)), Posted::Queued);
+            assert_eq!(outbox.post(Note(bytes)), Posted::Queued);
         }
         assert_eq!(take(&outbox, 3).await, Some((vec![1, 2], 3)));
         assert_eq!(take(&outbox, 100).await, Some((vec![3, 4], 7)));
@@ -197,14 +187,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_queue_refuses_what_can_be_read_again_and_tells_once_when_there_is_room() {
+    async fn who_posts_to_a_full_queue_is_told_to_hold_back_and_once_that_there_is_room() {
         let outbox = outbox();
-        assert_eq!(outbox.post(Note(101, true)), Posted::Queued);
-        assert_eq!(outbox.post(Note(1, true)), Posted::Full);
-        assert_eq!(outbox.post(Note(1, false)), Posted::Queued, "an acknowledgement is said only once");
-        let (_, booked) = take(&outbox, 102).await.unwrap();
+        assert_eq!(outbox.post(Note(100)), Posted::Queued);
+        assert_eq!(outbox.post(Note(1)), Posted::Behind);
+        let (_, booked) = take(&outbox, 101).await.unwrap();
         assert!(!outbox.written(80));
-        assert!(outbox.written(booked - 80));
+        assert_eq!(outbox.post(Note(1)), Posted::Behind, "until there is room, not until it is a little less");
+        let (_, more) = take(&outbox, 1).await.unwrap();
+        assert!(outbox.written(booked - 80 + more));
         assert!(!outbox.written(0));
         assert!(!outbox.is_full());
     }
@@ -213,11 +204,11 @@ mod tests {
     async fn who_takes_nothing_at_all_is_given_up_at_twice_the_bound() {
         let outbox = outbox();
         for _ in 0..4 {
-            outbox.post(Note(60, false));
+            outbox.post(Note(60));
         }
-        assert_eq!(outbox.post(Note(1, false)), Posted::Closed);
+        assert_eq!(outbox.post(Note(1)), Posted::Closed);
         assert_eq!(take(&outbox, 1).await, None);
         outbox.close();
-        assert_eq!((outbox.bytes(), outbox.post(Note(1, true))), (0, Posted::Closed));
+        assert_eq!((outbox.bytes(), outbox.post(Note(1))), (0, Posted::Closed));
     }
 }

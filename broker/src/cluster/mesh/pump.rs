@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::super::link::{FRAME_MAX, Link, Peer};
 use super::Ear;
 use super::outbox::{Letter, Outbox};
+use super::roster::Id;
 use super::socket::Socket;
 use super::tally::Tally;
 
@@ -28,6 +29,7 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Runs until the connection breaks, its outbox is closed or `stop`. Says why it ended.
 pub(super) async fn run<L: Letter>(
     link: Link<Socket>,
+    id: Id,
     outbox: Arc<Outbox<L>>,
     ear: Arc<dyn Ear>,
     tally: Arc<Tally>,
@@ -49,7 +51,7 @@ pub(super) async fn run<L: Letter>(
     // Beside one another: a node that is busy with what it hears goes on saying what it has to say.
     let (wrote, whom, counts) = (outbox.clone(), peer.clone(), tally.clone());
     let room = ear.clone();
-    let mut writing = AbortOnDropHandle::new(tokio::spawn(async move { write(writer, &wrote, &*room, &whom, &counts).await }));
+    let mut writing = AbortOnDropHandle::new(tokio::spawn(async move { write(writer, &wrote, &*room, (&whom, id), &counts).await }));
     tokio::select! {
         biased;
         () = stop.cancelled() => {
@@ -58,14 +60,14 @@ pub(super) async fn run<L: Letter>(
             "closed here".to_owned()
         }
         ended = &mut writing => ended.unwrap_or_else(|died| Err(io::Error::other(died))).map_or_else(|why| why.to_string(), |()| "it takes nothing".to_owned()),
-        why = read(frames, &*ear, &peer, &tally, &stop) => why,
+        why = read(frames, &*ear, (&peer, id), &tally, &stop) => why,
     }
 }
 
 async fn read(
     mut frames: FramedRead<ReadHalf<TlsStream<Socket>>, LengthDelimitedCodec>,
     ear: &dyn Ear,
-    peer: &Peer,
+    (peer, id): (&Peer, Id),
     tally: &Tally,
     stop: &CancellationToken,
 ) -> String {
@@ -80,7 +82,7 @@ async fn read(
             return "closed here".to_owned();
         }
         tally.heard(peer.purpose, frame.len());
-        if let Err(what) = ear.heard(peer, frame) {
+        if let Err(what) = ear.heard(peer, id, frame) {
             return format!("it says what cannot be understood: {what}");
         }
     }
@@ -90,7 +92,7 @@ async fn write<L: Letter>(
     mut writer: WriteHalf<TlsStream<Socket>>,
     outbox: &Outbox<L>,
     ear: &dyn Ear,
-    peer: &Peer,
+    (peer, id): (&Peer, Id),
     tally: &Tally,
 ) -> io::Result<()> {
     let mut letters = Vec::new();
@@ -109,7 +111,7 @@ async fn write<L: Letter>(
             buffer.clear();
         }
         if outbox.written(booked) {
-            ear.has_room(peer);
+            ear.has_room(peer, id);
         }
     }
     writer.shutdown().await

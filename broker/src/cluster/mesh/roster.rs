@@ -6,8 +6,8 @@ use super::super::link::{Peer, Purpose, Reason, Refusal};
 use super::super::membership::NodeName;
 use crate::log::Tag;
 
-/// A connection of this node, by a number of its own.
-pub(super) type Id = u64;
+/// A connection of this node, by a number of its own: 1, 2, 3 …
+pub type Id = u64;
 
 /// A connection that is kept.
 #[derive(Debug)]
@@ -28,6 +28,7 @@ struct Process<C> {
 /// What a new connection takes the place of.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Replaced<C> {
+    pub(super) id: Id,
     pub(super) tag: Tag,
     pub(super) purpose: Purpose,
     pub(super) connection: C,
@@ -79,12 +80,12 @@ impl<C> Roster<C> {
             let before = std::mem::replace(process, Process::new(peer));
             let held = Purpose::ALL.into_iter().zip(before.held);
             replaced.extend(held.filter_map(|(purpose, held)| {
-                held.map(|held| Replaced { tag: before.tag, purpose, connection: held.connection })
+                held.map(|held| Replaced { id: held.id, tag: before.tag, purpose, connection: held.connection })
             }));
         }
         let place = &mut process.held[peer.purpose.index()];
         let before = place.replace(Held { id: self.last, dialled, connection });
-        replaced.extend(before.map(|held| Replaced { tag: peer.tag, purpose: peer.purpose, connection: held.connection }));
+        replaced.extend(before.map(|held| Replaced { id: held.id, tag: peer.tag, purpose: peer.purpose, connection: held.connection }));
         (self.last, replaced)
     }
 
@@ -137,7 +138,9 @@ mod tests {
     #[test]
     fn of_two_that_dial_each_other_at_once_both_keep_the_same_connection() {
         // Whatever order the four ends become known in: `ab` is the connection that a dialled.
-        for (at_a, at_b) in [(["ab", "ba"], ["ab", "ba"]), (["ab", "ba"], ["ba", "ab"]), (["ba", "ab"], ["ab", "ba"]), (["ba", "ab"], ["ba", "ab"])] {
+        for (at_a, at_b) in
+            [(["ab", "ba"], ["ab", "ba"]), (["ab", "ba"], ["ba", "ab"]), (["ba", "ab"], ["ab", "ba"]), (["ba", "ab"], ["ba", "ab"])]
+        {
             for (me, other, order) in [("a", "b", at_a), ("b", "a", at_b)] {
                 let mut roster = roster(me);
                 let other = peer(other, 7, Purpose::Live);
@@ -161,7 +164,7 @@ mod tests {
         let (first, _) = roster.enter(&other, false, "first");
         assert!(roster.judge(&other, false, HEARD).is_ok());
         let (second, replaced) = roster.enter(&other, false, "second");
-        assert_eq!(replaced, [Replaced { tag: other.tag, purpose: Purpose::Control, connection: "first" }]);
+        assert_eq!(replaced, [Replaced { id: first, tag: other.tag, purpose: Purpose::Control, connection: "first" }]);
         assert_eq!(roster.leave(&other, first), None, "its end is old news");
         assert!(roster.holds(&other.name, Purpose::Control));
         assert_eq!(roster.leave(&other, second), Some("second"));

@@ -1,0 +1,114 @@
+//! The cluster's keys.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::units;
+
+/// Shorter secrets could be guessed by trying.
+pub const SECRET_MIN: usize = 16;
+/// Old and new key, while a cluster changes from one to the other.
+pub const KEYS_MAX: usize = 2;
+/// Seeds beyond a few only make the first seconds louder.
+pub const SEEDS_MAX: usize = 64;
+
+/// Other nodes that make up one broker with this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Cluster")]
+pub struct Config {
+    /// The cluster's secret, 16 characters or more and the same on every node; empty: this node is alone. A second one is accepted besides, while the first is being changed.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub keys: Vec<Secret>,
+    /// Nodes to ask for all others, HOST:PORT each; names are looked up again and again. This node may be among them, and without any it waits to be asked.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub seeds: Vec<String>,
+    /// This node's name: unique in the cluster, and the same after a restart; null: the host's name.
+    pub node: Option<String>,
+    /// The cluster's name, the same on every node. Nodes of other clusters are not heard.
+    pub id: String,
+    /// Where the other nodes connect, over TCP and UDP. They prove that they know the secret, so it may lie beyond loopback.
+    #[serde(deserialize_with = "units::address")]
+    #[schemars(with = "String")]
+    pub listen: SocketAddr,
+    /// HOST:PORT by which the other nodes reach this one; null: the address that this machine has towards the first seed.
+    pub advertise: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            seeds: Vec::new(),
+            node: None,
+            id: "tidings".to_owned(),
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8003)),
+            advertise: None,
+        }
+    }
+}
+
+impl Config {
+    /// Whether this node is part of a cluster.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    /// The secrets themselves.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<String> {
+        self.keys.iter().map(|key| key.0.clone()).collect()
+    }
+}
+
+/// Something that logs must not show.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    /// Without it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Whether a text is `HOST:PORT` with a port that can be dialled.
+#[must_use]
+pub fn is_address(text: &str) -> bool {
+    text.parse::<SocketAddr>().is_ok_and(|address| address.port() != 0 && !address.ip().is_unspecified())
+        || text.rsplit_once(':').is_some_and(|(host, port)| {
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+            !host.is_empty()
+                && host.len() <= 253
+                && host.bytes().all(plain)
+                && host != "0.0.0.0"
+                && port.parse::<u16>().is_ok_and(|port| port != 0)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_nodes_have_a_host_and_a_port() {
+        for good in ["10.0.0.7:8003", "[::1]:8003", "node-1.internal:8003", "localhost:1"] {
+            assert!(is_address(good), "{good}");
+        }
+        for bad in ["", "node-1", "node-1:", ":8003", "node-1:0", "node 1:8003", "0.0.0.0:8003", "[::]:8003", "http://node-1:8003"] {
+            assert!(!is_address(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        assert!(!format!("{:?}", Config { keys: vec![Secret("hush hush hush hush".into())], ..Config::default() }).contains("hush"));
+    }
+}
