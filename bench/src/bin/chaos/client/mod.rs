@@ -1,0 +1,8 @@
+//! Those who publish and those who listen, on any node, over everything the broker speaks.
+
+mod event_stream;
+pub(crate) mod http;
+pub(crate) mod listener;
+mod news;
+pub(crate) mod publisher;
+mod wire;

@@ -1,0 +1,77 @@
+//! What can be broken.
+
+use std::fmt;
+
+/// Something that is broken for a while. Nodes count from 0 and are called n1, n2 …
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// `kill -9`; mended by starting it again under its name.
+    Kill { node: usize },
+    /// SIGTERM; mended by starting it again under its name.
+    Leave { node: usize },
+    /// SIGSTOP; mended by SIGCONT.
+    Pause { node: usize },
+    /// Its cable is out: nobody reaches it, and its own system knows.
+    Unplug { node: usize },
+    /// Packets from each of these to each of those vanish.
+    Cut { from: Vec<usize>, to: Vec<usize> },
+    /// Nobody in one of these groups reaches anybody in another.
+    Split { groups: Vec<Vec<usize>> },
+    /// Of all packets between nodes, and between them and their clients, so many of a hundred vanish.
+    Lose { percent: u32 },
+    /// It sends no more than this.
+    Slow { node: usize, kbit: u32 },
+    /// What it sends and gets takes so many milliseconds, and may overtake.
+    Delay { node: usize, least_ms: u64, most_ms: u64, reorders: bool },
+    /// Clients and publishers do not reach it; the other nodes do.
+    Hide { node: usize },
+}
+
+impl Fault {
+    /// Whether nodes may take each other for dead by it while both live.
+    pub(crate) fn divides(&self) -> bool {
+        !matches!(self, Self::Kill { .. } | Self::Leave { .. } | Self::Hide { .. })
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kill { node } => write!(f, "kill {}", Name(*node)),
+            Self::Leave { node } => write!(f, "leave {}", Name(*node)),
+            Self::Pause { node } => write!(f, "pause {}", Name(*node)),
+            Self::Unplug { node } => write!(f, "unplug {}", Name(*node)),
+            Self::Cut { from, to } => write!(f, "cut {} > {}", Names(from), Names(to)),
+            Self::Split { groups } => {
+                f.write_str("split")?;
+                groups
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(number, group)| write!(f, "{} {}", if number > 0 { " |" } else { "" }, Names(group)))
+            }
+            Self::Lose { percent } => write!(f, "lose {percent} %"),
+            Self::Slow { node, kbit } => write!(f, "slow {} {kbit} kbit/s", Name(*node)),
+            Self::Delay { node, least_ms, most_ms, reorders } => {
+                write!(f, "delay {} {least_ms}-{most_ms} ms{}", Name(*node), if *reorders { ", out of order" } else { "" })
+            }
+            Self::Hide { node } => write!(f, "hide {}", Name(*node)),
+        }
+    }
+}
+
+/// What a node is called.
+pub(crate) struct Name(pub(crate) usize);
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{}", self.0 + 1)
+    }
+}
+
+struct Names<'a>(&'a [usize]);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().enumerate().try_for_each(|(number, node)| write!(f, "{}{}", if number > 0 { "," } else { "" }, Name(*node)))
+    }
+}
