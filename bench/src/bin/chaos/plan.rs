@@ -95,7 +95,8 @@ pub(crate) fn named(nodes: usize) -> Vec<Plan> {
         both.push(Step::Wait(WHOLE));
         cases.push(("two nodes killed at once", both));
     }
-    cases.into_iter().map(|(name, steps)| Plan { name: name.to_owned(), nodes, seed: 1, steps }).collect()
+    let begun = |steps| [vec![Step::Wait(Duration::from_secs(2))], steps].concat();
+    cases.into_iter().map(|(name, steps)| Plan { name: name.to_owned(), nodes, seed: 1, steps: begun(steps) }).collect()
 }
 
 /// A random run of about this long.

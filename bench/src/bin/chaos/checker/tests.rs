@@ -94,7 +94,7 @@ impl Story {
     }
 
     #[track_caller]
-    fn is_good(self) -> Judgement {
+    fn holds(self) -> Judgement {
         let judgement = self.judged();
         assert!(judgement.findings.is_empty(), "{:#?}", judgement.findings);
         judgement
@@ -111,7 +111,7 @@ impl Story {
 #[test]
 fn a_run_in_which_all_went_well_is_good() {
     let story = Story::of(3).resumed("c", None).published("a", (1, 1)).got("c", "a", (1, 1)).published("b", (1, 2)).got("c", "b", (1, 2));
-    let judgement = story.log("n1", &[("a", (1, 1)), ("b", (1, 2))]).log("n2", &[("a", (1, 1)), ("b", (1, 2))]).is_good();
+    let judgement = story.log("n1", &[("a", (1, 1)), ("b", (1, 2))]).log("n2", &[("a", (1, 1)), ("b", (1, 2))]).holds();
     assert_eq!((judgement.counts.acked, judgement.counts.received), (2, 2));
 }
 
@@ -122,18 +122,18 @@ fn what_was_acknowledged_is_in_a_log_while_a_holder_lives() {
     // Its copies had been made again before the second death.
     Story::of(3).published("a", (1, 1)).crashed("n1").seconds(6).crashed("n2").log("n3", &[]).breaks(Verdict::Lost);
     // Both holders died before that, or the only one did.
-    let died = Story::of(3).published("a", (1, 1)).crashed("n1").seconds(1).crashed("n2").log("n3", &[]).is_good();
+    let died = Story::of(3).published("a", (1, 1)).crashed("n1").seconds(1).crashed("n2").log("n3", &[]).holds();
     assert_eq!(died.counts.died_with_holders, 1);
-    Story::of(3).asked("a").acked("a", (1, 1), 1).crashed("n1").log("n2", &[]).is_good();
+    Story::of(3).asked("a").acked("a", (1, 1), 1).crashed("n1").log("n2", &[]).holds();
     // A cut may have kept it alone for longer.
-    Story::of(3).cut().asked("a").acked("a", (1, 1), 1).seconds(9).crashed("n1").mended().log("n2", &[]).is_good();
+    Story::of(3).cut().asked("a").acked("a", (1, 1), 1).seconds(9).crashed("n1").mended().log("n2", &[]).holds();
 }
 
 #[test]
 fn what_died_with_its_holders_is_told() {
     let before = || Story::of(3).resumed("c", None).published("a", (1, 1)).crashed("n1").crashed("n2");
     before().log("n3", &[]).breaks(Verdict::Missed);
-    before().gap("c").log("n3", &[]).is_good();
+    before().gap("c").log("n3", &[]).holds();
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn nobody_misses_a_message_in_silence() {
         || Story::of(3).resumed("c", None).published("a", (1, 1)).published("b", (1, 2)).published("d", (1, 3)).got("c", "a", (1, 1));
     let log = [("a", (1, 1)), ("b", (1, 2)), ("d", (1, 3))];
     before().got("c", "d", (1, 3)).log("n1", &log).breaks(Verdict::Missed);
-    before().gap("c").got("c", "d", (1, 3)).log("n1", &log).is_good();
+    before().gap("c").got("c", "d", (1, 3)).log("n1", &log).holds();
     // A gap elsewhere does not excuse it.
     before().got("c", "d", (1, 3)).gap("c").log("n1", &log).breaks(Verdict::Missed);
     before().log("n1", &log).breaks_all(&[Verdict::Missed, Verdict::Missed]);
@@ -163,7 +163,7 @@ fn a_message_that_is_in_the_log_once_comes_once() {
     // Adopted by another epoch it is still the same message.
     let adopted = before().resumed("c", Some((1, 1))).received("c", "a", (2, 3), true).log("n1", &[("a", (2, 3))]);
     adopted.breaks(Verdict::Repeated);
-    before().resumed("c", Some((1, 1))).log("n1", &[("a", (1, 1))]).is_good();
+    before().resumed("c", Some((1, 1))).log("n1", &[("a", (1, 1))]).holds();
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn a_retry_may_come_twice_after_a_split_only() {
         Story::of(3).resumed("c", None).asked("a").tried("a", "n2").acked("a", (1, 1), 1).got("c", "a", (1, 1)).got("c", "a", (2, 3));
     tried.log("n1", &log).breaks(Verdict::RepeatedRetry);
     let split = Story::of(3).resumed("c", None).cut().asked("a").tried("a", "n2").acked("a", (1, 1), 1).mended();
-    let judgement = split.got("c", "a", (1, 1)).got("c", "a", (2, 3)).log("n1", &log).is_good();
+    let judgement = split.got("c", "a", (1, 1)).got("c", "a", (2, 3)).log("n1", &log).holds();
     assert_eq!(judgement.counts.split_retries, 1);
 }
 
@@ -183,14 +183,14 @@ fn an_epochs_messages_come_in_its_order() {
     let log = [("a", (1, 1)), ("b", (1, 2))];
     let found = before().got("c", "b", (1, 2)).got("c", "a", (1, 1)).log("n1", &log).judged().by_verdict();
     assert_eq!(found[&Verdict::Disordered], 1);
-    before().got("c", "a", (1, 1)).got("c", "b", (1, 2)).log("n1", &log).is_good();
+    before().got("c", "a", (1, 1)).got("c", "b", (1, 2)).log("n1", &log).holds();
 }
 
 #[test]
 fn a_position_holds_one_message() {
     let before = || Story::of(3).resumed("c", None).asked("a").asked("b").acked("a", (1, 1), 2);
     before().got("c", "b", (1, 1)).got("c", "a", (2, 2)).log("n1", &[("b", (1, 1)), ("a", (2, 2))]).breaks(Verdict::Disagreed);
-    before().got("c", "a", (1, 1)).got("c", "b", (2, 2)).log("n1", &[("a", (1, 1)), ("b", (2, 2))]).is_good();
+    before().got("c", "a", (1, 1)).got("c", "b", (2, 2)).log("n1", &[("a", (1, 1)), ("b", (2, 2))]).holds();
 }
 
 #[test]
@@ -199,8 +199,8 @@ fn clients_see_one_order_unless_a_split_made_two() {
     let before = || Story::of(3).resumed("c", None).asked("a").asked("b").acked("a", (1, 1), 2).acked("b", (2, 2), 2);
     before().got("c", "b", (2, 2)).got("c", "a", (1, 1)).log("n1", &log).breaks(Verdict::Disagreed);
     let split = Story::of(3).resumed("c", None).cut().asked("a").asked("b").acked("a", (1, 1), 2).acked("b", (2, 2), 2).mended();
-    split.got("c", "b", (2, 2)).got("c", "a", (1, 1)).log("n1", &log).is_good();
-    before().got("c", "a", (1, 1)).got("c", "b", (2, 2)).log("n1", &log).is_good();
+    split.got("c", "b", (2, 2)).got("c", "a", (1, 1)).log("n1", &log).holds();
+    before().got("c", "a", (1, 1)).got("c", "b", (2, 2)).log("n1", &log).holds();
 }
 
 #[test]
@@ -208,22 +208,22 @@ fn the_log_agrees_with_time_unless_a_split_kept_them_apart() {
     let log = [("b", (1, 1)), ("a", (1, 2))];
     Story::of(3).published("a", (1, 2)).published("b", (1, 1)).log("n1", &log).breaks(Verdict::OutOfTime);
     // Asked for side by side, either may come first.
-    Story::of(3).asked("a").asked("b").acked("a", (1, 2), 2).acked("b", (1, 1), 2).log("n1", &log).is_good();
-    Story::of(3).cut().published("a", (1, 2)).published("b", (1, 1)).mended().log("n1", &log).is_good();
+    Story::of(3).asked("a").asked("b").acked("a", (1, 2), 2).acked("b", (1, 1), 2).log("n1", &log).holds();
+    Story::of(3).cut().published("a", (1, 2)).published("b", (1, 1)).mended().log("n1", &log).holds();
 }
 
 #[test]
 fn nobody_sees_what_is_in_no_log() {
     Story::of(3).resumed("c", None).asked("a").got("c", "a", (1, 1)).log("n1", &[]).breaks(Verdict::Phantom);
-    Story::of(3).resumed("c", None).asked("a").got("c", "a", (1, 1)).log("n1", &[("a", (1, 1))]).is_good();
+    Story::of(3).resumed("c", None).asked("a").got("c", "a", (1, 1)).log("n1", &[("a", (1, 1))]).holds();
     Story::of(3).log("n1", &[("stranger", (1, 1))]).breaks(Verdict::Phantom);
     // What every node refused must not be there; what nobody answered for may be, or not.
     let failed = |story: Story| story.then(Event::Failed { id: "a".into(), why: "refused".into() });
     failed(Story::of(3).asked("a")).log("n1", &[("a", (1, 1))]).breaks(Verdict::Phantom);
-    failed(Story::of(3).asked("a")).log("n1", &[]).is_good();
+    failed(Story::of(3).asked("a")).log("n1", &[]).holds();
     let unknown = |log: &[(&str, At)]| Story::of(3).asked("a").then(Event::Unknown { id: "a".into(), why: "cut".into() }).log("n1", log);
-    unknown(&[("a", (1, 1))]).is_good();
-    unknown(&[]).is_good();
+    unknown(&[("a", (1, 1))]).holds();
+    unknown(&[]).holds();
 }
 
 #[test]
@@ -233,18 +233,18 @@ fn a_gap_is_told_only_when_it_may_be_true() {
     before().resumed("c", Some((1, 1))).gap("c").log("n1", &log).breaks(Verdict::FalseGap);
     // One death, and two nodes held all there was.
     before().crashed("n1").resumed("c", Some((1, 1))).gap("c").log("n2", &log).breaks(Verdict::FalseGap);
-    before().crashed("n1").crashed("n2").resumed("c", Some((1, 1))).gap("c").log("n3", &log).is_good();
+    before().crashed("n1").crashed("n2").resumed("c", Some((1, 1))).gap("c").log("n3", &log).holds();
     // What one node held alone may have died with it, and so may something that nobody answered for.
     let alone = Story::of(3).resumed("c", None).asked("a").acked("a", (1, 1), 1).got("c", "a", (1, 1)).left("c").crashed("n1");
-    alone.resumed("c", Some((1, 1))).gap("c").log("n2", &log).is_good();
+    alone.resumed("c", Some((1, 1))).gap("c").log("n2", &log).holds();
     let asked = before().asked("b").crashed("n1").then(Event::Unknown { id: "b".into(), why: "cut".into() });
-    asked.resumed("c", Some((1, 1))).gap("c").log("n2", &log).is_good();
+    asked.resumed("c", Some((1, 1))).gap("c").log("n2", &log).holds();
 }
 
 #[test]
 fn a_node_alone_that_restarts_is_a_gap_and_no_loss() {
     let story = Story::of(1).resumed("c", None).asked("a").acked("a", (1, 1), 1).got("c", "a", (1, 1)).crashed("n1").left("c");
-    story.resumed("c", Some((1, 1))).gap("c").published("b", (2, 1)).got("c", "b", (2, 1)).log("n1", &[("b", (2, 1))]).is_good();
+    story.resumed("c", Some((1, 1))).gap("c").published("b", (2, 1)).got("c", "b", (2, 1)).log("n1", &[("b", (2, 1))]).holds();
 }
 
 #[test]
@@ -253,26 +253,26 @@ fn a_cursor_never_goes_back() {
         || Story::of(3).resumed("c", None).published("a", (1, 1)).published("b", (1, 2)).got("c", "a", (1, 1)).got("c", "b", (1, 2));
     let log = [("a", (1, 1)), ("b", (1, 2))];
     before().left("c").resumed("c", Some((1, 1))).log("n1", &log).breaks(Verdict::CursorWentBack);
-    before().left("c").resumed("c", Some((1, 2))).log("n1", &log).is_good();
+    before().left("c").resumed("c", Some((1, 2))).log("n1", &log).holds();
 }
 
 #[test]
 fn everybody_has_everything_soon_after_all_is_mended() {
     let before = |seconds| Story::of(3).resumed("c", None).cut().published("a", (1, 1)).mended().seconds(seconds).got("c", "a", (1, 1));
     before(7).log("n1", &[("a", (1, 1))]).breaks(Verdict::NotHealed);
-    before(4).log("n1", &[("a", (1, 1))]).is_good();
+    before(4).log("n1", &[("a", (1, 1))]).holds();
     // Who came back only now, or while the next thing was broken, has time again.
     let away = Story::of(3).resumed("c", None).published("a", (1, 1)).left("c").seconds(9).resumed("c", None).got("c", "a", (1, 1));
-    away.log("n1", &[("a", (1, 1))]).is_good();
+    away.log("n1", &[("a", (1, 1))]).holds();
     let again = Story::of(3).resumed("c", None).published("a", (1, 1)).seconds(4).cut().seconds(9).got("c", "a", (1, 1)).mended();
-    again.log("n1", &[("a", (1, 1))]).is_good();
+    again.log("n1", &[("a", (1, 1))]).holds();
 }
 
 #[test]
 fn nodes_agree_in_the_end() {
     let before = || Story::of(3).published("a", (1, 1)).published("b", (1, 2)).log("n1", &[("a", (1, 1)), ("b", (1, 2))]);
     before().log("n2", &[("a", (1, 1))]).breaks(Verdict::NotHealed);
-    before().log("n2", &[("a", (1, 1)), ("b", (1, 2))]).is_good();
+    before().log("n2", &[("a", (1, 1)), ("b", (1, 2))]).holds();
 }
 
 #[test]
