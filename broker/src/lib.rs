@@ -15,6 +15,7 @@ pub mod error;
 pub mod front;
 mod host;
 pub mod hub;
+pub mod journal;
 pub mod limits;
 pub mod log;
 pub mod message;

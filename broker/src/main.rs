@@ -35,8 +35,9 @@ fn main() -> ExitCode {
 }
 
 fn serve(loaded: cli::Loaded) -> ExitCode {
-    cli::log::install(&loaded.config.log);
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %loaded.source, "tidings starts");
+    // Dropped last: it writes what still waits.
+    let _log = cli::log::install(&loaded.config.log);
+    tracing::info!(event = "starting", version = env!("CARGO_PKG_VERSION"), config = %loaded.source, "tidings starts");
     cli::open_files::raise(&loaded.config);
     let workers = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(CORES_PER_WORKER);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).thread_name("tidings").enable_all().build();
@@ -53,7 +54,7 @@ fn serve(loaded: cli::Loaded) -> ExitCode {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::Failed) => ExitCode::from(FAILED),
         Err(why) => {
-            tracing::error!("{why:#}");
+            tracing::error!(event = "failed", "{why:#}");
             ExitCode::FAILURE
         }
     }
@@ -77,12 +78,12 @@ async fn run(mut config: Config) -> anyhow::Result<Ended> {
     let grace = config.drain.grace;
     let ended = tokio::select! {
         signal = signals.next() => {
-            tracing::info!(signal, ?grace, "draining; a second signal ends at once");
+            tracing::info!(event = "draining", signal, ?grace, "draining; a second signal ends at once");
             Ended::Drained
         }
         // Whoever is on the other shards is let go as gently as ever.
         () = node.failed() => {
-            tracing::error!(?grace, "draining, to be restarted");
+            tracing::error!(event = "draining", ?grace, "draining, to be restarted");
             Ended::Failed
         }
     };
@@ -90,7 +91,7 @@ async fn run(mut config: Config) -> anyhow::Result<Ended> {
     tokio::select! {
         biased;
         signal = signals.again() => anyhow::bail!("{signal} again: stopped at once"),
-        () = node.drain() => tracing::info!("drained"),
+        () = node.drain() => tracing::info!(event = "drained", "drained"),
     }
     Ok(ended)
 }

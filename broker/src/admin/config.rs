@@ -21,10 +21,12 @@ pub struct Config {
     #[serde(with = "units::duration")]
     #[schemars(with = "HumanDuration")]
     pub probe_interval: Duration,
+    /// How many things that happened to sessions (opened, refused, gap, closed …) are kept for the admin listener, at about 150 B each; 0: none.
+    pub journal: u32,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8002)), probe_interval: Duration::from_secs(1) }
+        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8002)), probe_interval: Duration::from_secs(1), journal: 10_000 }
     }
 }

@@ -29,6 +29,18 @@ pub struct Admin {
     pub only_local: bool,
 }
 
+/// The levels of the process's log, which change while it runs.
+pub trait LogLevels: Send + Sync {
+    /// What is written now, as `log.level` in the configuration.
+    fn level(&self) -> String;
+
+    /// Writes this from now on.
+    ///
+    /// # Errors
+    /// What is wrong with the text, in words.
+    fn set_level(&self, level: &str) -> Result<(), String>;
+}
+
 /// A probe must have passed within this time, however often they run.
 const PROBE_WINDOW_MIN: Duration = Duration::from_secs(10);
 

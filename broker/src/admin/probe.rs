@@ -31,11 +31,11 @@ pub async fn run(broker: Broker, shards: Listen, readiness: Readiness, metrics: 
         let passed = match timeout(PROBE_TIMEOUT, probe(&broker, &shards)).await {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
-                tracing::debug!(%error, "the self-probe failed");
+                tracing::debug!(event = "probe_failed", %error, "the self-probe failed");
                 false
             }
             Err(_) => {
-                tracing::debug!("the self-probe did not come back within {PROBE_TIMEOUT:?}");
+                tracing::debug!(event = "probe_failed", "the self-probe did not come back within {PROBE_TIMEOUT:?}");
                 false
             }
         };

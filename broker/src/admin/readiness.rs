@@ -122,9 +122,11 @@ impl Readiness {
         drop(state);
         match verdict {
             _ if !changed => {}
-            Ok(()) => tracing::info!("ready"),
-            Err(NotReady::Draining) => tracing::info!("not ready: this node is leaving"),
-            Err(reason) => tracing::warn!(reason = reason.as_str(), "not ready: {}", reason.sentence()),
+            Ok(()) => tracing::info!(event = "ready", "ready"),
+            Err(NotReady::Draining) => {
+                tracing::info!(event = "not_ready", reason = NotReady::Draining.as_str(), "not ready: this node is leaving")
+            }
+            Err(reason) => tracing::warn!(event = "not_ready", reason = reason.as_str(), "not ready: {}", reason.sentence()),
         }
         verdict
     }

@@ -60,7 +60,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
         match listener.accept().await {
             Ok((socket, _)) => return socket,
             Err(error) => {
-                tracing::debug!(%error, "the admin listener could not accept");
+                tracing::debug!(event = "accept_failed", listener = "admin", %error, "the admin listener could not accept");
                 sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -6,13 +6,25 @@ use tidings::node::Addresses;
 /// Whatever opens the broker further than its defaults, so that nobody can say it was hidden.
 pub(crate) fn warnings(config: &Config) {
     if config.dev && config.keys.is_empty() {
-        tracing::warn!("DEV MODE: everyone on this machine may publish and query without a key; set `dev: false` in production");
+        tracing::warn!(
+            event = "open",
+            why = "dev",
+            "DEV MODE: everyone on this machine may publish and query without a key; set `dev: false` in production"
+        );
     } else if config.dev {
-        tracing::warn!("dev mode with keys: the demo is served, but publishing and querying need a key all the same");
+        tracing::warn!(
+            event = "open",
+            why = "dev_with_keys",
+            "dev mode with keys: the demo is served, but publishing and querying need a key all the same"
+        );
     } else if config.insecure && config.keys.is_empty() {
-        tracing::warn!("INSECURE: everyone who reaches a listener may publish and query without a key");
+        tracing::warn!(event = "open", why = "insecure", "INSECURE: everyone who reaches a listener may publish and query without a key");
     } else if config.keys.is_empty() {
-        tracing::warn!("no API key is configured: nobody can publish; add one under `keys` (`tidings key NAME`) or run with --dev");
+        tracing::warn!(
+            event = "closed",
+            why = "no_keys",
+            "no API key is configured: nobody can publish; add one under `keys` (`tidings key NAME`) or run with --dev"
+        );
     }
 }
 
@@ -31,5 +43,5 @@ pub(crate) fn addresses(config: &Config, addresses: &Addresses) {
     // When nobody reads standard output there is nobody to tell; the log has it too.
     super::print(&lines);
     let grpc = addresses.grpc.map(tracing::field::display);
-    tracing::info!(http = %addresses.http, grpc, admin = %addresses.admin, "listening");
+    tracing::info!(event = "listening", http = %addresses.http, grpc, admin = %addresses.admin, "listening");
 }

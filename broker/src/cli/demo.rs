@@ -13,13 +13,13 @@ const KEY_NAME: &str = "demo monitor";
 
 /// `tidings demo-monitor`: publishes this machine's figures until its parent is gone.
 pub(crate) fn monitor(grpc: &str, metrics: &str) -> ExitCode {
-    super::log::install(&LogConfig::default());
+    let _log = super::log::install(&LogConfig::default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(monitor::run(grpc, metrics)));
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            tracing::error!("{why:#}");
+            tracing::error!(event = "demo", "{why:#}");
             ExitCode::FAILURE
         }
     }
@@ -42,13 +42,13 @@ pub(crate) fn start(config: &Config, addresses: &Addresses, key: Option<String>)
     }
     let unix = || addresses.unix.as_ref().map(|path| format!("unix:{}", path.display()));
     let Some(grpc) = addresses.grpc.map(|address| format!("http://{address}")).or_else(unix) else {
-        tracing::info!("the demo's monitor stays away: there is no gRPC listener");
+        tracing::info!(event = "demo", "the demo's monitor stays away: there is no gRPC listener");
         return None;
     };
     match std::env::current_exe() {
         Ok(program) => Some(Child::start(Start { program, grpc, metrics_url: format!("http://{}/metrics", addresses.admin), key })),
         Err(why) => {
-            tracing::warn!("the demo's monitor cannot be started: {why}");
+            tracing::warn!(event = "demo", "the demo's monitor cannot be started: {why}");
             None
         }
     }

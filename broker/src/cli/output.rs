@@ -123,7 +123,7 @@ fn clock(time: SystemTime) -> String {
 
 /// Text of others, fit for a terminal: what would move its cursor, change its colours or turn the direction of reading is
 /// written out instead.
-fn visible(text: &str) -> Cow<'_, str> {
+pub(super) fn visible(text: &str) -> Cow<'_, str> {
     let hides = |c: char| {
         c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };

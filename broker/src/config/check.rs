@@ -24,8 +24,6 @@ const PROBE_WINDOW: Duration = Duration::from_secs(10);
 /// A Unix socket's path must fit into sockaddr_un, with its final zero.
 const UNIX_PATH_BYTES_MAX: usize = 107;
 
-const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -89,14 +87,8 @@ impl Config {
     }
 
     fn check_log(&self, findings: &mut Findings) {
-        // A bare word that is no level would be read as a module's name, and silence everything else.
-        for part in self.log.level.split(',') {
-            let (module, level) = part.split_once('=').map_or((None, part), |(module, level)| (Some(module), level));
-            if !LOG_LEVELS.contains(&level.trim()) || module.is_some_and(|module| module.trim().is_empty()) {
-                let hint = super::hint::closest(level.trim(), &LOG_LEVELS);
-                let hint = hint.unwrap_or_else(|| format!("one of {}, or `module=level`, joined by commas", LOG_LEVELS.join(", ")));
-                findings.add("log.level", format!("`{}` is no level", part.trim()), hint);
-            }
+        for (what, hint) in super::logging::wrong_levels(&self.log.level) {
+            findings.add("log.level", what, hint);
         }
     }
 
@@ -137,6 +129,7 @@ impl Config {
         findings.count("http.http2_streams", http.http2_streams.into(), 1, 100_000);
         findings.duration("http.write_timeout", http.write_timeout, SECOND, DAY);
         findings.size("http.send_buffer_bytes", http.send_buffer_bytes.into(), 0, 1 << 30);
+        findings.count("admin.journal", self.admin.journal.into(), 0, 1_000_000);
         findings.duration("admin.probe_interval", self.admin.probe_interval, SECOND / 10, PROBE_WINDOW / 2);
     }
 

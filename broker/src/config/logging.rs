@@ -12,6 +12,8 @@ pub struct LogConfig {
     pub level: String,
     /// human: one readable line each; json: one object each; auto: human on a terminal, else json.
     pub format: LogFormat,
+    /// Most lines of one event in a second; how many were left out is said in a line of its own. 0: all are written.
+    pub lines_per_second: u32,
 }
 
 /// The form of a log line.
@@ -27,8 +29,37 @@ pub enum LogFormat {
     Json,
 }
 
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+impl LogConfig {
+    /// Whether this can stand at `level`.
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    pub fn check_level(level: &str) -> Result<(), String> {
+        match wrong_levels(level).next() {
+            None => Ok(()),
+            Some((what, hint)) => Err(format!("{what}: {hint}")),
+        }
+    }
+}
+
+/// What is wrong with the text of `log.level`, each with a hint. A bare word that is no level would be read as a module's
+/// name, and silence everything else.
+pub(super) fn wrong_levels(text: &str) -> impl Iterator<Item = (String, String)> {
+    text.split(',').filter_map(|part| {
+        let (module, level) = part.split_once('=').map_or((None, part), |(module, level)| (Some(module), level));
+        if LEVELS.contains(&level.trim()) && module.is_none_or(|module| !module.trim().is_empty()) {
+            return None;
+        }
+        let hint = super::hint::closest(level.trim(), &LEVELS);
+        let hint = hint.unwrap_or_else(|| format!("one of {}, or `module=level`, joined by commas", LEVELS.join(", ")));
+        Some((format!("`{}` is no level", part.trim()), hint))
+    })
+}
+
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Auto }
+        Self { level: "info".to_owned(), format: LogFormat::Auto, lines_per_second: 100 }
     }
 }

@@ -62,7 +62,7 @@ struct Question {
 pub(super) async fn answer_for_ever(client: &Client) {
     loop {
         if let Err(why) = answer(client).await {
-            warn!("the demo's questions cannot be heard: {why}");
+            warn!(event = "demo", "the demo's questions cannot be heard: {why}");
         }
         sleep(PAUSE).await;
     }
@@ -93,7 +93,7 @@ async fn write(client: Client, Question { id, question }: Question) {
     }
     let end = Message::new("").event("end").id(format!("{id}-end"));
     if let Err(why) = client.publish(channel, end).await {
-        warn!("the end of an answer cannot be published: {why}");
+        warn!(event = "demo", "the end of an answer cannot be published: {why}");
     }
 }
 

@@ -59,8 +59,8 @@ async fn keep_running(start: Start) -> Infallible {
     loop {
         let began = Instant::now();
         match run_once(&start).await {
-            Ok(status) => warn!("the demo's monitor ended ({status}); it is started again in {pause:?}"),
-            Err(error) => warn!("the demo's monitor cannot be started: {error}; next try in {pause:?}"),
+            Ok(status) => warn!(event = "demo", "the demo's monitor ended ({status}); it is started again in {pause:?}"),
+            Err(error) => warn!(event = "demo", "the demo's monitor cannot be started: {error}; next try in {pause:?}"),
         }
         if began.elapsed() >= WELL {
             pause = PAUSE_MIN;

@@ -78,12 +78,12 @@ async fn publish_for_ever(client: &Client, metrics_url: &str) {
         match publish(client, &sample, &mut waiting).await {
             Ok(()) if pause.is_zero() => {}
             Ok(()) => {
-                info!("the demo's figures flow again");
+                info!(event = "demo", "the demo's figures flow again");
                 pause = Duration::ZERO;
             }
             Err(error) => {
                 if pause.is_zero() {
-                    warn!("the demo's figures cannot be published: {error}");
+                    warn!(event = "demo", "the demo's figures cannot be published: {error}");
                 }
                 pause = (pause * 2).clamp(EVERY, PAUSE_MAX);
                 sleep(pause).await;

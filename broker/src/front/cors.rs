@@ -8,10 +8,11 @@ use super::config::CorsConfig;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE, OPTIONS");
 /// What pages may send: our own headers, and those that the usual EventSource stand-ins add.
-const REQUEST_HEADERS: HeaderValue =
-    HeaderValue::from_static("Authorization, Content-Type, Last-Event-ID, Cache-Control, If-None-Match, Accept, X-Requested-With");
+const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
+    "Authorization, Content-Type, Last-Event-ID, Tidings-Session, Cache-Control, If-None-Match, Accept, X-Requested-With",
+);
 /// What pages may read besides the few that are always readable.
-const RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static("Tidings-Cursor, ETag, Retry-After, Date");
+const RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static("Tidings-Cursor, Tidings-Session, ETag, Retry-After, Date");
 
 /// The rules of one node.
 #[derive(Clone, Debug)]

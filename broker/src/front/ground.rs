@@ -1,5 +1,6 @@
 //! Where a front answers: on a shard, or as a guest in a program around us ([`super::guests`]). The fronts see only this.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,9 +13,10 @@ use http::{Response, StatusCode, Version};
 use super::stream::{Begun, Framing, Stream, StreamBody};
 use crate::error::{Error, Result};
 use crate::hub::Hub;
+use crate::journal::{Journal, SessionId, What};
 use crate::log::Entry;
 use crate::message::ChannelName;
-use crate::metrics::ShardMetrics;
+use crate::metrics::{Front, ShardMetrics};
 use crate::net::{Answer, Body, Peer, raw_head};
 use crate::session::Subscription;
 use crate::shard::{Encoder, Opening, Shard, Watcher, Woken};
@@ -32,6 +34,10 @@ pub(crate) trait Ground: Clone + 'static {
     fn hub(&self) -> &Arc<Hub>;
     /// Where things are counted.
     fn metrics(&self) -> &ShardMetrics;
+    /// Where it is told what happens to clients.
+    fn journal(&self) -> &Journal;
+    /// The other end of the connection, if it is known here.
+    fn address(&self) -> Option<SocketAddr>;
     /// Whether the node is leaving: nobody new is taken in.
     fn is_draining(&self) -> bool;
     /// How long a client should wait before it comes back: each draws its own.
@@ -40,6 +46,16 @@ pub(crate) trait Ground: Clone + 'static {
     fn heartbeat_after(&self) -> Duration;
     /// A message in the encoder's form.
     fn encoded(&self, encoder: &'static dyn Encoder, entry: &Entry) -> Bytes;
+
+    /// Tells what happened to a session.
+    fn tell(&self, session: SessionId, front: Front, what: What) {
+        self.journal().tell(session, front, what, self.hub().clock().now().unix_ms);
+    }
+
+    /// Tells that a client was not let in.
+    fn refused(&self, session: SessionId, front: Front, error: &Error) {
+        self.tell(session, front, What::refused(error, self.address()));
+    }
 
     /// Listens to the channels of a subscription, for one answer or for a stream. From then on their handles cannot die.
     ///
@@ -100,6 +116,14 @@ impl Ground for OnShard {
         self.shard.metrics()
     }
 
+    fn journal(&self) -> &Journal {
+        self.shard.journal()
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        Some(self.peer.address)
+    }
+
     fn is_draining(&self) -> bool {
         self.shard.is_draining()
     }
@@ -134,9 +158,9 @@ impl Ground for OnShard {
         // HTTP/1.0 knows no chunks: there the end of the connection ends the stream.
         let framing = if version == Version::HTTP_10 { Framing::Plain } else { Framing::Chunked };
         let head = stream.head(version, framing);
-        let Stream { subscription, starts, .. } = stream;
+        let Stream { session, subscription, starts, .. } = stream;
         let encoder = encoder(framing);
-        let opening = Opening { head, encoder, subscription, starts, inbound: None, early: Bytes::new() };
+        let opening = Opening { session, head, encoder, subscription, starts, inbound: None, early: Bytes::new() };
         Ok(Answer::TakeOver(Box::new(opening)))
     }
 

@@ -2,6 +2,7 @@
 //! server asks for more.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -21,11 +22,12 @@ use super::stream::{Begun, Framing, Stream, StreamBody};
 use crate::close::CloseReason;
 use crate::error::{Error, ErrorCode, Result};
 use crate::hub::{Channel, Hub, Signal};
+use crate::journal::Journal;
 use crate::log::Entry;
 use crate::metrics::ShardMetrics;
 use crate::net::{Acceptor, Frames as _, Handover};
 use crate::session::Subscription;
-use crate::shard::{Bounds, Encoder, Opening, Woken, encode};
+use crate::shard::{Bounds, Encoder, Opening, Rooms, Woken, encode};
 
 /// All of them. A cheap handle.
 #[derive(Clone)]
@@ -33,6 +35,7 @@ pub struct Guests(Arc<Shared>);
 
 struct Shared {
     hub: Arc<Hub>,
+    journal: Journal,
     bounds: Bounds,
     /// Knows the shards, for those who leave HTTP, and how many may be here.
     acceptor: Acceptor,
@@ -58,8 +61,9 @@ impl Guest {
 impl Guests {
     /// At most as many at once as `acceptor` takes connections.
     #[must_use]
-    pub fn new(hub: Arc<Hub>, bounds: Bounds, acceptor: Acceptor, draining: CancellationToken, stopped: CancellationToken) -> Self {
-        Self(Arc::new(Shared { hub, bounds, acceptor, present: Mutex::default(), draining, stopped }))
+    pub fn new(rooms: Rooms, bounds: Bounds, acceptor: Acceptor, stopped: CancellationToken) -> Self {
+        let Rooms { hub, journal, draining, .. } = rooms;
+        Self(Arc::new(Shared { hub, journal, bounds, acceptor, present: Mutex::default(), draining, stopped }))
     }
 
     /// How many listen now.
@@ -98,6 +102,14 @@ impl Ground for Guests {
 
     fn metrics(&self) -> &ShardMetrics {
         self.0.acceptor.metrics.off_shard()
+    }
+
+    fn journal(&self) -> &Journal {
+        &self.0.journal
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        None
     }
 
     fn is_draining(&self) -> bool {

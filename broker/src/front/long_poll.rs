@@ -12,10 +12,11 @@ use tokio::time::{Instant, timeout_at};
 use super::config::PollConfig;
 use super::cors::Cors;
 use super::ground::{Ground, Stay, Watch as _};
-use super::request::{Request, header as text_of};
+use super::request::{self, Request, header as text_of};
 use crate::close::CloseReason;
 use crate::error::Result;
 use crate::hub::Channel;
+use crate::journal::{SessionId, What};
 use crate::log::{Entry, Gap, PageLimit};
 use crate::metrics::Front;
 use crate::session::{Bounds, Joined, News, Subscription};
@@ -63,28 +64,39 @@ impl Batch {
 /// Counts the poll as a session for as long as it is held, however it ends.
 struct Held<'a, G: Ground> {
     ground: &'a G,
+    session: SessionId,
+    began: Duration,
     reason: CloseReason,
 }
 
 impl<G: Ground> Drop for Held<'_, G> {
     fn drop(&mut self) {
         self.ground.metrics().session_closed(FRONT, self.reason);
+        let lasted = self.ground.hub().clock().mono().saturating_sub(self.began);
+        self.ground.tell(self.session, FRONT, What::Closed { reason: self.reason, lasted });
     }
 }
 
 impl LongPoll {
     /// Answers `GET /poll`.
     pub(crate) async fn answer<G: Ground>(&self, ground: &G, parts: &Parts) -> Response<Bytes> {
-        let mut response = match self.poll(ground, parts).await {
-            Ok(response) => response,
-            Err(error) => super::error_response(&error),
+        let asked = request::session(parts);
+        let session = asked.clone().unwrap_or_else(|_| request::fresh_session());
+        let answered = match asked {
+            Ok(session) => self.poll(ground, parts, session).await,
+            Err(error) => Err(error),
         };
+        let mut response = answered.unwrap_or_else(|error| {
+            ground.refused(session, FRONT, &error);
+            super::error_response(&error)
+        });
+        request::tell_session(session, response.headers_mut());
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         self.cors.apply(&parts.headers, response.headers_mut());
         response
     }
 
-    async fn poll<G: Ground>(&self, ground: &G, parts: &Parts) -> Result<Response<Bytes>> {
+    async fn poll<G: Ground>(&self, ground: &G, parts: &Parts, session: SessionId) -> Result<Response<Bytes>> {
         let request = Request::parse(parts.uri.query().unwrap_or_default())?;
         let wait_max = self.config.wait_max.as_secs();
         let wait = request.number("wait", 0, wait_max)?.map_or(self.config.wait, Duration::from_secs);
@@ -95,9 +107,16 @@ impl LongPoll {
         let Joined { gaps, recovered } = subscription.join(ground.hub(), &starts)?;
         // Only now: who was refused above never was a session.
         ground.metrics().session_opened(FRONT);
-        let mut held = Held { ground, reason: CloseReason::ClientGone };
-        for (_, gap) in &gaps {
+        let opened = What::Opened {
+            channels: subscription.channels().map(|channel| &channel.name).collect(),
+            resumed: starts.has_cursor().then_some(recovered),
+            address: ground.address(),
+        };
+        ground.tell(session, FRONT, opened);
+        let mut held = Held { ground, session, began: ground.hub().clock().mono(), reason: CloseReason::ClientGone };
+        for (channel, gap) in &gaps {
             ground.metrics().gap(FRONT, gap.reason);
+            ground.tell(session, FRONT, What::Gap(channel.name.clone(), gap.reason));
         }
         if starts.has_cursor() {
             ground.metrics().resumed(FRONT, recovered);

@@ -1,8 +1,10 @@
 //! What every front's request has in common: channels, and from where.
 
-use http::HeaderMap;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
 
 use crate::error::{Error, Result};
+use crate::journal::SessionId;
 use crate::log::Cursor;
 use crate::message::ChannelName;
 use crate::session::{Since, Starts};
@@ -103,6 +105,35 @@ pub(super) fn parse_since(text: &str) -> Result<Since> {
         "earliest" => Ok(Since::Earliest),
         "live" => Ok(Since::Live),
         text => Ok(Since::Cursor(Cursor::parse(text)?)),
+    }
+}
+
+/// The header, and the parameter, by which a client says which session it goes on with, and is told.
+pub(super) const SESSION: HeaderName = HeaderName::from_static("tidings-session");
+
+/// The session that a request goes on with, or a new one.
+///
+/// # Errors
+/// `invalid_request` for a name that is none.
+pub(super) fn session(parts: &Parts) -> Result<SessionId> {
+    let query = parts.uri.query().unwrap_or_default();
+    let asked = query.split('&').find_map(|pair| pair.strip_prefix("session=")).filter(|value| !value.is_empty());
+    match asked.or_else(|| header(&parts.headers, SESSION.as_str())) {
+        None => Ok(fresh_session()),
+        Some(text) => SessionId::parse(text).ok_or_else(|| Error::invalid("a `session` has 1 to 32 letters, digits, `-` or `_`")),
+    }
+}
+
+/// A session that nobody had before.
+pub(super) fn fresh_session() -> SessionId {
+    SessionId::fresh(rand::random())
+}
+
+/// Tells the client its session.
+pub(super) fn tell_session(session: SessionId, headers: &mut HeaderMap) {
+    // Letters and digits: always a valid value.
+    if let Ok(value) = HeaderValue::from_str(session.as_str()) {
+        headers.insert(SESSION, value);
     }
 }
 

@@ -62,7 +62,7 @@ pub async fn accept(listener: TcpListener, acceptor: Acceptor, stop: Cancellatio
             Err(error) => {
                 // Once a minute: a log that is written at the rate of connections would be the next thing to run out.
                 if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_AGAIN) {
-                    tracing::warn!(%error, "no connection can be accepted now");
+                    tracing::warn!(event = "accept_failed", listener = "http", %error, "no connection can be accepted now");
                     complained = Some(Instant::now());
                 }
                 let refused = spare.refuse_next(&listener);
@@ -144,7 +144,7 @@ impl Acceptor {
         }
         if let Err(error) = self.tune(&stream) {
             // The peer is gone already; nothing else makes these fail on a fresh socket.
-            tracing::debug!(%error, %address, "a connection was lost before it began");
+            tracing::debug!(event = "connection_lost", %error, %address, "a connection was lost before it began");
             return;
         }
         let Ok(stream) = stream.into_std() else { return };

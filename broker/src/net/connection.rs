@@ -243,7 +243,7 @@ fn count(shard: &Shard, over: Over) {
 fn note_http2(shard: &Shard, error: &hyper::Error) {
     if !std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>()) {
         shard.protocol_error(ProtocolError::Http2);
-        tracing::debug!(%error, "an HTTP/2 connection was closed for a protocol error");
+        tracing::debug!(event = "protocol_error", %error, "an HTTP/2 connection was closed for a protocol error");
     }
 }
 
@@ -257,7 +257,7 @@ fn note(shard: &Shard, error: &hyper::Error) {
         return;
     };
     shard.protocol_error(kind);
-    tracing::debug!(%error, "a connection was closed for a protocol error");
+    tracing::debug!(event = "protocol_error", %error, "a connection was closed for a protocol error");
 }
 
 /// The service of one connection.

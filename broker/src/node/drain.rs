@@ -49,7 +49,7 @@ impl Embedded {
             self.all_gone().await;
         };
         if timeout_at(deadline, finished).await.is_err() {
-            tracing::warn!(connections = self.connections(), "the grace is over; what is still open is cut");
+            tracing::warn!(event = "drain_cut", connections = self.connections(), "the grace is over; what is still open is cut");
         }
         self.stop().await;
     }
@@ -59,7 +59,7 @@ impl Embedded {
         self.end();
         let all = futures_util::future::join_all(self.shards.iter().map(|shard| shard.stop()));
         if tokio::time::timeout(STOP, all).await.is_err() {
-            tracing::error!("a shard did not end within {STOP:?} and is left behind");
+            tracing::error!(event = "shard_hangs", "a shard did not end within {STOP:?} and is left behind");
         }
     }
 

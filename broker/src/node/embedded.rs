@@ -28,6 +28,7 @@ use crate::front::long_poll::LongPoll;
 use crate::front::sse::Sse;
 use crate::front::websocket::WebSocket;
 use crate::hub::{self, CommitRule, Hub, Inbox, RuleBook};
+use crate::journal::Journal;
 use crate::limits::{self, Crowd};
 use crate::log::{Epoch, Tag};
 use crate::metrics::{Bound, Metrics};
@@ -48,6 +49,7 @@ pub struct Embedded {
     pub(super) config: Config,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) journal: Journal,
     pub(super) keyring: Arc<Keyring>,
     pub(super) hub: Arc<Hub>,
     pub(super) shards: Arc<Vec<Arc<shard::Handle>>>,
@@ -101,13 +103,12 @@ impl Embedded {
         let (draining, stopped, failed) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let routes = routes(&config, &broker, &keyring, &metrics);
         let bounds = shard_bounds(&config);
+        let journal = Journal::new(config.admin.journal as usize);
+        let rooms = shard::Rooms { hub: hub.clone(), metrics: metrics.clone(), journal: journal.clone(), draining: draining.clone() };
         let newcomers = Crowd::new(config.limits.connections_pending as usize);
         let http = net::Http { config: Arc::new(config.http.clone()), door: Arc::new(routes.clone()), newcomers: newcomers.clone() };
         let on_death = on_death(metrics.clone(), readiness.clone(), failed.clone());
-        let start_shard = |number| {
-            let rooms = shard::Rooms { hub: hub.clone(), metrics: metrics.clone(), draining: draining.clone() };
-            shard::spawn(number, rooms, bounds, net::on_connection(http.clone()), on_death.clone())
-        };
+        let start_shard = |number| shard::spawn(number, rooms.clone(), bounds, net::on_connection(http.clone()), on_death.clone());
         let shards = (0..shard_count).map(|number| start_shard(number).map(Arc::new)).collect::<std::io::Result<Vec<_>>>()?;
         let shards = Arc::new(shards);
         let acceptor = net::Acceptor {
@@ -118,7 +119,7 @@ impl Embedded {
             config: config.http.clone(),
             metrics: metrics.clone(),
         };
-        let guests = Guests::new(hub.clone(), bounds, acceptor.clone(), draining.clone(), stopped.clone());
+        let guests = Guests::new(rooms, bounds, acceptor.clone(), stopped.clone());
 
         let interval = config.admin.probe_interval;
         let probe = admin::run_probe(broker.clone(), all_listen(shards.clone()), readiness.clone(), metrics.clone(), interval);
@@ -132,6 +133,7 @@ impl Embedded {
             config,
             clock,
             metrics,
+            journal,
             keyring,
             hub,
             shards,
@@ -276,7 +278,7 @@ fn shard_bounds(config: &Config) -> shard::Bounds {
 /// What a dead shard is to the rest: everyone is told, and whoever runs this decides.
 fn on_death(metrics: Arc<Metrics>, readiness: Readiness, failed: CancellationToken) -> shard::OnDeath {
     Arc::new(move |shard| {
-        tracing::error!(shard, "a shard died by a fault of the broker; its connections are closed");
+        tracing::error!(event = "shard_died", shard, "a shard died by a fault of the broker; its connections are closed");
         metrics.shard_died();
         readiness.shard_died();
         failed.cancel();

@@ -93,6 +93,7 @@ impl Node {
             retry_after: config.drain.retry_min..=config.drain.retry_max.max(config.drain.retry_min),
             ready: embedded.readiness.subscribe(),
             metrics: metrics.clone(),
+            journal: embedded.journal.clone(),
             clock: embedded.clock,
         };
         if let Some(listener) = grpc_listener {

@@ -11,6 +11,7 @@ use super::state::State;
 use super::tally::Tally;
 use super::write::{Wrote, send, unsent};
 use crate::close::CloseReason;
+use crate::journal::What;
 
 /// Reads of client bytes per wake-up; a client that sends more is read on the next round.
 const READS: usize = 8;
@@ -39,10 +40,13 @@ impl State {
                 }
                 Poll::Ready(_) if session.ended.is_none() => {
                     // Whatever came meanwhile is read from the ring or the log.
-                    if !std::mem::replace(&mut session.behind, true) {
-                        self.metrics.shard(self.number).fell_behind(session.encoder.front());
-                    }
+                    let was_behind = std::mem::replace(&mut session.behind, true);
+                    let (id, front) = (session.id, session.encoder.front());
                     self.behind.push_back(key);
+                    if !was_behind {
+                        self.metrics.shard(self.number).fell_behind(front);
+                        self.tell(id, front, What::FellBehind);
+                    }
                     self.hub.inbox(self.number).rouse();
                 }
                 Poll::Ready(_) => {}

@@ -16,6 +16,7 @@ use super::state::{FINISH_TICKS, LAST_WORD_TICKS, State};
 use super::tally::Tally;
 use crate::close::CloseReason;
 use crate::error::{Error, ErrorCode, Result};
+use crate::journal::What;
 use crate::message::ChannelName;
 use crate::session::{Added, Bounds, Since};
 
@@ -268,6 +269,13 @@ impl State {
         if matches!(since, Since::Cursor(_)) {
             shard.resumed(front, added.recovered);
         }
+        if let Some(session) = self.session(key) {
+            let id = session.id;
+            self.tell(id, front, What::Subscribed(name.clone()));
+            if let Some(gap) = &added.gap {
+                self.tell(id, front, What::Gap(name.clone(), gap.reason));
+            }
+        }
         Ok(added)
     }
 
@@ -276,7 +284,9 @@ impl State {
         let Some(session) = self.session(key) else { return };
         let Some(at) = session.subscription.remove(name) else { return };
         let place = session.places.remove(at);
+        let (id, front) = (session.id, session.encoder.front());
         self.leave(place);
+        self.tell(id, front, What::Unsubscribed(name.clone()));
     }
 }
 

@@ -6,9 +6,11 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use super::session::Listener;
 use super::state::State;
 use crate::close::CloseReason;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::journal::What;
 use crate::message::ChannelName;
 use crate::metrics::ProtocolError;
 use crate::session::{Added, Bounds, Since};
@@ -108,6 +110,13 @@ impl<'a> Hands<'a> {
     /// The client has said its last. Ours follow once the work under way is answered.
     pub fn part(&mut self, words: Vec<u8>) {
         self.ended.get_or_insert(Ended::by_client(words));
+    }
+
+    /// Tells that something the client asked for is refused.
+    pub fn denied(&self, error: &Error) {
+        if let Some(Listener::Session(session)) = self.state.listeners.get(self.key as usize) {
+            self.state.tell(session.id, session.encoder.front(), What::denied(error));
+        }
     }
 
     /// Counts what the client did wrong.

@@ -43,6 +43,7 @@ use crate::clock::Clock;
 use crate::close::CloseReason;
 use crate::error::Result;
 use crate::hub::Hub;
+use crate::journal::{Journal, SessionId, What};
 use crate::log::Entry;
 use crate::message::ChannelName;
 use crate::metrics::{Metrics, ProtocolError, RefusedConnection, ShardMetrics};
@@ -74,6 +75,8 @@ pub struct Bounds {
 
 /// What a front hands to a shard when it has taken a socket over.
 pub struct Opening {
+    /// Whose stay it is.
+    pub session: SessionId,
     /// The first bytes: response head, greeting.
     pub head: Vec<u8>,
     /// How news looks.
@@ -100,15 +103,16 @@ pub struct Shard {
     cell: Rc<Cell>,
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
+    journal: Journal,
     number: usize,
     draining: CancellationToken,
 }
 
 impl Shard {
     fn new(number: usize, rooms: Rooms, bounds: Bounds) -> Self {
-        let Rooms { hub, metrics, draining } = rooms;
-        let cell = Rc::new(Cell::new(State::new(number, hub.clone(), metrics.clone(), bounds, draining.clone())));
-        Self { cell, hub, metrics, number, draining }
+        let cell = Rc::new(Cell::new(State::new(number, rooms.clone(), bounds)));
+        let Rooms { hub, metrics, journal, draining } = rooms;
+        Self { cell, hub, metrics, journal, number, draining }
     }
 
     /// The hub behind it.
@@ -121,6 +125,12 @@ impl Shard {
     #[must_use]
     pub fn metrics(&self) -> &ShardMetrics {
         self.metrics.shard(self.number)
+    }
+
+    /// Where it is told what happens to clients.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// The node's clock.
@@ -140,12 +150,17 @@ impl Shard {
     /// # Errors
     /// What joining the channels refuses; the socket is untouched then.
     pub fn start(&self, stream: TcpStream, seat: Seat, opening: Opening) -> Result<(), (TcpStream, crate::error::Error)> {
-        let front = opening.encoder.front();
+        let (session, front) = (opening.session, opening.encoder.front());
         let key = match self.cell.with(|state| state.start(stream, opening)) {
             Ok(key) => key,
-            Err((stream, error)) => return Err((stream, error)),
+            Err((stream, error)) => {
+                let refused = What::refused(&error, stream.peer_addr().ok());
+                self.journal.tell(session, front, refused, self.clock().now().unix_ms);
+                return Err((stream, error));
+            }
         };
         self.metrics().session_opened(front);
+        let began = self.clock().mono();
         let shard = self.clone();
         tokio::task::spawn_local(async move {
             let mut tally = Tally::default();
@@ -158,6 +173,8 @@ impl Shard {
             shard.cell.with(|state| state.remove(key));
             shard.metrics().session_closed(front, reason);
             shard.metrics().connection_closed();
+            let now = shard.clock().now();
+            shard.journal.tell(session, front, What::Closed { reason, lasted: now.mono.saturating_sub(began) }, now.unix_ms);
             drop(seat);
         });
         Ok(())
@@ -228,7 +245,7 @@ impl std::fmt::Debug for Shard {
 
 impl State {
     fn start(&mut self, stream: TcpStream, opening: Opening) -> Result<u32, (TcpStream, crate::error::Error)> {
-        let Opening { head, encoder, mut subscription, starts, inbound, early } = opening;
+        let Opening { session: id, head, encoder, mut subscription, starts, inbound, early } = opening;
         let key = self.listeners.insert(Listener::Watch(session::Watch::default())) as u32;
         // Listen first, then join: what is committed in between comes by both ways and is told apart by its position.
         let names: SmallVec<[ChannelName; 1]> = subscription.channels().map(|channel| channel.name.clone()).collect();
@@ -249,9 +266,16 @@ impl State {
         if starts.has_cursor() {
             shard.resumed(front, recovered);
         }
+        let opened = What::Opened {
+            channels: names.iter().collect(),
+            resumed: starts.has_cursor().then_some(recovered),
+            address: stream.peer_addr().ok(),
+        };
+        self.tell(id, front, opened);
         let mut first = head;
         for (channel, gap) in &gaps {
             shard.gap(front, gap.reason);
+            self.tell(id, front, What::Gap(channel.name.clone(), gap.reason));
             encoder.gap(channel.slot, &channel.name, gap, &mut first);
         }
         // The shard listened before the join, so all that is committed since comes through the inbox: who joins live is
@@ -263,6 +287,7 @@ impl State {
             encoder.heartbeat(Some(&cursor), &mut first);
         }
         let mut session = Session {
+            id,
             stream: Rc::new(stream),
             encoder,
             subscription,

@@ -7,6 +7,7 @@ use super::session::{Listener, Session};
 use super::state::State;
 use super::tally::Tally;
 use crate::close::CloseReason;
+use crate::journal::What;
 use crate::log::{PageLimit, SlotCursor};
 use crate::session::{News, OutOfWindow, out_of_window};
 
@@ -49,6 +50,8 @@ impl State {
         }
 
         let limit = PageLimit { entries: PAGE_ENTRIES, bytes: self.bounds.page_bytes };
+        let id = session.id;
+        let mut told = Vec::new();
         let mut cursor = session.subscription.cursor();
         let at_head = match session.subscription.read(&self.hub, limit) {
             Ok((news, at_head)) => {
@@ -60,6 +63,7 @@ impl State {
                             OutOfWindow::Declare => {
                                 shard.gap(front, gap.reason);
                                 session.encoder.gap(channel.slot, &channel.name, &gap, &mut out);
+                                told.push((channel.name.clone(), gap.reason));
                                 session.cursor_due = true;
                             }
                             OutOfWindow::Close => {
@@ -97,17 +101,25 @@ impl State {
             }
         };
         self.scratch = out;
+        let mut caught_up = false;
         if at_head {
             session.behind = false;
             // Who only read what was there before it came never fell behind.
             if !std::mem::take(&mut session.replaying) {
                 shard.caught_up(front);
+                caught_up = true;
             }
             if session.rest.is_none() {
                 self.late.leave(key, session, shard);
             }
         } else if session.rest.is_none() && session.ended.is_none() {
             self.behind.push_back(key);
+        }
+        for (channel, reason) in told {
+            self.tell(id, front, What::Gap(channel, reason));
+        }
+        if caught_up {
+            self.tell(id, front, What::CaughtUp);
         }
     }
 

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use super::encoder::Encoder;
 use super::inbound::Conversation;
 use crate::close::CloseReason;
+use crate::journal::SessionId;
 use crate::session::Subscription;
 
 /// Where a listener stands in a channel of the shard: the channel's local number, and the place in its listeners.
@@ -39,6 +40,8 @@ impl Rest {
 /// A client's stay on a socket that the shard writes itself.
 #[derive(Debug)]
 pub(super) struct Session {
+    /// Whose stay it is.
+    pub(super) id: SessionId,
     pub(super) stream: Rc<TcpStream>,
     pub(super) encoder: &'static dyn Encoder,
     pub(super) subscription: Subscription,

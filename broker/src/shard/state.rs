@@ -15,8 +15,9 @@ use super::session::{Listener, Place};
 use super::wheel::Wheel;
 use crate::error::Result;
 use crate::hub::{Hub, Item};
+use crate::journal::{Journal, SessionId, What};
 use crate::message::ChannelName;
-use crate::metrics::Metrics;
+use crate::metrics::{Front, Metrics};
 
 /// Ticks are seconds.
 pub(super) const TICK: std::time::Duration = std::time::Duration::from_secs(1);
@@ -54,10 +55,12 @@ pub(super) struct State {
     pub(super) input: Vec<u8>,
     pub(super) said: Vec<u8>,
     pub(super) draining: CancellationToken,
+    journal: Journal,
 }
 
 impl State {
-    pub(super) fn new(number: usize, hub: Arc<Hub>, metrics: Arc<Metrics>, bounds: super::Bounds, draining: CancellationToken) -> Self {
+    pub(super) fn new(number: usize, rooms: super::Rooms, bounds: super::Bounds) -> Self {
+        let super::Rooms { hub, metrics, journal, draining } = rooms;
         let ticks = bounds.heartbeat_max.as_secs().clamp(u64::from(FINISH_TICKS), 3600) as usize;
         Self {
             number,
@@ -81,7 +84,13 @@ impl State {
             input: Vec::new(),
             said: Vec::new(),
             draining,
+            journal,
         }
+    }
+
+    /// Tells what happened to a session.
+    pub(super) fn tell(&self, session: SessionId, front: Front, what: What) {
+        self.journal.tell(session, front, what, self.hub.clock().now().unix_ms);
     }
 
     /// Puts a listener into every channel, each made and registered with the hub when the shard did not have it yet.
@@ -247,10 +256,13 @@ impl State {
                 session.behind = true;
                 self.metrics.shard(self.number).fell_behind(session.encoder.front());
                 self.late.enter(key, session, self.tick, self.metrics.shard(self.number));
+                let (id, front) = (session.id, session.encoder.front());
+                let is_blocked = session.rest.is_some();
                 // While it is blocked its own task puts it into the queue, once the socket drained.
-                if session.rest.is_none() {
+                if !is_blocked {
                     self.behind.push_back(key);
                 }
+                self.tell(id, front, What::FellBehind);
             }
             Some(Listener::Watch(watch)) => raise(watch),
             _ => {}

@@ -19,6 +19,7 @@ use super::tally::Tally;
 use super::{Bounds, Opening, Shard};
 use crate::close::CloseReason;
 use crate::hub::Hub;
+use crate::journal::Journal;
 use crate::message::ChannelName;
 use crate::metrics::Metrics;
 
@@ -173,6 +174,8 @@ pub struct Rooms {
     pub hub: Arc<Hub>,
     /// Where things are counted.
     pub metrics: Arc<Metrics>,
+    /// Where it is told what happens to clients.
+    pub journal: Journal,
     /// Cancelled when the node begins to leave.
     pub draining: CancellationToken,
 }
@@ -245,7 +248,7 @@ async fn obey(shard: Shard, mut inbound: mpsc::Receiver<Command>, on_connection:
                 Ok(stream) => {
                     tokio::task::spawn_local(on_connection(shard.clone(), stream, seat, read));
                 }
-                Err(error) => tracing::warn!(%error, "a connection could not be registered and was closed"),
+                Err(error) => tracing::warn!(event = "connection_lost", %error, "a connection could not be registered and was closed"),
             },
             Command::Session(stream, seat, opening) => match tokio::net::TcpStream::from_std(stream) {
                 Ok(stream) => {

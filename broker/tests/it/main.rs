@@ -14,6 +14,7 @@ mod http_api;
 mod http_conformance;
 mod http_stream;
 mod layers;
+mod log;
 mod protocol_examples;
 mod raw;
 mod resume;

@@ -25,6 +25,7 @@ use crate::api::config::GrpcConfig;
 use crate::auth::Keyring;
 use crate::broker::Broker;
 use crate::clock::Clock;
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 
 pub use serve::{Accept, serve};
@@ -49,6 +50,8 @@ pub struct GrpcServices {
     pub ready: watch::Receiver<bool>,
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
+    /// Where it is told what happens to listeners.
+    pub journal: Journal,
     /// The clock whose moments messages carry.
     pub clock: Clock,
 }

@@ -92,7 +92,7 @@ pub async fn serve<A: Accept>(listener: A, services: GrpcServices, drain: Cancel
                 },
                 Err(error) => {
                     metrics.connection_refused(RefusedConnection::OpenFiles);
-                    tracing::debug!(%error, "a gRPC connection was not accepted");
+                    tracing::debug!(event = "accept_failed", listener = "grpc", %error, "a gRPC connection was not accepted");
                     sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -148,7 +148,7 @@ async fn connection<S>(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, "a gRPC connection broke");
+        tracing::debug!(event = "connection_lost", %error, "a gRPC connection broke");
         // One that hung up has done nothing wrong.
         if !std::error::Error::source(&error).is_some_and(|cause| cause.is::<io::Error>()) {
             counted.metrics.protocol_error(ProtocolError::Http2);

@@ -3,13 +3,15 @@
 use tidings_proto::v1;
 use tidings_proto::v1::broker_server::Broker;
 use tokio_util::sync::CancellationToken;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::GrpcServices;
 use super::publish_stream::{Acks, publish_stream};
 use super::status::status;
 use super::subscribe::Replies;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::journal::SessionId;
 
 /// The services on one listener.
 pub(super) struct BrokerService {
@@ -22,6 +24,19 @@ type Answer<T> = std::result::Result<Response<T>, Status>;
 
 fn answer<T>(result: Result<T>) -> Answer<T> {
     result.map(Response::new).map_err(|error| status(&error))
+}
+
+/// By which a client says which session it goes on with, and is told.
+const SESSION: &str = "tidings-session";
+
+/// The session that a call goes on with, or a new one; and whether what was sent is a name.
+fn session_of(metadata: &MetadataMap) -> (SessionId, Result<()>) {
+    let asked = metadata.get(SESSION).map(|name| name.to_str().ok().and_then(SessionId::parse));
+    let valid = match asked {
+        Some(None) => Err(Error::invalid("`tidings-session` has 1 to 32 letters, digits, `-` or `_`")),
+        _ => Ok(()),
+    };
+    (asked.flatten().unwrap_or_else(|| SessionId::fresh(rand::random())), valid)
 }
 
 #[tonic::async_trait]
@@ -44,7 +59,17 @@ impl Broker for BrokerService {
     type SubscribeStream = Replies;
 
     async fn subscribe(&self, request: Request<v1::SubscribeRequest>) -> Answer<Replies> {
-        answer(self.services.listen(request.get_ref(), self.drain.clone()))
+        let (session, valid) = session_of(request.metadata());
+        let listening = valid.and_then(|()| self.services.listen(request.get_ref(), session, self.drain.clone()));
+        let mut answered = answer(listening.inspect_err(|error| self.services.refused(session, error)));
+        let metadata = match &mut answered {
+            Ok(response) => response.metadata_mut(),
+            Err(status) => status.metadata_mut(),
+        };
+        if let Ok(name) = session.as_str().parse() {
+            metadata.insert(SESSION, name);
+        }
+        answered
     }
 
     async fn history(&self, request: Request<v1::HistoryRequest>) -> Answer<v1::HistoryResponse> {

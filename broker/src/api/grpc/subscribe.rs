@@ -19,6 +19,7 @@ use super::{GrpcServices, convert};
 use crate::broker::{Delivery, Since, Subscribe, Subscription};
 use crate::close::CloseReason;
 use crate::error::{Error, Result};
+use crate::journal::{SessionId, What};
 use crate::log::{Cursor, Entry, SlotCursor};
 use crate::message::ChannelName;
 use crate::metrics::Front;
@@ -50,10 +51,12 @@ impl GrpcServices {
     ///
     /// # Errors
     /// What the broker says against the channels or the cursor.
-    pub(super) fn listen(&self, request: &v1::SubscribeRequest, drain: CancellationToken) -> Result<Replies> {
-        let subscription = self.broker.subscribe(asked(request)?)?;
+    pub(super) fn listen(&self, request: &v1::SubscribeRequest, session: SessionId, drain: CancellationToken) -> Result<Replies> {
+        let asked = asked(request)?;
+        let opened = What::Opened { channels: asked.channels.iter().collect(), resumed: None, address: None };
+        let subscription = self.broker.subscribe(asked)?;
         let mut listener = Listener {
-            stay: Stay::open(self.clone()),
+            stay: Stay::open(self.clone(), session, opened),
             cursor: subscription.cursor(),
             subscription,
             replies: VecDeque::new(),
@@ -67,6 +70,13 @@ impl GrpcServices {
             let reply = listener.next().await?;
             Some((Ok(reply), listener))
         })))
+    }
+}
+
+impl GrpcServices {
+    /// Tells that a listener was not let in.
+    pub(super) fn refused(&self, session: SessionId, error: &Error) {
+        self.journal.tell(session, Front::Grpc, What::refused(error, None), self.clock.now().unix_ms);
     }
 }
 
@@ -98,6 +108,7 @@ impl Listener {
                     Some(Delivery::Messages(entries)) => self.messages(&entries),
                     Some(Delivery::Gap { channel, gap }) => {
                         self.stay.services.metrics.off_shard().gap(Front::Grpc, gap.reason);
+                        self.stay.tell(What::Gap(channel.clone(), gap.reason));
                         // The cursor stays: who is cut off here is told again, rather than never.
                         self.say(Reply::Gap(convert::gap(&channel, &gap)));
                         self.cursor_due = true;
@@ -153,13 +164,21 @@ impl Listener {
 /// A client's stay, counted when it begins and, whatever ends it, when it ends.
 struct Stay {
     services: GrpcServices,
+    session: SessionId,
+    began: Duration,
     reason: CloseReason,
 }
 
 impl Stay {
-    fn open(services: GrpcServices) -> Self {
+    fn open(services: GrpcServices, session: SessionId, opened: What) -> Self {
         services.metrics.off_shard().session_opened(Front::Grpc);
-        Self { services, reason: CloseReason::ClientGone }
+        let stay = Self { began: services.clock.mono(), session, services, reason: CloseReason::ClientGone };
+        stay.tell(opened);
+        stay
+    }
+
+    fn tell(&self, what: What) {
+        self.services.journal.tell(self.session, Front::Grpc, what, self.services.clock.now().unix_ms);
     }
 
     fn count(&self, entries: &[Arc<Entry>], replies: &VecDeque<v1::SubscribeReply>) {
@@ -176,6 +195,7 @@ impl Stay {
 impl Drop for Stay {
     fn drop(&mut self) {
         self.services.metrics.off_shard().session_closed(Front::Grpc, self.reason);
+        self.tell(What::Closed { reason: self.reason, lasted: self.services.clock.mono().saturating_sub(self.began) });
     }
 }
 

@@ -11,9 +11,11 @@ use http::request::Parts;
 
 use super::cors::Cors;
 use super::ground::Ground;
-use super::request::Request;
+use super::request::{self, Request};
 use super::stream::{self, Stream};
 use crate::error::{Error, Result};
+use crate::journal::SessionId;
+use crate::metrics::Front;
 use crate::session::{Bounds, Subscription};
 use encoder::{Layout, encoder};
 
@@ -62,11 +64,16 @@ impl HttpStream {
     /// Answers `GET /stream`.
     pub(crate) fn answer<G: Ground>(&self, ground: &G, parts: &Parts) -> G::Answer {
         let mut format = Format::Lines;
-        self.open(ground, parts, &mut format).unwrap_or_else(|error| G::whole(self.refuse(format, &error, &parts.headers)))
+        let asked = request::session(parts);
+        let session = asked.clone().unwrap_or_else(|_| request::fresh_session());
+        asked.and_then(|session| self.open(ground, parts, session, &mut format)).unwrap_or_else(|error| {
+            ground.refused(session, Front::HttpStream, &error);
+            G::whole(self.refuse(format, &error, &parts.headers, session))
+        })
     }
 
     /// Leaves in `format` what the client understands, for the refusal too.
-    fn open<G: Ground>(&self, ground: &G, parts: &Parts, format: &mut Format) -> Result<G::Answer> {
+    fn open<G: Ground>(&self, ground: &G, parts: &Parts, session: SessionId, format: &mut Format) -> Result<G::Answer> {
         let request = stream::request(parts)?;
         *format = Format::of(&request)?;
         stream::may_begin(ground)?;
@@ -79,12 +86,13 @@ impl HttpStream {
             (Format::Page, false) => Layout::Script,
             (Format::Page, true) => Layout::ScriptWithOwnCursor,
         };
-        let stream = Stream { headers: self.headers(*format, &parts.headers), greeting: greeting(*format, padding), subscription, starts };
+        let headers = self.headers(*format, &parts.headers, session);
+        let stream = Stream { session, headers, greeting: greeting(*format, padding), subscription, starts };
         stream::answer(ground, stream, parts, |framing| encoder(layout, framing))
     }
 
-    fn headers(&self, format: Format, request: &HeaderMap) -> HeaderMap {
-        let mut headers = stream::headers(format.content_type(), &self.cors, request);
+    fn headers(&self, format: Format, request: &HeaderMap, session: SessionId) -> HeaderMap {
+        let mut headers = stream::headers(format.content_type(), &self.cors, request, session);
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if format == Format::Page {
             headers.insert(header::CONTENT_SECURITY_POLICY, PAGE_POLICY);
@@ -94,8 +102,9 @@ impl HttpStream {
     }
 
     /// Says no in the client's format: a page in a hidden frame sees neither status nor body, so it is called.
-    fn refuse(&self, format: Format, error: &Error, request: &HeaderMap) -> Response<Bytes> {
+    fn refuse(&self, format: Format, error: &Error, request: &HeaderMap, session: SessionId) -> Response<Bytes> {
         let mut response = super::error_response(error);
+        super::request::tell_session(session, response.headers_mut());
         if format == Format::Page {
             let mut text = PAGE_BEGIN.to_vec();
             script::write_call(&mut text, |json| {
@@ -104,7 +113,7 @@ impl HttpStream {
                 json.push(b'}');
             });
             *response.body_mut() = Bytes::from(text);
-            response.headers_mut().extend(self.headers(format, request));
+            response.headers_mut().extend(self.headers(format, request, session));
         } else {
             self.cors.apply(request, response.headers_mut());
         }

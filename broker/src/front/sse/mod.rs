@@ -10,9 +10,11 @@ use http::{Response, StatusCode};
 use super::config::SseConfig;
 use super::cors::Cors;
 use super::ground::Ground;
-use super::request::header as text_of;
+use super::request::{self, header as text_of};
 use super::stream::{self, Stream};
 use crate::error::{Error, ErrorCode, Result};
+use crate::journal::SessionId;
+use crate::metrics::Front;
 use crate::session::{Bounds, Subscription};
 use encoder::{Layout, encoder};
 
@@ -46,18 +48,25 @@ impl Sse {
             self.cors.apply(&parts.headers, response.headers_mut());
             return G::whole(response);
         }
-        match self.open(ground, parts, resume) {
+        let asked = request::session(parts);
+        let session = asked.clone().unwrap_or_else(|_| request::fresh_session());
+        let opened = asked.and_then(|session| self.open(ground, parts, session, resume));
+        if let Err(error) = &opened {
+            ground.refused(session, Front::Sse, error);
+        }
+        match opened {
             Ok(answer) => answer,
-            Err(error) if is_event_source(&parts.headers) => self.refuse_event_source(ground, parts, &error),
+            Err(error) if is_event_source(&parts.headers) => self.refuse_event_source(ground, parts, session, &error),
             Err(error) => {
                 let mut response = super::error_response(&error);
+                request::tell_session(session, response.headers_mut());
                 self.cors.apply(&parts.headers, response.headers_mut());
                 G::whole(response)
             }
         }
     }
 
-    fn open<G: Ground>(&self, ground: &G, parts: &Parts, resume: Option<&str>) -> Result<G::Answer> {
+    fn open<G: Ground>(&self, ground: &G, parts: &Parts, session: SessionId, resume: Option<&str>) -> Result<G::Answer> {
         stream::may_begin(ground)?;
         let request = stream::request(parts)?;
         // Nothing is guessed: who says where it was, but not in a way that can be read, must not be taken for new.
@@ -78,8 +87,8 @@ impl Sse {
         } else {
             Layout::Payload
         };
-        let headers = stream::headers(CONTENT_TYPE, &self.cors, &parts.headers);
-        let stream = Stream { headers, greeting: self.greeting(padding), subscription, starts };
+        let headers = stream::headers(CONTENT_TYPE, &self.cors, &parts.headers, session);
+        let stream = Stream { session, headers, greeting: self.greeting(padding), subscription, starts };
         stream::answer(ground, stream, parts, |framing| encoder(layout, framing))
     }
 
@@ -97,7 +106,7 @@ impl Sse {
         greeting
     }
 
-    fn refuse_event_source<G: Ground>(&self, ground: &G, parts: &Parts, error: &Error) -> G::Answer {
+    fn refuse_event_source<G: Ground>(&self, ground: &G, parts: &Parts, session: SessionId, error: &Error) -> G::Answer {
         let next = if error.code.may_retry() {
             // No id: what the client resumes from stays what it was.
             format!("retry: {}", ground.retry_hint().as_millis())
@@ -108,7 +117,7 @@ impl Sse {
         crate::wire::write_refusal(&mut text, error);
         text.extend_from_slice(b"\n\n");
         let mut response = Response::new(Bytes::from(text));
-        *response.headers_mut() = stream::headers(CONTENT_TYPE, &self.cors, &parts.headers);
+        *response.headers_mut() = stream::headers(CONTENT_TYPE, &self.cors, &parts.headers, session);
         G::whole(response)
     }
 }

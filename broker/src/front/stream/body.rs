@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -15,6 +16,7 @@ use super::Stream;
 
 use crate::close::CloseReason;
 use crate::error::Result;
+use crate::journal::{SessionId, What};
 use crate::log::{PageLimit, SlotCursor};
 use crate::net::Frames;
 use crate::session::{Joined, News, OutOfWindow, Subscription, out_of_window};
@@ -25,6 +27,8 @@ const PAGE: PageLimit = PageLimit { entries: 512, bytes: 64 << 10 };
 
 pub(crate) struct StreamBody<G: Ground> {
     ground: G,
+    session: SessionId,
+    began: Duration,
     encoder: &'static dyn Encoder,
     subscription: Subscription,
     watcher: G::Watcher,
@@ -50,7 +54,7 @@ pub(in crate::front) struct Begun<G: Ground> {
 
 impl<G: Ground> StreamBody<G> {
     pub(in crate::front) fn begin(ground: &G, encoder: &'static dyn Encoder, stream: Stream) -> Result<Begun<G>> {
-        let Stream { headers, greeting, mut subscription, starts } = stream;
+        let Stream { session, headers, greeting, mut subscription, starts } = stream;
         // Listen first, then join: nothing is lost between the two.
         let watcher = ground.watch(&subscription, Stay::Stream)?;
         subscription.renew(ground.hub())?;
@@ -60,9 +64,16 @@ impl<G: Ground> StreamBody<G> {
         if starts.has_cursor() {
             metrics.resumed(front, recovered);
         }
+        let opened = What::Opened {
+            channels: subscription.channels().map(|channel| &channel.name).collect(),
+            resumed: starts.has_cursor().then_some(recovered),
+            address: ground.address(),
+        };
+        ground.tell(session, front, opened);
         let mut first = greeting;
         for (channel, gap) in &gaps {
             metrics.gap(front, gap.reason);
+            ground.tell(session, front, What::Gap(channel.name.clone(), gap.reason));
             encoder.gap(channel.slot, &channel.name, gap, &mut first);
         }
         let is_live = subscription.is_live(ground.hub());
@@ -76,7 +87,21 @@ impl<G: Ground> StreamBody<G> {
             ready.push_back(first.into());
         }
         let (ground, cursor_due) = (ground.clone(), !is_live);
-        let body = Self { ground, encoder, subscription, watcher, ready, heartbeat, live: false, cursor_due, is_ahead: false, ended: None };
+        let began = ground.hub().clock().mono();
+        let body = Self {
+            session,
+            began,
+            ground,
+            encoder,
+            subscription,
+            watcher,
+            ready,
+            heartbeat,
+            live: false,
+            cursor_due,
+            is_ahead: false,
+            ended: None,
+        };
         Ok(Begun { headers, body })
     }
 
@@ -99,6 +124,7 @@ impl<G: Ground> StreamBody<G> {
                 }
                 News::Gap(channel, gap) => {
                     metrics.gap(front, gap.reason);
+                    self.ground.tell(self.session, front, What::Gap(channel.name.clone(), gap.reason));
                     self.encoder.gap(channel.slot, &channel.name, &gap, &mut out);
                     self.cursor_due = true;
                 }
@@ -184,6 +210,9 @@ impl<G: Ground> Frames for StreamBody<G> {
 impl<G: Ground> Drop for StreamBody<G> {
     fn drop(&mut self) {
         let reason = self.ended.unwrap_or(CloseReason::ClientGone);
-        self.ground.metrics().session_closed(self.encoder.front(), reason);
+        let front = self.encoder.front();
+        self.ground.metrics().session_closed(front, reason);
+        let lasted = self.ground.hub().clock().mono().saturating_sub(self.began);
+        self.ground.tell(self.session, front, What::Closed { reason, lasted });
     }
 }

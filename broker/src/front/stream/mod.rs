@@ -11,8 +11,9 @@ use http::{Method, Response, StatusCode, Version};
 
 use super::cors::Cors;
 use super::ground::Ground;
-use super::request::Request;
+use super::request::{Request, tell_session};
 use crate::error::{Error, ErrorCode, Result};
+use crate::journal::SessionId;
 use crate::net::raw_head;
 use crate::session::{Starts, Subscription};
 use crate::shard::Encoder;
@@ -25,6 +26,8 @@ const PADDING_MAX: u64 = 8192;
 
 /// A stream that is about to begin.
 pub(crate) struct Stream {
+    /// Whose stay it is.
+    pub(super) session: SessionId,
     /// Of the response, without what the framing needs.
     pub(super) headers: HeaderMap,
     /// The first bytes, before any news.
@@ -75,9 +78,10 @@ pub(super) fn padding(request: &Request) -> Result<usize> {
     Ok(request.number("padding", 0, PADDING_MAX)?.unwrap_or(0) as usize)
 }
 
-/// The headers of a stream of this type.
-pub(super) fn headers(content_type: &'static str, cors: &Cors, request: &HeaderMap) -> HeaderMap {
+/// The headers of a stream of this type and session.
+pub(super) fn headers(content_type: &'static str, cors: &Cors, request: &HeaderMap, session: SessionId) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(8);
+    tell_session(session, &mut headers);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     // `no-transform` and the nginx header keep proxies from holding pieces back to compress or to collect them.
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));

@@ -129,6 +129,7 @@ impl Client {
     }
 
     fn refuse(&self, id: Option<u64>, error: &Error, hands: &mut Hands<'_>) {
+        hands.denied(error);
         self.objects.write_reply(hands.out(), id, "error", |out| write_refusal(out, error));
     }
 
@@ -149,6 +150,7 @@ impl Inbound for Client {
         if let Err(error) = begun {
             // All or nothing, and no word of what there was for a moment.
             hands.out().truncate(before);
+            hands.denied(&error);
             self.end(&Ending::refused(&error), CloseReason::Refused, hands);
         }
     }

@@ -19,9 +19,10 @@ use http::request::Parts;
 
 use super::config::WebSocketConfig;
 use super::ground::Ground;
-use super::request::Request;
+use super::request::{Request, fresh_session, session as session_of, tell_session};
 use crate::error::Result;
 use crate::message::ChannelName;
+use crate::metrics::Front;
 use crate::session::{Bounds, Starts, Subscription};
 use crate::shard::Opening;
 use client::Client;
@@ -95,8 +96,18 @@ impl WebSocket {
             Ok(upgrade) => upgrade,
             Err(refusal) => return G::whole(refusal.response(parts.version)),
         };
+        let session = match session_of(parts) {
+            Ok(session) => session,
+            Err(error) => {
+                ground.refused(fresh_session(), Front::WebSocket, &error);
+                return G::whole(super::error_response(&error));
+            }
+        };
+        let mut headers = upgrade.headers();
+        tell_session(session, &mut headers);
         let objects = self.compressing.filter(|_| upgrade.deflate.is_some()).unwrap_or(&encoder::PLAIN);
-        let begun = ground.converse(parts, &upgrade.headers(), || Opening {
+        let begun = ground.converse(parts, &headers, || Opening {
+            session,
             head: Vec::new(),
             encoder: objects,
             subscription: Subscription::none(),

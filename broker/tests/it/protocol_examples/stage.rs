@@ -23,7 +23,7 @@ use crate::support::{Framed, WebSocket, masked};
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Headers that say how an answer travels and when, not what it is.
-const OF_THE_WAY: [&str; 4] = ["date", "content-length", "transfer-encoding", "connection"];
+const OF_THE_WAY: [&str; 5] = ["date", "content-length", "transfer-encoding", "connection", "tidings-session"];
 
 pub(super) struct Stage {
     node: Option<Node>,

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
 
 /// A running daemon. Killed when dropped.
 #[derive(Debug)]
@@ -15,14 +15,24 @@ pub(crate) struct Daemon {
     pub(crate) http: SocketAddr,
     pub(crate) grpc: SocketAddr,
     pub(crate) admin: SocketAddr,
+    log: Option<Lines<BufReader<ChildStderr>>>,
 }
 
 impl Daemon {
     /// Starts it on free ports, open to everyone on loopback, with these keys set.
     pub(crate) async fn start(keys: &[&str]) -> Self {
+        Self::start_with(keys, Stdio::null()).await
+    }
+
+    /// The same; its log can be read with [`Daemon::logged`].
+    pub(crate) async fn start_heard(keys: &[&str]) -> Self {
+        Self::start_with(keys, Stdio::piped()).await
+    }
+
+    async fn start_with(keys: &[&str], log: Stdio) -> Self {
         let home = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
-        command.current_dir(home.path()).env_clear().arg("--dev").kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.current_dir(home.path()).env_clear().arg("--dev").kill_on_drop(true).stdout(Stdio::piped()).stderr(log);
         for key in ["http.listen=127.0.0.1:0", "grpc.listen=127.0.0.1:0", "admin.listen=127.0.0.1:0"].iter().chain(keys) {
             command.args(["--set", key]);
         }
@@ -35,7 +45,24 @@ impl Daemon {
             return address.parse().unwrap();
         };
         let (http, grpc, admin) = (address("http").await, address("grpc").await, address("admin").await);
-        Self { child, _home: home, http, grpc, admin }
+        let log = child.stderr.take().map(|log| BufReader::new(log).lines());
+        Self { child, _home: home, http, grpc, admin, log }
+    }
+
+    /// The next line of the log that is of this event; those before it are passed over.
+    pub(crate) async fn logged(&mut self, event: &str) -> serde_json::Value {
+        loop {
+            let line = self.log_line().await.unwrap_or_else(|| panic!("the log ended without `{event}`"));
+            if line["event"] == event {
+                return line;
+            }
+        }
+    }
+
+    /// The next line of the log; `None` once it has ended.
+    pub(crate) async fn log_line(&mut self) -> Option<serde_json::Value> {
+        let line = super::soon("a line of the log", self.log.as_mut().expect("its log is heard").next_line()).await.unwrap()?;
+        Some(serde_json::from_str(&line).unwrap_or_else(|why| panic!("{why}: {line}")))
     }
 
     /// Sends SIGTERM.

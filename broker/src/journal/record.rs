@@ -1,0 +1,233 @@
+//! One thing that happened to a session, and its line in the log. The names here are what docs/OPERATING.md promises.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::SessionId;
+use crate::close::CloseReason;
+use crate::error::{Error, ErrorCode};
+use crate::log::GapReason;
+use crate::message::ChannelName;
+use crate::metrics::Front;
+
+/// Names shown of a list; the rest is counted.
+const NAMES_MAX: usize = 8;
+/// The target of these lines, for `log.level`.
+const TARGET: &str = concat!("tidings", "::session");
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Counts up from 1.
+    pub number: u64,
+    /// When, or when last: milliseconds since 1970.
+    pub unix_ms: u64,
+    /// How often it happened in a row.
+    pub times: u32,
+    /// To whom.
+    pub session: SessionId,
+    /// Over which front.
+    pub front: Front,
+    /// What.
+    pub what: What,
+}
+
+/// What can happen to a session.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// It began to listen.
+    Opened {
+        /// To what; a WebSocket may begin with nothing.
+        channels: Names,
+        /// Whether it came back with a cursor, and then whether nothing was missing.
+        resumed: Option<bool>,
+        /// From where, if there is a socket.
+        address: Option<SocketAddr>,
+    },
+    /// It was not let in.
+    Refused {
+        /// Why, for programs.
+        code: ErrorCode,
+        /// Why, in words: the rule or limit that said no.
+        message: Box<str>,
+        /// From where.
+        address: Option<SocketAddr>,
+    },
+    /// Something it asked for while it stayed was refused.
+    Denied {
+        /// Why, for programs.
+        code: ErrorCode,
+        /// Why, in words.
+        message: Box<str>,
+    },
+    /// It listens to one more channel.
+    Subscribed(ChannelName),
+    /// It does not listen to a channel any more.
+    Unsubscribed(ChannelName),
+    /// It was told that messages are missing.
+    Gap(ChannelName, GapReason),
+    /// It takes less than comes, and reads the log from now on.
+    FellBehind,
+    /// It stands at the head again.
+    CaughtUp,
+    /// It ended.
+    Closed {
+        /// Why.
+        reason: CloseReason,
+        /// How long it lasted.
+        lasted: Duration,
+    },
+}
+
+/// The first names of a list, and how many more there are.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    shown: SmallVec<[ChannelName; 1]>,
+    more: u32,
+}
+
+impl<'a> FromIterator<&'a ChannelName> for Names {
+    fn from_iter<I: IntoIterator<Item = &'a ChannelName>>(names: I) -> Self {
+        let mut list = Self::default();
+        for name in names {
+            if list.shown.len() < NAMES_MAX {
+                list.shown.push(name.clone());
+            } else {
+                list.more += 1;
+            }
+        }
+        list
+    }
+}
+
+impl fmt::Display for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, name) in self.shown.iter().enumerate() {
+            write!(f, "{}{name}", if nth > 0 { ", " } else { "" })?;
+        }
+        if self.more > 0 {
+            write!(f, " and {} more", self.more)?;
+        }
+        Ok(())
+    }
+}
+
+impl What {
+    /// It was not let in, because of this.
+    #[must_use]
+    pub fn refused(error: &Error, address: Option<SocketAddr>) -> Self {
+        Self::Refused { code: error.code, message: error.message.as_ref().into(), address }
+    }
+
+    /// Something it asked for was refused, because of this.
+    #[must_use]
+    pub fn denied(error: &Error) -> Self {
+        Self::Denied { code: error.code, message: error.message.as_ref().into() }
+    }
+
+    /// The name for programs: the log's `event`.
+    #[must_use]
+    pub fn event(&self) -> &'static str {
+        match self {
+            Self::Opened { .. } => "session_opened",
+            Self::Refused { .. } => "session_refused",
+            Self::Denied { .. } => "session_denied",
+            Self::Subscribed(_) => "session_subscribed",
+            Self::Unsubscribed(_) => "session_unsubscribed",
+            Self::Gap(..) => "session_gap",
+            Self::FellBehind => "session_fell_behind",
+            Self::CaughtUp => "session_caught_up",
+            Self::Closed { .. } => "session_closed",
+        }
+    }
+
+    /// One sentence for people.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Opened { resumed: None, .. } => "began to listen".to_owned(),
+            Self::Opened { resumed: Some(true), .. } => "came back and missed nothing".to_owned(),
+            Self::Opened { resumed: Some(false), .. } => "came back too late for all it missed".to_owned(),
+            Self::Refused { message, .. } => format!("was not let in: {message}"),
+            Self::Denied { message, .. } => format!("was refused something: {message}"),
+            Self::Subscribed(channel) => format!("listens to {channel} too"),
+            Self::Unsubscribed(channel) => format!("left {channel}"),
+            Self::Gap(channel, reason) => format!("was told that messages of {channel} are missing: {}", reason.as_str()),
+            Self::FellBehind => "takes less than comes, and reads the log".to_owned(),
+            Self::CaughtUp => "is caught up again".to_owned(),
+            Self::Closed { reason, .. } => format!("ended: {}", reason.sentence()),
+        }
+    }
+
+    /// The word for why, where there is one.
+    #[must_use]
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Refused { code, .. } | Self::Denied { code, .. } => Some(code.as_str()),
+            Self::Gap(_, reason) => Some(reason.as_str()),
+            Self::Closed { reason, .. } => Some(reason.as_str()),
+            _ => None,
+        }
+    }
+}
+
+impl Record {
+    /// Whether both say the same of the same client: then the second only counts. Who is refused again and again would
+    /// push everybody else out else, under whatever name it comes.
+    pub(super) fn repeats(&self, other: &Self) -> bool {
+        match (&self.what, &other.what) {
+            (What::Denied { code, .. }, What::Denied { code: known, .. }) => self.session == other.session && code == known,
+            (What::Refused { code, address, .. }, What::Refused { code: known, address: from, .. }) => {
+                code == known && address.map(|address| address.ip()) == from.map(|address| address.ip())
+            }
+            (What::FellBehind, What::FellBehind) | (What::CaughtUp, What::CaughtUp) => self.session == other.session,
+            (What::Gap(channel, reason), What::Gap(of, known)) => self.session == other.session && channel == of && reason == known,
+            _ => false,
+        }
+    }
+
+    /// A poll that went well is no news: there are as many as messages.
+    fn is_ordinary_poll(&self) -> bool {
+        self.front == Front::LongPoll
+            && matches!(self.what, What::Opened { .. } | What::Closed { reason: CloseReason::Finished | CloseReason::ClientGone, .. })
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        !self.is_ordinary_poll()
+    }
+
+    /// Writes the line.
+    pub(super) fn log(&self) {
+        // The macros fix level and fields where they stand; this is the one way of saying them twice.
+        macro_rules! line {
+            ($level:ident $(, $name:ident = $value:expr)*) => {
+                tracing::$level!(
+                    target: TARGET, event = self.what.event(), session = %self.session, front = self.front.as_str(),
+                    $($name = $value,)* "{}", self.what.sentence()
+                )
+            };
+        }
+        match &self.what {
+            What::Opened { channels, resumed, address } if self.is_ordinary_poll() => {
+                line!(debug, channels = display(channels), resumed = *resumed, address = address.map(display));
+            }
+            What::Opened { channels, resumed, address } => {
+                line!(info, channels = display(channels), resumed = *resumed, address = address.map(display));
+            }
+            What::Refused { code, address, .. } => line!(info, code = code.as_str(), address = address.map(display)),
+            What::Denied { code, .. } => line!(info, code = code.as_str()),
+            What::Subscribed(channel) => line!(debug, channel = display(channel)),
+            What::Unsubscribed(channel) => line!(debug, channel = display(channel)),
+            What::Gap(channel, reason) => line!(info, channel = display(channel), reason = reason.as_str()),
+            What::FellBehind => line!(debug),
+            What::CaughtUp => line!(debug),
+            What::Closed { reason, lasted } if self.is_ordinary_poll() => {
+                line!(debug, reason = reason.as_str(), lasted_ms = lasted.as_millis() as u64);
+            }
+            What::Closed { reason, lasted } => line!(info, reason = reason.as_str(), lasted_ms = lasted.as_millis() as u64),
+        }
+    }
+}
