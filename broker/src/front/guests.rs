@@ -172,7 +172,7 @@ impl Ground for Guests {
             let stopped = guests.0.stopped.clone();
             let complete = handover.complete(&guests.0.acceptor, &shard, seat, opening);
             if let Some(Err(error)) = stopped.run_until_cancelled_owned(complete).await {
-                tracing::debug!(%error, "a connection for a WebSocket was lost");
+                tracing::debug!(event = "connection_lost", %error, "a connection for a WebSocket was lost");
             }
         });
         let mut response = Response::new(GuestBody::empty());

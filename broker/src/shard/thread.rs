@@ -254,11 +254,11 @@ async fn obey(shard: Shard, mut inbound: mpsc::Receiver<Command>, on_connection:
                 Ok(stream) => {
                     shard.metrics().connection_accepted();
                     if let Err((_, error)) = shard.start(stream, seat, *opening) {
-                        tracing::debug!(%error, "a session could not begin");
+                        tracing::debug!(event = "connection_lost", %error, "a session could not begin");
                         shard.metrics().connection_closed();
                     }
                 }
-                Err(error) => tracing::warn!(%error, "a connection could not be registered and was closed"),
+                Err(error) => tracing::warn!(event = "connection_lost", %error, "a connection could not be registered and was closed"),
             },
             Command::EndWave { wave, waves, reason, done } => {
                 let mut tally = Tally::default();
