@@ -107,7 +107,9 @@ mod tests {
         let places = [place!("a"), place!("b")];
         let mut sampler = Sampler::new(1);
         for _ in 0..3 {
-            places.clone().map(|place| sampler.admit(place, || "told".to_owned(), 0));
+            for place in &places {
+                sampler.admit(place.clone(), || "told".to_owned(), 0);
+            }
         }
         assert_eq!(sampler.left_out(1000), [LeftOut { of: "told".into(), count: 4 }]);
         let mut all = Sampler::new(0);
