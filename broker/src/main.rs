@@ -7,16 +7,12 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use cli::{Arguments, BrokerTask, Task};
-use tidings::config::Config;
+use tidings::config::{Config, workers};
 use tidings::node::Node;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Cores for each thread that carries gRPC, the admin listener and upkeep; the shards have threads of their own. Few,
-/// because tasks that wake one another across threads cost more than they win: with two on two cores a publish that comes
-/// alone cost a fifth more.
-const CORES_PER_WORKER: usize = 4;
 /// The exit code when the broker failed while it ran (`EX_SOFTWARE` of sysexits.h), for a supervisor to restart it: told from
 /// 1, it did not start or was stopped at once, and 2, its configuration or command line is wrong.
 const FAILED: u8 = 70;
@@ -39,8 +35,7 @@ fn serve(loaded: cli::Loaded) -> ExitCode {
     let _log = cli::log::install(&loaded.config.log);
     tracing::info!(event = "starting", version = env!("CARGO_PKG_VERSION"), config = %loaded.source, "tidings starts");
     cli::open_files::raise(&loaded.config);
-    let workers = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(CORES_PER_WORKER);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).thread_name("tidings").enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).thread_name("tidings").enable_all().build();
     let ended = match runtime {
         Ok(runtime) => {
             let ended = runtime.block_on(run(loaded.config));

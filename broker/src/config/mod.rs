@@ -8,6 +8,7 @@ mod logging;
 mod overlay;
 #[cfg(test)]
 mod tests;
+mod threads;
 pub mod units;
 mod words;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 pub use logging::{LogConfig, LogFormat};
 pub use overlay::Override;
+pub use threads::workers;
 
 use crate::hub::namespace::Namespaces;
 use crate::{admin, api, auth, cluster, drain, front, limits, net, shard};
@@ -31,7 +33,7 @@ pub struct Config {
     pub dev: bool,
     /// Without keys, let anyone who reaches a listener publish, and allow listeners beyond loopback. Behind a firewall only.
     pub insecure: bool,
-    /// Threads that own connections, 1 to 64; 0: one per core.
+    /// Threads that own connections, 1 to 64; 0: one for each core that gRPC leaves, which takes one of four.
     pub shards: u16,
     /// Give each shard a file table of its own, so that the limit on open files holds for each shard instead of for the whole process; for the daemon on Linux only.
     pub own_file_tables: bool,
@@ -169,13 +171,10 @@ impl Config {
         if problems.is_empty() { Ok(config) } else { Err(Problems(problems)) }
     }
 
-    /// How many shards there are: as configured, or one per core.
+    /// How many shards there are: as configured, or one for each core that the workers leave.
     #[must_use]
     pub fn shard_count(&self) -> usize {
-        match self.shards {
-            0 => std::thread::available_parallelism().map_or(1, usize::from).min(64),
-            count => usize::from(count).min(64),
-        }
+        threads::shards(self.shards)
     }
 
     /// How many connections the public listener takes when a file table holds so many open files.
