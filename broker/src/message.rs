@@ -183,12 +183,19 @@ pub enum MessageId {
     Keyed(Arc<str>),
 }
 
+impl MessageId {
+    /// As subscribers see it, written into `digits` where it is made of them.
+    pub(crate) fn text<'a>(&'a self, digits: &'a mut [u8; 32]) -> &'a str {
+        match self {
+            Self::Auto(id) => hexadecimal(*id, digits),
+            Self::Keyed(id) => id,
+        }
+    }
+}
+
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto(id) => f.write_str(hexadecimal(*id, &mut [0; 32])),
-            Self::Keyed(id) => f.write_str(id),
-        }
+        f.write_str(self.text(&mut [0; 32]))
     }
 }
 
@@ -322,8 +329,9 @@ fn json_depth_is_over(json: &[u8], depth_max: usize) -> bool {
 /// Whether a content type (RFC 9110, section 8.3.1) is JSON: `application/json` or a `+json` suffix (RFC 6839).
 #[must_use]
 pub fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json") || essence.to_ascii_lowercase().ends_with("+json")
+    let essence = content_type.split_once(';').map_or(content_type, |(essence, _)| essence).trim().as_bytes();
+    let ends_with = |suffix: &[u8]| essence.len() >= suffix.len() && essence[essence.len() - suffix.len()..].eq_ignore_ascii_case(suffix);
+    ends_with(b"+json") || essence.eq_ignore_ascii_case(b"application/json")
 }
 
 /// Headers of a message: names and values, in the publisher's order. Bounded by [`HEADERS_MAX`] and

@@ -1,5 +1,6 @@
 //! Encoded messages for those who read the log: many sessions that replay the same history share one encoding.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
@@ -49,10 +50,23 @@ impl EncodeCache {
     }
 }
 
+/// What a thread keeps to write into; a larger message gets room that is given back.
+const SCRATCH_BYTES_MAX: usize = 64 << 10;
+
+thread_local! {
+    /// Here, and not with the shard, because guests encode on threads of their own.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 /// One message in the encoder's form, in an allocation of its own size.
 pub(crate) fn encode(encoder: &dyn Encoder, entry: &Entry) -> Bytes {
-    let mut out = Vec::with_capacity(entry.payload.bytes().len() + 160);
-    encoder.message(entry, &mut out);
-    out.shrink_to_fit();
-    out.into()
+    SCRATCH.with_borrow_mut(|out| {
+        out.clear();
+        encoder.message(entry, out);
+        let encoded = Bytes::copy_from_slice(out);
+        if out.capacity() > SCRATCH_BYTES_MAX {
+            *out = Vec::new();
+        }
+        encoded
+    })
 }

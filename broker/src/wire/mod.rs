@@ -7,7 +7,6 @@ mod percent;
 #[cfg(test)]
 mod tests;
 
-use std::io::Write as _;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -109,7 +108,11 @@ pub fn write_number(out: &mut Vec<u8>, number: u64) {
 /// Appends a message's id as a string.
 pub fn write_id(out: &mut Vec<u8>, id: &MessageId) {
     match id {
-        MessageId::Auto(id) => write!(out, "\"{id:032x}\"").expect("memory takes every write"),
+        MessageId::Auto(_) => {
+            out.push(b'"');
+            out.extend_from_slice(id.text(&mut [0; 32]).as_bytes());
+            out.push(b'"');
+        }
         MessageId::Keyed(id) => write_string(out, id),
     }
 }

@@ -123,7 +123,7 @@ fn write_id(out: &mut Vec<u8>, cursor: &str) {
 fn write_data(out: &mut Vec<u8>, payload: &[u8]) {
     let mut rest = payload;
     loop {
-        let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len());
+        let end = memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
         out.extend_from_slice(b"data: ");
         out.extend_from_slice(&rest[..end]);
         out.push(b'\n');

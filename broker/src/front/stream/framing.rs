@@ -15,14 +15,19 @@ impl Framing {
         if self == Self::Plain {
             return piece(out);
         }
-        let mut bytes = Vec::with_capacity(256);
-        piece(&mut bytes);
+        let start = out.len();
+        piece(out);
+        let length = out.len() - start;
         // A chunk without bytes would be the end.
-        if bytes.is_empty() {
+        if length == 0 {
             return;
         }
-        out.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
-        out.extend_from_slice(&bytes);
+        // The length stands before the piece and is known after it: moving it once is cheaper than a buffer of its own.
+        let mut head = [0; HEAD_BYTES_MAX];
+        let head = write_head(length, &mut head);
+        out.extend_from_slice(head);
+        out.copy_within(start..start + length, start + head.len());
+        out[start..start + head.len()].copy_from_slice(head);
         out.extend_from_slice(b"\r\n");
     }
 
@@ -34,9 +39,34 @@ impl Framing {
     }
 }
 
+/// As many hexadecimal digits as a length may have, and the end of the line.
+const HEAD_BYTES_MAX: usize = usize::BITS as usize / 4 + 2;
+
+/// The line before a chunk, into the end of `head`.
+fn write_head(length: usize, head: &mut [u8; HEAD_BYTES_MAX]) -> &[u8] {
+    let mut at = HEAD_BYTES_MAX - 2;
+    head[at..].copy_from_slice(b"\r\n");
+    let mut rest = length;
+    loop {
+        at -= 1;
+        head[at] = b"0123456789abcdef"[rest % 16];
+        rest /= 16;
+        if rest == 0 {
+            return &head[at..];
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lengths_are_hexadecimal() {
+        for length in [0, 1, 9, 10, 15, 16, 255, 256, 0xfedc_ba98, usize::MAX] {
+            assert_eq!(write_head(length, &mut [0; HEAD_BYTES_MAX]), format!("{length:x}\r\n").as_bytes());
+        }
+    }
 
     #[test]
     fn a_chunk_says_its_length_and_none_is_empty_but_the_last() {
@@ -45,6 +75,9 @@ mod tests {
         Framing::Chunked.write(&mut out, |_| {});
         Framing::Chunked.end(&mut out);
         assert_eq!(out, b"11\r\nxxxxxxxxxxxxxxxxx\r\n0\r\n\r\n");
+        let mut out = b"before ".to_vec();
+        Framing::Chunked.write(&mut out, |out| out.extend_from_slice(b"piece"));
+        assert_eq!(out, b"before 5\r\npiece\r\n");
     }
 
     #[test]
