@@ -74,10 +74,10 @@ pub(super) fn cursor(text: &str) -> Result<Option<Cursor>> {
 /// What became of a publish.
 pub(super) fn result(published: &Published) -> v1::PublishResult {
     v1::PublishResult {
-        channel: published.channel.to_string(),
+        channel: published.channel.as_str().to_owned(),
         offset: published.offset,
-        cursor: published.cursor().to_string(),
-        id: published.id.to_string(),
+        cursor: (*published.cursor()).to_owned(),
+        id: published.id.text(&mut [0; 32]).to_owned(),
         copies: published.copies,
         duplicate: published.duplicate,
         results: Vec::new(),

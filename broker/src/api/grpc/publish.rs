@@ -8,7 +8,7 @@ use super::status::publish_error;
 use crate::broker::Receipt;
 use crate::error::{Error, ErrorCode, Result};
 use crate::message::Draft;
-use crate::metrics::Source;
+use crate::metrics::{Metrics, Source};
 
 /// A publish that has its place, or its refusal, and waits for the commit.
 pub(super) enum Appended {
@@ -25,6 +25,17 @@ pub(super) struct Step {
 impl Step {
     fn refused(error: Error) -> Self {
         Self { receipt: Err(error), bytes: 0 }
+    }
+
+    /// Waits for its commit, and counts what became of it.
+    async fn committed(self, metrics: &Metrics) -> Result<v1::PublishResult> {
+        let published = match self.receipt {
+            Ok(receipt) => receipt.committed().await,
+            Err(error) => Err(error),
+        };
+        let counted = published.as_ref().map(|published| published.duplicate).map_err(|error| error.code);
+        metrics.published(Source::Grpc, counted, self.bytes);
+        published.map(|published| convert::result(&published))
     }
 
     /// Whether the broker had no room for it.
@@ -59,33 +70,6 @@ impl GrpcServices {
         }
     }
 
-    /// Waits for the commit of everything appended.
-    ///
-    /// # Errors
-    /// Why the message was refused. Of a message to several channels each has its own outcome inside the result.
-    pub(super) async fn committed(&self, appended: Appended) -> Result<v1::PublishResult> {
-        match appended {
-            Appended::One(step) => self.committed_one(step).await,
-            Appended::Several(steps) => {
-                let mut results = Vec::with_capacity(steps.len());
-                for step in steps {
-                    results.push(outcome(self.committed_one(step).await));
-                }
-                Ok(v1::PublishResult { results, ..Default::default() })
-            }
-        }
-    }
-
-    async fn committed_one(&self, step: Step) -> Result<v1::PublishResult> {
-        let published = match step.receipt {
-            Ok(receipt) => receipt.committed().await,
-            Err(error) => Err(error),
-        };
-        let counted = published.as_ref().map(|published| published.duplicate).map_err(|error| error.code);
-        self.metrics.published(Source::Grpc, counted, step.bytes);
-        published.map(|published| convert::result(&published))
-    }
-
     /// Publishes several messages: all are appended before the first commit is waited for.
     ///
     /// # Errors
@@ -106,7 +90,7 @@ impl GrpcServices {
         }
         let mut outcomes = Vec::with_capacity(appended.len());
         for appended in appended {
-            outcomes.push(outcome(self.committed(appended).await));
+            outcomes.push(outcome(appended.committed(&self.metrics).await));
         }
         Ok(v1::PublishBatchResponse { outcomes })
     }
@@ -116,6 +100,23 @@ impl Appended {
     /// Nothing was appended.
     pub(super) fn refused(error: Error) -> Self {
         Self::One(Step::refused(error))
+    }
+
+    /// Waits for the commit of everything appended, and counts it.
+    ///
+    /// # Errors
+    /// Why the message was refused. Of a message to several channels each has its own outcome inside the result.
+    pub(super) async fn committed(self, metrics: &Metrics) -> Result<v1::PublishResult> {
+        match self {
+            Self::One(step) => step.committed(metrics).await,
+            Self::Several(steps) => {
+                let mut results = Vec::with_capacity(steps.len());
+                for step in steps {
+                    results.push(outcome(step.committed(metrics).await));
+                }
+                Ok(v1::PublishResult { results, ..Default::default() })
+            }
+        }
     }
 
     /// Refused because one before it was: each would wait as long for the same room, and order asks that none overtakes.

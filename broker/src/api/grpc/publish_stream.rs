@@ -1,4 +1,4 @@
-//! The pipelined publish: one task reads requests and appends them in order, another waits for their commits.
+//! The pipelined publish: one task reads requests and appends them in order; the stream of acks waits for their commits.
 //!
 //! HTTP/2 makes it matter who waits where. A server that leaves a stream unread while it waits for room looks, to its own
 //! HTTP/2 layer, like the victim of a flood of small frames, and the whole connection is cut. So the task goes on reading
@@ -6,12 +6,14 @@
 //! stops reading only when the client leaves its acks unread: then the flow control of both directions meets.
 
 use std::collections::VecDeque;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 
+use futures_core::Stream;
+use futures_util::StreamExt as _;
 use tidings_proto::v1;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Status, Streaming};
 
 use super::GrpcServices;
@@ -29,9 +31,9 @@ const READ_AHEAD_MAX: usize = 64 * 1024;
 const ACKS_MAX: usize = 4096;
 
 /// The acks, in the order of the requests.
-pub(super) type Acks = ReceiverStream<Result<v1::PublishAck, Status>>;
+pub(super) type Acks = Pin<Box<dyn Stream<Item = Result<v1::PublishAck, Status>> + Send>>;
 
-/// What the reading task hands to the one that waits for commits.
+/// What the reading task hands to the stream of acks.
 enum Step {
     Appended {
         seq: u64,
@@ -42,45 +44,41 @@ enum Step {
 }
 
 /// Publishes what comes in until the client has no more, is gone, or the node drains.
+///
+/// What was appended gathers between the two while the connection is busy, and goes out many acks to a frame: a client that
+/// is slow to read would be flooded by a frame for each.
 pub(super) fn publish_stream(services: GrpcServices, requests: Streaming<v1::PublishStreamRequest>, drain: CancellationToken) -> Acks {
     let (steps, appended) = mpsc::channel(ACKS_MAX);
-    let (acks, stream) = mpsc::channel(ACKS_MAX);
-    let inbound = Inbound { requests, drain, message_bytes: services.config.message_bytes, end: None };
-    tokio::spawn(read(services.clone(), inbound, steps));
-    tokio::spawn(commit(services, appended, acks));
-    ReceiverStream::new(stream)
-}
-
-/// Turns what was appended into acks. A task of its own, so that acks gather while the connection is busy and go out many
-/// to a frame: a client that is slow to read would be flooded by a frame for each.
-async fn commit(services: GrpcServices, mut appended: mpsc::Receiver<Step>, acks: mpsc::Sender<Result<v1::PublishAck, Status>>) {
-    while let Some(step) = appended.recv().await {
-        let ack = match step {
-            Step::Appended { seq, appended } => Ok(ack(seq, services.committed(appended).await)),
-            Step::End(status) => Err(status),
-        };
-        if acks.send(ack).await.is_err() {
-            return;
+    let metrics = services.metrics.clone();
+    let inbound = Inbound::new(requests, drain, services.config.message_bytes);
+    tokio::spawn(read(services, inbound, steps));
+    Box::pin(ReceiverStream::new(appended).then(move |step| {
+        let metrics = metrics.clone();
+        async move {
+            match step {
+                Step::Appended { seq, appended } => Ok(ack(seq, appended.committed(&metrics).await)),
+                Step::End(status) => Err(status),
+            }
         }
-    }
+    }))
 }
 
 /// Reads and appends until nothing more comes.
 async fn read(services: GrpcServices, mut inbound: Inbound, steps: mpsc::Sender<Step>) {
     let mut ahead = ReadAhead::default();
     loop {
-        let Some(next) = ahead.take() else {
-            match inbound.next().await {
-                Some(request) => ahead.keep(request),
+        let (seq, request) = match ahead.take() {
+            Some(Kept::Waiting(request)) => (request.seq, Some(*request)),
+            Some(Kept::Refused { seq }) => (seq, None),
+            None => match inbound.next().await {
+                Some(request) => (request.seq, Some(request)),
                 None => break,
-            }
-            continue;
+            },
         };
-        let seq = next.seq();
-        let appended = match next {
-            Kept::Refused { .. } => Appended::overloaded(),
-            Kept::Waiting(request) => {
-                let mut append = pin!(append(&services, &request));
+        let appended = match &request {
+            None => Appended::overloaded(),
+            Some(request) => {
+                let mut append = pin!(append(&services, request));
                 loop {
                     tokio::select! {
                         biased;
@@ -122,6 +120,8 @@ fn ack(seq: u64, result: crate::error::Result<v1::PublishResult>) -> v1::Publish
 struct Inbound {
     requests: Streaming<v1::PublishStreamRequest>,
     drain: CancellationToken,
+    /// Kept, since to begin and end a wait for each request costs more than to look.
+    drained: Pin<Box<WaitForCancellationFutureOwned>>,
     message_bytes: usize,
     end: Option<End>,
 }
@@ -133,6 +133,11 @@ enum End {
 }
 
 impl Inbound {
+    fn new(requests: Streaming<v1::PublishStreamRequest>, drain: CancellationToken, message_bytes: usize) -> Self {
+        let drained = Box::pin(drain.clone().cancelled_owned());
+        Self { requests, drain, drained, message_bytes, end: None }
+    }
+
     fn is_open(&self) -> bool {
         self.end.is_none()
     }
@@ -142,15 +147,20 @@ impl Inbound {
         if !self.is_open() {
             return None;
         }
-        let end = tokio::select! {
-            biased;
-            // What was read gets its ack; what was not, the client sends to the next node.
-            () = self.drain.cancelled() => End::Because(draining()),
-            request = self.requests.message() => match request {
-                Ok(Some(request)) => return Some(request),
-                Ok(None) => End::Finished,
-                Err(below) => End::Because(of_layer(below, self.message_bytes)),
-            },
+        // What was read gets its ack; what was not, the client sends to the next node. Looked at first: requests that never
+        // stop coming must not hold up the drain.
+        let end = if self.drain.is_cancelled() {
+            End::Because(draining())
+        } else {
+            tokio::select! {
+                biased;
+                request = self.requests.message() => match request {
+                    Ok(Some(request)) => return Some(request),
+                    Ok(None) => End::Finished,
+                    Err(below) => End::Because(of_layer(below, self.message_bytes)),
+                },
+                () = &mut self.drained => End::Because(draining()),
+            }
         };
         self.end = Some(end);
         None

@@ -43,7 +43,7 @@ fn session_of(metadata: &MetadataMap) -> (SessionId, Result<()>) {
 impl Broker for BrokerService {
     async fn publish(&self, request: Request<v1::PublishRequest>) -> Answer<v1::PublishResult> {
         let appended = self.services.append(request.get_ref()).await;
-        answer(self.services.committed(appended).await)
+        answer(appended.committed(&self.services.metrics).await)
     }
 
     async fn publish_batch(&self, request: Request<v1::PublishBatchRequest>) -> Answer<v1::PublishBatchResponse> {
