@@ -243,7 +243,7 @@ pub struct Gap {
     /// Of which channel.
     #[prost(string, tag = "1")]
     pub channel: ::prost::alloc::string::String,
-    /// Why: `window` (older than what is kept), `unknown` (a cursor of another history), `cleared`, `restart`.
+    /// Why: `window` (older than what is kept), `unknown` (a cursor of another history), `cleared`, `restart`, `failover`.
     #[prost(string, tag = "2")]
     pub reason: ::prost::alloc::string::String,
     /// Reading after this cursor yields the oldest message still kept.

@@ -97,7 +97,7 @@ impl Hub {
     pub fn quiet_position<'a>(&self, slot: Slot, channels: impl Iterator<Item = &'a Channel>, after: u64) -> Option<Pos> {
         self.with_slot(slot, |state| {
             for channel in channels {
-                if channel.is_dead() || state.log.channel(channel.key).last > after {
+                if channel.is_dead() || state.log.channel(channel.key).last > after || state.log.is_uncertain_after(after) {
                     return None;
                 }
             }

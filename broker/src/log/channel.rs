@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::copy::ChannelState;
 use super::dedupe::Life;
 use super::entry::Entry;
 use super::gap::GapReason;
@@ -205,6 +206,73 @@ impl Channel {
             }
         }
         View { channel: self, now, skip, floor }
+    }
+
+    /// The oldest state from which everything after `keep` can be told; see [`ChannelState`].
+    pub(super) fn state(&self, keep: u64, now: Moment) -> ChannelState {
+        let view = self.view(now);
+        ChannelState {
+            name: self.name.clone(),
+            keep,
+            floor: view.floor,
+            inherited: self.inherited,
+            cleared_at: self.cleared_at,
+            offset: self.offset,
+            last: self.last,
+            idle: self.active.map(|at| now.mono.saturating_sub(at)),
+            entries: view.after(keep).cloned().collect(),
+            ids: Vec::new(),
+        }
+    }
+
+    /// Takes over what another node knows of the channel; of its own messages those up to `keep` stay.
+    pub(super) fn restore(&mut self, state: &ChannelState, now: Duration, evicted: &mut Vec<Arc<Entry>>) {
+        self.cut(state.keep, evicted);
+        let is_exact = state.keep > 0;
+        self.floor = if is_exact { self.floor.max(state.floor) } else { state.floor };
+        self.inherited = if is_exact { self.inherited.max(state.inherited) } else { state.inherited };
+        self.cleared_at = if is_exact { self.cleared_at.max(state.cleared_at) } else { state.cleared_at };
+        (self.offset, self.appended, self.last) = (state.offset, state.offset, state.last);
+        self.active = state.idle.map(|idle| now.saturating_sub(idle));
+        while self.entries.front().is_some_and(|oldest| oldest.pos.idx <= self.floor) {
+            self.evict_front(evicted);
+        }
+        self.floor = self.floor.max(state.floor);
+        for entry in &state.entries {
+            if self.retention.size == 0 {
+                self.floor = entry.pos.idx;
+                continue;
+            }
+            self.bytes += entry.cost();
+            if is_short(entry, self.retention.ttl) {
+                self.short_next = self.short_next.min(entry.expires);
+            }
+            self.entries.push_back(Arc::clone(entry));
+        }
+        self.note_front();
+        self.trim(now, evicted);
+    }
+
+    /// Forgets everything after an index.
+    pub(super) fn cut(&mut self, idx: u64, evicted: &mut Vec<Arc<Entry>>) {
+        while self.entries.back().is_some_and(|newest| newest.pos.idx > idx) {
+            if let Some(entry) = self.entries.pop_back() {
+                self.bytes -= entry.cost();
+                evicted.push(entry);
+            }
+        }
+        self.note_front();
+        self.floor = self.floor.min(idx);
+        self.cleared_at = self.cleared_at.min(idx);
+        self.inherited = self.inherited.min(idx);
+        self.last = self.last.min(idx);
+        self.pending = 0;
+        self.appended = self.offset;
+    }
+
+    /// Kept messages after an index.
+    pub(super) fn beyond(&self, idx: u64) -> impl Iterator<Item = &Arc<Entry>> {
+        self.entries.iter().skip_while(move |entry| entry.pos.idx <= idx)
     }
 
     fn quiet_until(&self) -> Duration {

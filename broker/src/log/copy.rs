@@ -39,6 +39,16 @@ pub enum Record {
 }
 
 impl Record {
+    /// Its channel; `None` for a record of the slot's own.
+    #[must_use]
+    pub fn channel(&self) -> Option<&ChannelName> {
+        match self {
+            Self::Message(entry) => Some(&entry.channel),
+            Self::Clear { channel, .. } => Some(channel),
+            Self::Open { .. } | Self::Cover { .. } => None,
+        }
+    }
+
     /// Its index.
     #[must_use]
     pub fn idx(&self) -> u64 {

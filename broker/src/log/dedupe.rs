@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt};
 
+use super::copy::KnownId;
 use crate::message::PublishId;
 
 /// How long an SDK's own retry id is remembered; SDKs stop retrying well before.
@@ -63,16 +64,48 @@ impl Dedupe {
     /// Remembers an id. Without room in the node the oldest ids of this slot go early and are counted; the newest is
     /// always remembered, because an immediate retry is the likeliest one. So the node's bound can be passed by one id
     /// per slot, not by more.
-    pub(super) fn remember(&mut self, life: Life, id: &PublishId, (idx, offset): (u64, u64), now: Duration, room: usize) {
+    pub(super) fn remember(&mut self, life: Life, id: &PublishId, at: (u64, u64), now: Duration, room: usize) {
+        self.remember_since(life, id, at, now, now, room);
+    }
+
+    /// As [`Dedupe::remember`], for an id that was first seen a while ago.
+    pub(super) fn remember_since(
+        &mut self,
+        life: Life,
+        id: &PublishId,
+        (idx, offset): (u64, u64),
+        since: Duration,
+        now: Duration,
+        room: usize,
+    ) {
         self.rotate(now);
         if room == 0 {
             self.give_up_oldest();
         }
-        let first = First { idx, offset, at: nanos(now) };
+        let first = First { idx, offset, at: nanos(since) };
         match id {
             PublishId::Retry(id) => self.retry.insert((life, id.to_le_bytes()), first, now),
             PublishId::Keyed(id) => self.keyed.insert((life, id.clone()), first, now),
         }
+    }
+
+    /// Forgets what went to indices after this one.
+    pub(super) fn cut(&mut self, idx: u64) {
+        self.retry.cut(idx);
+        self.keyed.cut(idx);
+    }
+
+    /// All ids of one life of a channel.
+    pub(super) fn of(&self, life: Life, now: Duration) -> Vec<KnownId> {
+        let known = |id, first: &First| KnownId {
+            id,
+            idx: first.idx,
+            offset: first.offset,
+            age: Duration::from_nanos(nanos(now).saturating_sub(first.at)),
+        };
+        let retry = self.retry.of(life).map(|(id, first)| known(PublishId::Retry(u128::from_le_bytes(*id)), first));
+        let keyed = self.keyed.of(life).map(|(id, first)| known(PublishId::Keyed(id.clone()), first));
+        retry.chain(keyed).collect()
     }
 
     /// Frees the generations that nobody can ask for any more.
@@ -144,6 +177,11 @@ impl<K: Eq + Hash> Generations<K> {
         }
     }
 
+    fn cut(&mut self, idx: u64) {
+        self.ages.iter_mut().for_each(|age| age.ids.retain(|_, first| first.idx <= idx));
+        self.ages.retain(|age| !age.ids.is_empty());
+    }
+
     fn rotate(&mut self, now: Duration) {
         let stay = self.window + self.window / 2;
         while self.ages.front().is_some_and(|age| age.since.saturating_add(stay) <= now) {
@@ -161,6 +199,15 @@ impl<K: Eq + Hash> Generations<K> {
 
     fn len(&self) -> usize {
         self.ages.iter().map(|age| age.ids.len()).sum()
+    }
+}
+
+impl<T> Generations<(Life, T)>
+where
+    (Life, T): Eq + Hash,
+{
+    fn of(&self, life: Life) -> impl Iterator<Item = (&T, &First)> {
+        self.ages.iter().flat_map(|age| &age.ids).filter(move |((of, _), _)| *of == life).map(|((_, id), first)| (id, first))
     }
 }
 

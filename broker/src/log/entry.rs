@@ -54,6 +54,25 @@ impl Entry {
         self.size() + ENTRY_FIXED_BYTES
     }
 
+    /// The id it was published under, by which a repeat is recognised.
+    #[must_use]
+    pub fn publish_id(&self) -> Option<PublishId> {
+        match &self.id {
+            MessageId::Keyed(id) => Some(PublishId::Keyed(id.clone())),
+            MessageId::Auto(id) => {
+                let birth = self.birth();
+                let own = message_id(None, self.slot, birth.epoch, birth.idx);
+                (own != self.id).then_some(PublishId::Retry(*id))
+            }
+        }
+    }
+
+    /// The position it was first given.
+    #[must_use]
+    pub fn birth(&self) -> Pos {
+        self.adopted.as_ref().and_then(|from| from.birth).unwrap_or(self.pos)
+    }
+
     /// Whether it may no longer be read from the history.
     #[must_use]
     pub fn is_expired(&self, now: Moment) -> bool {

@@ -13,11 +13,13 @@ pub enum GapReason {
     Cleared,
     /// The node that gave the cursor restarted; its memory is lost.
     Restart,
+    /// A node took the slot over and cannot rule out that its last owner had acknowledged more than it left behind.
+    Failover,
 }
 
 impl GapReason {
     /// Every reason, in the order of [`GapReason::index`].
-    pub const ALL: [Self; 4] = [Self::Window, Self::Unknown, Self::Cleared, Self::Restart];
+    pub const ALL: [Self; 5] = [Self::Window, Self::Unknown, Self::Cleared, Self::Restart, Self::Failover];
 
     /// The name in messages to clients, in metrics and in logs.
     #[must_use]
@@ -27,6 +29,7 @@ impl GapReason {
             Self::Unknown => "unknown",
             Self::Cleared => "cleared",
             Self::Restart => "restart",
+            Self::Failover => "failover",
         }
     }
 

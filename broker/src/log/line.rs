@@ -69,6 +69,28 @@ impl Line {
         Self { segments: smallvec![Segment { epoch, start: 1 }], head: 1 }
     }
 
+    /// A line as it was told by another node; `None` when it could not have come about.
+    #[must_use]
+    pub fn told(segments: &[Segment], head: u64) -> Option<Self> {
+        let (first, last) = (segments.first()?, segments.last()?);
+        let ascends = segments.windows(2).all(|pair| pair[0].epoch < pair[1].epoch && pair[0].start < pair[1].start);
+        let is_sound = ascends && first.start > 0 && last.start <= head && segments.len() <= LINEAGE_MAX;
+        is_sound.then(|| Self { segments: segments.into(), head })
+    }
+
+    /// The part of the line up to an index.
+    #[must_use]
+    pub fn upto(&self, idx: u64) -> Self {
+        let count = self.segments.partition_point(|segment| segment.start <= idx).max(1);
+        let segments: SmallVec<[Segment; 1]> = self.segments[..count].into();
+        Self { head: idx.clamp(segments[count - 1].start, self.head.max(1)), segments }
+    }
+
+    /// Moves the head forward, past records that are not held here.
+    pub(super) fn skip_to(&mut self, idx: u64) {
+        self.head = self.head.max(idx);
+    }
+
     /// Opens the next epoch; its first record takes an index. Returns that position.
     pub fn open(&mut self, epoch: Epoch) -> Pos {
         debug_assert!(epoch > self.epoch(), "epochs only grow along a line");

@@ -16,6 +16,7 @@ mod line;
 mod pos;
 mod read;
 mod retention;
+mod shared;
 mod slot;
 
 pub use copy::{ChannelState, Floor, KnownId, Record};
@@ -29,4 +30,5 @@ pub use line::{Admission, LINEAGE_MAX, Line, Place, Segment, Verdict};
 pub use pos::{Epoch, Pos, SLOTS, Slot, Tag};
 pub use read::{Joined, Page, PageLimit, Start};
 pub use retention::{NamespaceId, Retention};
+pub use shared::Copied;
 pub use slot::{Appended, ChannelKey, ChannelStats, SlotLog, SlotStats};

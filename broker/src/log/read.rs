@@ -88,15 +88,21 @@ impl SlotLog {
 
     fn join_after(&self, channels: &[ChannelKey], cursor: &SlotCursor, now: Moment) -> Joined {
         debug_assert_eq!(cursor.slot, self.slot(), "a cursor is resolved by its own slot's log");
-        if cursor.positions().any(|pos| pos.epoch == self.epoch() && pos.idx > self.commit().idx) {
+        let ahead = cursor.positions().filter(|pos| pos.epoch == self.epoch() && pos.idx > self.commit().idx).max_by_key(|pos| pos.idx);
+        if ahead.is_some() && self.shared.is_none() {
             // Nobody was ever given such a position, so it tells nothing.
             let joined = self.join_at(channels.iter().map(|_| self.commit().idx).collect());
             return Joined { gaps: self.gaps(channels, GapReason::Unknown, now), ..joined };
         }
-        let Some(SlotCursor { main, extras, .. }) = self.line().resolve(cursor) else {
+        let Some(SlotCursor { mut main, mut extras, .. }) = self.line().resolve(cursor) else {
             let joined = self.join_at(channels.iter().map(|key| self.before_oldest(*key, now)).collect());
             return Joined { gaps: self.gaps(channels, GapReason::Restart, now), ..joined };
         };
+        if let Some(ahead) = ahead {
+            // Another node has come further on the same line: what lies between is on its way and known to the listener.
+            extras.retain(|extra| extra.epoch != ahead.epoch);
+            main = ahead;
+        }
         let mut gaps = SmallVec::new();
         let mut from = SmallVec::new();
         for key in channels {
@@ -107,7 +113,7 @@ impl SlotLog {
             }
             from.push(main.idx.max(floor));
         }
-        let recovered = gaps.is_empty();
+        let recovered = gaps.is_empty() && !self.is_uncertain_after(main.idx);
         Joined { after: main, from, extras, gaps, recovered }
     }
 
@@ -145,12 +151,41 @@ impl SlotLog {
             next.extend(feeds[nth].peek().map(|following| Reverse((following.pos.idx, nth))));
         }
 
+        let failover = self.failover(from, &mut entries, &mut upto);
+
         // A loss is told where it lies. Told earlier, it would be told again by every page up to there; and a reader who
         // leaves between is told when it comes back.
         let is_lost = |view: &View<'_>, after: u64| after < view.floor && view.floor <= upto.idx;
         let lost = views.iter().zip(from).filter(|(view, (_, after))| is_lost(view, *after));
         let gaps = lost.map(|(view, (key, after))| (*key, self.gap(self.channels[key.at()].gap_reason(*after, view.floor), view.floor)));
-        Page { entries, gaps: gaps.collect(), upto, at_head: upto == self.commit() }
+        let mut gaps: SmallVec<[(ChannelKey, Gap); 1]> = gaps.collect();
+        if let Some(opened) = failover {
+            for (key, _) in from.iter().filter(|(_, after)| *after < opened) {
+                let gap = self.gap(GapReason::Failover, opened);
+                match gaps.iter_mut().find(|(gapped, _)| gapped == key) {
+                    Some((_, known)) if known.oldest.idx >= opened => known.reason = gap.reason,
+                    Some((_, known)) => *known = gap,
+                    None => gaps.push((*key, gap)),
+                }
+            }
+        }
+        Page { entries, gaps, upto, at_head: upto == self.commit() }
+    }
+
+    /// Where an epoch begins before which something may be lost, if the page ends behind it. A page ends before such a place
+    /// when it holds messages before it: first they, then the gap.
+    fn failover(&self, from: &[(ChannelKey, u64)], entries: &mut Vec<Arc<Entry>>, upto: &mut Pos) -> Option<u64> {
+        let shared = self.shared.as_ref()?;
+        let after = from.iter().map(|(_, after)| *after).min()?;
+        let mut places = shared.uncertain.iter().copied().filter(|opened| after < *opened && *opened <= upto.idx);
+        let first = places.next()?;
+        let is_before = entries.first().is_some_and(|entry| entry.pos.idx < first);
+        let end = if is_before { Some(first) } else { places.next() };
+        if let Some(end) = end {
+            entries.retain(|entry| entry.pos.idx < end);
+            *upto = self.line().pos(end - 1);
+        }
+        (!is_before).then_some(first)
     }
 
     /// A channel's messages before an index (all without one), newest first.

@@ -7,11 +7,13 @@ use std::time::Duration;
 use slab::Slab;
 
 use super::channel::Channel;
+use super::copy::Record;
 use super::dedupe::{Dedupe, Life};
 use super::entry::{Entry, message_id};
 use super::line::Line;
 use super::pos::{Epoch, Pos, Slot};
 use super::retention::{NamespaceId, Retention};
+use super::shared::Shared;
 use crate::clock::Moment;
 use crate::message::{ChannelName, Draft, MessageId};
 
@@ -29,6 +31,11 @@ impl ChannelKey {
     #[must_use]
     pub fn number(self) -> u32 {
         self.0
+    }
+
+    /// The key of a place in the slab, which holds fewer than 2^32.
+    pub(super) fn of(at: usize) -> Self {
+        Self(at as u32)
     }
 
     pub(super) fn at(self) -> usize {
@@ -85,34 +92,39 @@ pub struct SlotStats {
 #[derive(Debug)]
 pub struct SlotLog {
     slot: Slot,
-    line: Line,
-    commit: u64,
+    pub(super) line: Line,
+    pub(super) commit: u64,
     /// The latest moment it was told; times that are handed in a little out of order count as this one.
     clock: Duration,
     pub(super) channels: Slab<Channel>,
     lives: Life,
     /// Appended and not committed, in order.
-    pending: VecDeque<Pending>,
+    pub(super) pending: VecDeque<Pending>,
     /// Every open channel once, by when it is looked at next.
     due: BTreeSet<(Duration, ChannelKey)>,
     /// Up to where closed channels of a namespace may have lost messages; one row per namespace.
-    floors: Vec<(NamespaceId, u64)>,
-    dedupe: Dedupe,
+    pub(super) floors: Vec<(NamespaceId, u64)>,
+    pub(super) dedupe: Dedupe,
     entries: u64,
     bytes: u64,
+    /// What only a line with more than one writer needs; nothing of it on a node alone.
+    pub(super) shared: Option<Box<Shared>>,
 }
 
 #[derive(Debug)]
-struct Pending {
-    key: ChannelKey,
-    life: Life,
-    record: Record,
+pub(super) struct Pending {
+    pub(super) key: ChannelKey,
+    pub(super) life: Life,
+    pub(super) record: Waiting,
 }
 
+/// A record that waits for its commit.
 #[derive(Debug)]
-enum Record {
+pub(super) enum Waiting {
     Message(Arc<Entry>),
     Clear(u64),
+    /// It belongs to no channel.
+    Control(Box<Record>),
 }
 
 impl SlotLog {
@@ -133,6 +145,7 @@ impl SlotLog {
             dedupe: Dedupe::new(),
             entries: 0,
             bytes: 0,
+            shared: None,
         }
     }
 
@@ -175,7 +188,7 @@ impl SlotLog {
         self.lives += 1;
         let mut channel = Channel::open(name, namespace, retention, floor, self.lives);
         channel.due = now;
-        let key = ChannelKey(self.channels.insert(channel) as u32);
+        let key = ChannelKey::of(self.channels.insert(channel));
         self.due.insert((now, key));
         key
     }
@@ -219,7 +232,7 @@ impl SlotLog {
             expires: channel.expiry(mono, draft.ttl),
             adopted: None,
         };
-        self.pending.push_back(Pending { key, life: channel.life, record: Record::Message(Arc::new(entry)) });
+        self.pending.push_back(Pending { key, life: channel.life, record: Waiting::Message(Arc::new(entry)) });
         Appended { pos, offset, id, duplicate: false }
     }
 
@@ -239,13 +252,14 @@ impl SlotLog {
         while self.pending.front().is_some_and(|next| next.idx() <= self.commit) {
             let Some(Pending { key, life, record }) = self.pending.pop_front() else { break };
             self.change(key, life, |channel| {
-                channel.pending -= 1;
                 match &record {
-                    Record::Message(entry) => channel.keep(entry, now, evicted),
-                    Record::Clear(idx) => channel.clear(*idx, now, evicted),
+                    Waiting::Message(entry) => channel.keep(entry, now, evicted),
+                    Waiting::Clear(idx) => channel.clear(*idx, now, evicted),
+                    Waiting::Control(_) => return,
                 }
+                channel.pending -= 1;
             });
-            if let Record::Message(entry) = record {
+            if let Waiting::Message(entry) = record {
                 committed.extend([(key, entry)]);
             }
         }
@@ -258,7 +272,7 @@ impl SlotLog {
         while self.bytes > wanted {
             let oldest = self.channels.iter().filter_map(|(at, channel)| Some((channel.oldest()?, at, channel.life))).min();
             let Some((_, at, life)) = oldest else { break };
-            self.change(ChannelKey(at as u32), life, |channel| channel.give_up_oldest(evicted));
+            self.change(ChannelKey::of(at), life, |channel| channel.give_up_oldest(evicted));
         }
         self.bytes <= wanted
     }
@@ -272,7 +286,7 @@ impl SlotLog {
         let channel = &mut self.channels[key.at()];
         channel.pending += 1;
         let pos = self.line.advance();
-        self.pending.push_back(Pending { key, life: channel.life, record: Record::Clear(pos.idx) });
+        self.pending.push_back(Pending { key, life: channel.life, record: Waiting::Clear(pos.idx) });
         pos
     }
 
@@ -349,14 +363,14 @@ impl SlotLog {
     }
 
     /// The slot's own time: never back, so that ages ascend with indices.
-    fn tick(&mut self, now: Moment) -> Duration {
+    pub(super) fn tick(&mut self, now: Moment) -> Duration {
         self.clock = self.clock.max(now.mono);
         self.clock
     }
 
     /// Changes a channel's history; totals and the time of the next look follow. A channel closed before its time has
     /// none to change.
-    fn change(&mut self, key: ChannelKey, life: Life, how: impl FnOnce(&mut Channel)) {
+    pub(super) fn change(&mut self, key: ChannelKey, life: Life, how: impl FnOnce(&mut Channel)) {
         let Some(channel) = self.channels.get_mut(key.at()).filter(|channel| channel.life == life) else { return };
         let (entries, bytes) = (channel.len() as u64, channel.bytes());
         how(channel);
@@ -377,10 +391,11 @@ impl SlotLog {
 }
 
 impl Pending {
-    fn idx(&self) -> u64 {
+    pub(super) fn idx(&self) -> u64 {
         match &self.record {
-            Record::Message(entry) => entry.pos.idx,
-            Record::Clear(idx) => *idx,
+            Waiting::Message(entry) => entry.pos.idx,
+            Waiting::Clear(idx) => *idx,
+            Waiting::Control(record) => record.idx(),
         }
     }
 }

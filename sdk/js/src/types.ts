@@ -30,7 +30,7 @@ export interface Gap {
   /** The channel. */
   channel: string;
   /** Why; new reasons may be added. */
-  reason: "window" | "unknown" | "cleared" | "restart" | (string & {});
+  reason: "window" | "unknown" | "cleared" | "restart" | "failover" | (string & {});
   /** Reading `since` this begins with the oldest message that is still kept. */
   oldest: string;
 }

@@ -27,21 +27,21 @@ pub enum Frame {
     Sub(Sub),
     /// The same, for one more channel of a stream that flows.
     More {
-        /// Of [`Sub::gen`].
+        /// Of [`Sub::generation`].
         generation: u32,
         /// The channels; nothing of them is held yet.
         channels: Vec<ChannelName>,
     },
     /// These channels are not wanted any more.
     Unsub {
-        /// Of [`Sub::gen`].
+        /// Of [`Sub::generation`].
         generation: u32,
         /// The channels.
         channels: Vec<ChannelName>,
     },
     /// The asked one is not the home; this one may be.
     NotHome {
-        /// Of [`Sub::gen`].
+        /// Of [`Sub::generation`].
         generation: u32,
         /// Who is, as far as it knows.
         home: Option<Tag>,
@@ -99,7 +99,7 @@ pub enum Frame {
     },
     /// Home → a follower that is not needed any more: it keeps only what it has listeners for.
     Release {
-        /// Of [`Sub::gen`].
+        /// Of [`Sub::generation`].
         generation: u32,
     },
     /// Follower → home: entries of a branch that is not part of the home's line.
@@ -173,10 +173,19 @@ pub struct Forward {
     /// The ingress's count of fresh starts towards this home. After a refusal nothing newer of the same flight is taken, so
     /// that nothing overtakes.
     pub flight: u32,
-    /// The message. Its id is never absent: by it a repeat is recognised.
-    pub draft: Draft,
+    /// What is asked for.
+    pub ask: Ask,
     /// The publisher's terms.
     pub terms: Terms,
+}
+
+/// What an ingress asks the home for.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// To publish a message. Its id is never absent: by it a repeat is recognised.
+    Publish(Draft),
+    /// To empty a channel.
+    Clear(ChannelName),
 }
 
 /// What became of a publish.
@@ -254,7 +263,7 @@ pub struct Channel {
 /// State of channels at one moment. Large ones come in parts, which are applied together when the last is there.
 #[derive(Clone, Debug)]
 pub struct Sync {
-    /// Of [`Sub::gen`].
+    /// Of [`Sub::generation`].
     pub generation: u32,
     /// The source's lineage; its head is the moment: everything committed up to there is in the state, everything after
     /// comes in the stream.
@@ -269,6 +278,8 @@ pub struct Sync {
     pub uncertain: Vec<u64>,
     /// Branches that are part of the source's line, up to these positions; only for those who want everything.
     pub covered: Vec<Pos>,
+    /// What was appended after that moment and is not committed; only for those who want everything, in the last part.
+    pub tail: Vec<Record>,
     /// Whether it is the last part.
     pub is_last: bool,
 }
@@ -276,7 +287,7 @@ pub struct Sync {
 /// Records in the order of their indices.
 #[derive(Clone, Debug)]
 pub struct Stream {
-    /// Of [`Sub::gen`].
+    /// Of [`Sub::generation`].
     pub generation: u32,
     /// What came: for followers every record that was appended, for others what was committed in their channels.
     pub records: Vec<Record>,
@@ -287,7 +298,7 @@ pub struct Stream {
 /// How far a follower has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamAck {
-    /// Of [`Sub::gen`].
+    /// Of [`Sub::generation`].
     pub generation: u32,
     /// It holds everything up to here.
     pub upto: u64,
@@ -317,7 +328,7 @@ pub struct Standing {
 /// Entries of a branch beyond its fork from the home's line, in the branch's order and without holes.
 #[derive(Clone, Debug)]
 pub struct Offer {
-    /// Of [`Sub::gen`].
+    /// Of [`Sub::generation`].
     pub generation: u32,
     /// The entries.
     pub run: Vec<Arc<Entry>>,

@@ -27,7 +27,7 @@ mod view;
 
 pub use frame::Frame;
 pub use member::{Departure, Member, NodeId, State};
-pub use node::{Beat, NodeInput, NodeOutput};
-pub use settings::Settings;
-pub use slot::{Answer, Channels, Context, Event, Input, Output};
+pub use node::{Beat, Node, NodeInput, NodeOutput};
+pub use settings::{Bug, Settings};
+pub use slot::{Answer, Channels, Context, Event, Input, Output, Replica};
 pub use view::{Place, View};

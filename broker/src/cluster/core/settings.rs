@@ -35,8 +35,61 @@ pub struct Settings {
     pub publish: Duration,
     /// Bytes of unanswered publishes that one slot of one node keeps.
     pub publish_bytes: usize,
-    /// Records an Append or a page of a copy holds at most.
+    /// Messages that one part of a copy holds at most.
     pub page_records: usize,
+    /// A mistake to make, for tests of the simulator.
+    #[cfg(debug_assertions)]
+    #[doc(hidden)]
+    pub bug: Option<Bug>,
+}
+
+/// Mistakes that the simulator must find. They exist in debug builds only.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// Publishers are answered before anybody else holds the message.
+    AckBeforeCopy,
+    /// A sealed home goes on appending to its epoch.
+    AppendAfterSeal,
+    /// A copy follows an epoch older than its own.
+    FollowLower,
+    /// Messages of a branch are forgotten as soon as they were offered.
+    DropOrphans,
+    /// Messages of another branch are not taken over.
+    NoAdoption,
+    /// A channel is called ready before its history came.
+    ReadyEarly,
+    /// Publish ids are not remembered by followers.
+    NoDedupe,
+    /// A takeover that cannot rule out a loss says nothing.
+    NoFailoverGap,
+    /// The home goes on alone without a note.
+    NoNote,
+    /// A takeover does not ask the incumbent to seal.
+    NoSeal,
+    /// A copy that follows another branch keeps its own messages beyond the fork.
+    NoCut,
+    /// A follower acknowledges what it has not got.
+    AckAhead,
+    /// Listeners are not sent to the log when the line turned.
+    NoTurn,
+    /// The home commits what its follower does not have.
+    CommitEarly,
+    /// A stream that was lost is not asked for again.
+    NoResync,
+}
+
+impl Settings {
+    /// Whether this mistake is to be made: never in a release build.
+    pub(super) fn has(&self, bug: Bug) -> bool {
+        #[cfg(debug_assertions)]
+        return self.bug == Some(bug);
+        #[cfg(not(debug_assertions))]
+        {
+            let _ = bug;
+            false
+        }
+    }
 }
 
 impl Default for Settings {
@@ -58,6 +111,8 @@ impl Default for Settings {
             publish: Duration::from_secs(10),
             publish_bytes: 16 << 20,
             page_records: 256,
+            #[cfg(debug_assertions)]
+            bug: None,
         }
     }
 }

@@ -62,6 +62,11 @@ impl View {
         Self { id: 0, me, members: vec![member], table, departed: HashMap::new(), may_act: true }
     }
 
+    /// Whether a view of these would say the same.
+    pub(super) fn is_same(&self, members: &[Member], departed: &HashMap<Tag, Departure>, may_act: bool) -> bool {
+        self.members == members && self.departed == *departed && self.may_act == may_act
+    }
+
     /// A hash of the nodes that take slots: equal on nodes that place alike.
     #[must_use]
     pub fn id(&self) -> u64 {

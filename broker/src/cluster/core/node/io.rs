@@ -1,6 +1,7 @@
 //! What goes into a node's view of the others, and what comes out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::super::member::{Member, NodeId, State};
 use super::super::view::View;
@@ -19,6 +20,8 @@ pub struct Beat {
     pub view: u64,
     /// The receiver's latest beat that the sender had, for the round trip; zero for none.
     pub echo: u64,
+    /// How long the sender held that beat before this one went out.
+    pub held: Duration,
 }
 
 /// What a node is told.

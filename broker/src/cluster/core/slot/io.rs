@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::super::frame::{Done, Frame, Refusal, Terms};
+use super::super::frame::{Ask, Done, Frame, Refusal, Terms};
 use super::super::settings::Settings;
 use super::super::view::View;
 use crate::clock::Moment;
 use crate::log::{ChannelKey, Entry, Epoch, SlotLog, Tag};
-use crate::message::{ChannelName, Draft};
+use crate::message::ChannelName;
 
 /// The channels of one slot on this node. Called under the slot's lock.
 pub trait Channels {
@@ -18,11 +18,8 @@ pub trait Channels {
     /// The open channel of this name, if there is one.
     fn find(&self, name: &ChannelName) -> Option<ChannelKey>;
 
-    /// The names of all open channels of the slot.
-    fn names(&self) -> Vec<ChannelName>;
-
-    /// Closes a channel in the log and forgets it. Its listeners, if there are any, find it again by its name.
-    fn close(&mut self, log: &mut SlotLog, name: &ChannelName);
+    /// All open channels of the slot.
+    fn all(&self) -> Vec<ChannelKey>;
 }
 
 /// What a replica is handed along with every input.
@@ -77,17 +74,10 @@ pub enum Input {
     Publish {
         /// The caller's own number for it, unique within the slot.
         rid: u64,
-        /// The message.
-        draft: Draft,
+        /// The message, or the channel that is to be emptied (answered with the position of the record that says so).
+        ask: Ask,
         /// Its terms.
         terms: Terms,
-    },
-    /// Somebody here wants a channel emptied. As a publish: it is answered with the position of the record that says so.
-    Clear {
-        /// The caller's own number for it.
-        rid: u64,
-        /// The channel.
-        channel: ChannelName,
     },
     /// A channel has its first listener on this node. May be told again.
     Listen(ChannelName),

@@ -1,0 +1,402 @@
+//! Taking a slot over: ask everyone, get the best copy, let an incumbent seal, open an epoch.
+
+use std::time::Duration;
+
+use foldhash::{HashMap, HashMapExt};
+
+use super::super::frame::{Forward, Frame, Outcome, Standing, Sub};
+use super::super::member::Departure;
+use super::super::settings::Bug;
+use super::home::Home;
+use super::receiver::Kind;
+use super::{Context, Event, Output, Replica, Role};
+use crate::log::{Epoch, Line, SlotLog, Tag};
+
+/// Wishes and publishes that wait for a claim; more are sent back and come again.
+const EARLY_MAX: usize = 4096;
+
+#[derive(Debug)]
+pub(super) struct Claim {
+    round: u32,
+    since: Duration,
+    asked: Duration,
+    replies: HashMap<Tag, Standing>,
+    phase: Phase,
+    /// What came before the slot is open.
+    early: Vec<(Tag, Frame)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Everyone who is not down says what it holds.
+    Asking,
+    /// An incumbent serves on while this node copies what it has.
+    Warming(Tag),
+    /// It was asked to seal.
+    Sealing(Tag),
+    /// Nobody is open: the best copy is fetched.
+    Pulling(Tag),
+}
+
+impl Claim {
+    /// Whom to copy from.
+    pub(super) fn wish(&self) -> Option<(Tag, Kind)> {
+        match self.phase {
+            Phase::Asking | Phase::Sealing(_) => None,
+            Phase::Warming(from) => Some((from, Kind::Everything)),
+            Phase::Pulling(from) => Some((from, Kind::Copy)),
+        }
+    }
+
+    pub(super) fn link(&mut self, peer: Tag, is_up: bool) {
+        if !is_up && self.phase != Phase::Asking && self.partner() == Some(peer) {
+            self.phase = Phase::Asking;
+            self.replies.clear();
+            self.asked = Duration::ZERO;
+        }
+    }
+
+    /// Whom we hoped to copy from will not have it.
+    pub(super) fn disappoint(&mut self, from: Tag, now: Duration) {
+        if self.partner() == Some(from) {
+            self.phase = Phase::Asking;
+            self.replies.clear();
+            self.asked = now;
+        }
+    }
+
+    fn partner(&self) -> Option<Tag> {
+        match self.phase {
+            Phase::Asking => None,
+            Phase::Warming(tag) | Phase::Sealing(tag) | Phase::Pulling(tag) => Some(tag),
+        }
+    }
+}
+
+impl Replica {
+    pub(super) fn claim(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
+        self.rounds += 1;
+        let claim = Claim {
+            round: self.rounds,
+            since: cx.now.mono,
+            asked: cx.now.mono,
+            replies: HashMap::new(),
+            phase: Phase::Asking,
+            early: Vec::new(),
+        };
+        self.role = Role::Claiming(Box::new(claim));
+        self.is_wanted = false;
+        cx.send_all(&Frame::Claim { round: self.rounds, seal: false });
+        self.tick_claim(log, cx);
+    }
+
+    /// The claim is given up: what waited for it is sent where it belongs.
+    fn give_up_claim(&mut self, cx: &mut Context<'_>, home: Option<Tag>, after: Duration) {
+        let Role::Claiming(claim) = std::mem::replace(&mut self.role, Role::Guest) else { return };
+        self.claim_after = cx.now.mono + after;
+        if home.is_some() {
+            self.receiver.redirect_to(home, self.me);
+        }
+        for (from, frame) in claim.early {
+            send_back(cx, from, frame, home);
+        }
+    }
+
+    pub(super) fn tick_claim(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
+        if !self.is_placed() {
+            let home = self.place.map(|place| place.home);
+            self.give_up_claim(cx, home, Duration::ZERO);
+            self.receiver.forget_redirect();
+            return;
+        }
+        if !cx.view.may_act() {
+            return;
+        }
+        let Role::Claiming(claim) = &mut self.role else { return };
+        let now = cx.now.mono;
+        if let Some(partner) = claim.partner()
+            && !cx.view.is_present(partner)
+        {
+            claim.phase = Phase::Asking;
+            claim.replies.clear();
+            claim.asked = Duration::ZERO;
+        }
+        let round = claim.round;
+        if claim.asked + cx.settings.retry <= now && matches!(claim.phase, Phase::Asking | Phase::Sealing(_)) {
+            claim.asked = now;
+            match claim.phase {
+                Phase::Sealing(incumbent) => cx.send(incumbent, Frame::Claim { round, seal: true }),
+                _ => {
+                    let silent: Vec<Tag> = cx.view.peers().filter(|peer| !claim.replies.contains_key(peer)).collect();
+                    for peer in silent {
+                        cx.send(peer, Frame::Claim { round, seal: false });
+                    }
+                }
+            }
+        }
+        match claim.phase {
+            Phase::Asking => self.weigh(log, cx),
+            Phase::Warming(from) => {
+                // What flows is complete up to a moment ago, and stays so: the rest comes before its answer does.
+                if self.is_whole && self.receiver.live_everything().is_some_and(|(source, _)| source == from) {
+                    self.seal(log, cx, from);
+                }
+            }
+            Phase::Sealing(_) | Phase::Pulling(_) => {}
+        }
+    }
+
+    fn seal(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, incumbent: Tag) {
+        let Role::Claiming(claim) = &mut self.role else { return };
+        (claim.phase, claim.asked) = (Phase::Sealing(incumbent), cx.now.mono);
+        if cx.settings.has(Bug::NoSeal) {
+            self.open(log, cx, false);
+            return;
+        }
+        let round = claim.round;
+        cx.send(incumbent, Frame::Claim { round, seal: true });
+    }
+
+    /// Decides once everyone has answered who may.
+    fn weigh(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
+        let Role::Claiming(claim) = &mut self.role else { return };
+        let silent = cx.view.peers().filter(|peer| !claim.replies.contains_key(peer)).count();
+        let is_forced = silent > 0;
+        if is_forced && cx.now.mono < claim.since + cx.settings.refusal {
+            return;
+        }
+        claim.replies.retain(|peer, _| cx.view.is_present(*peer));
+        let incumbents = claim.replies.iter().filter(|(_, standing)| standing.is_open);
+        let newest = incumbents.max_by_key(|(_, standing)| standing.line.as_ref().map(Line::epoch));
+        if let Some((&incumbent, standing)) = newest {
+            if standing.is_placed {
+                // Views differ. It serves meanwhile.
+                let again = cx.settings.retry * 5;
+                self.give_up_claim(cx, Some(incumbent), again);
+                return;
+            }
+            claim.phase = Phase::Warming(incumbent);
+            for (from, frame) in std::mem::take(&mut claim.early) {
+                send_back(cx, from, frame, Some(incumbent));
+            }
+            self.receiver.ask_again(cx);
+            return;
+        }
+        let key = |line: &Line| (line.epoch(), line.head().idx);
+        let best = claim.replies.iter().filter_map(|(peer, standing)| Some((key(standing.line.as_ref()?), *peer))).max();
+        let own = self.is_whole.then(|| key(log.line()));
+        match best {
+            Some((theirs, peer)) if own.is_none_or(|own| own < theirs) => {
+                claim.phase = Phase::Pulling(peer);
+                self.receiver.ask_again(cx);
+            }
+            _ => self.open(log, cx, is_forced),
+        }
+    }
+
+    /// A copy that was pulled is here.
+    pub(super) fn copied(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
+        if let Role::Claiming(claim) = &self.role
+            && matches!(claim.phase, Phase::Pulling(_))
+        {
+            let is_forced = cx.view.peers().any(|peer| !claim.replies.contains_key(&peer));
+            self.open(log, cx, is_forced);
+        }
+    }
+
+    /// Somebody says what it holds.
+    pub(super) fn stood(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, from: Tag, round: u32, standing: Standing) {
+        let heard = standing.line.as_ref().map(Line::epoch).max(standing.seen);
+        heard.into_iter().for_each(|epoch| self.note_epoch(epoch));
+        let claim = match &mut self.role {
+            Role::Claiming(claim) if claim.round == round => claim,
+            Role::Home(_) => return self.rival_stood(log, cx, from, &standing),
+            _ => return,
+        };
+        let phase = claim.phase;
+        let head = standing.line.as_ref().map(|line| (line.epoch(), line.head().idx));
+        let (is_open, is_placed) = (standing.is_open, standing.is_placed);
+        claim.replies.insert(from, standing);
+        match phase {
+            Phase::Asking => self.tick_claim(log, cx),
+            Phase::Sealing(incumbent) if incumbent == from && !is_open => {
+                // Its stream came first, so nothing is missing; unless the stream was interrupted.
+                if head.is_none_or(|head| head <= (log.epoch(), log.head().idx)) {
+                    self.open(log, cx, false);
+                } else {
+                    claim.phase = Phase::Pulling(from);
+                    self.receiver.ask_again(cx);
+                }
+            }
+            Phase::Sealing(incumbent) if incumbent == from && is_placed => self.give_up_claim(cx, Some(incumbent), cx.settings.retry * 5),
+            _ => {}
+        }
+    }
+
+    fn open(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, is_forced: bool) {
+        let Role::Claiming(claim) = std::mem::replace(&mut self.role, Role::Guest) else { return };
+        let own = self.standing(log, self.me);
+        let mut is_uncertain = self.is_whole && !self.rules_out_loss(log.epoch(), &own, &claim, cx, is_forced);
+        if cx.settings.has(Bug::NoFailoverGap) {
+            is_uncertain = false;
+        }
+        let epoch = self.next_epoch();
+        self.receiver.stop();
+        self.receiver.forget_redirect();
+        self.receiver.follows = false;
+        (self.counted, self.granted, self.solo) = (None, None, None);
+        let before = log.head().idx;
+        if self.is_whole {
+            log.open_epoch(epoch, is_uncertain);
+        } else {
+            let mut evicted = Vec::new();
+            if self.interest.holds_any() {
+                cx.out.push(Output::Turn);
+            }
+            log.renew(epoch, cx.now, &mut evicted);
+            cx.out.extend(evicted.into_iter().map(Output::Evicted));
+        }
+        self.is_whole = true;
+        self.seen = Some(epoch);
+        let mut home = Home::new(epoch, log.head().idx);
+        home.note_uncommitted(log.commit().idx, before.max(log.head().idx), cx.now.mono);
+        self.role = Role::Home(Box::new(home));
+        cx.out.push(Event::Opened { epoch, is_uncertain, is_forced }.into_output());
+        cx.send_all(&Frame::Opened { line: log.line().clone() });
+        self.advance(log, cx);
+        self.hold_commits(cx);
+        self.all_ready(log, cx);
+        self.adopt_own(log, cx);
+        self.publishes.start_again();
+        for (from, frame) in claim.early {
+            match frame {
+                Frame::Sub(sub) => self.subscribed(log, cx, from, sub),
+                Frame::Forward(forward) => self.forwarded(log, cx, from, forward),
+                _ => {}
+            }
+        }
+    }
+
+    /// An epoch higher than all that were heard of.
+    pub(super) fn next_epoch(&self) -> Epoch {
+        Epoch::new(self.seen.map_or(0, Epoch::term) + 1, self.me)
+    }
+
+    /// Whether nothing can have been acknowledged that the copy at hand lacks.
+    fn rules_out_loss(&self, last: Epoch, own: &Standing, claim: &Claim, cx: &Context<'_>, is_forced: bool) -> bool {
+        if is_forced || self.seen > Some(last) {
+            return false;
+        }
+        let writer = last.tag();
+        if writer == self.me {
+            return own.is_counted;
+        }
+        if let Some(standing) = claim.replies.get(&writer) {
+            // It speaks for itself; and it does not write any more, or it would have been asked to seal.
+            return standing.is_counted || standing.line.is_none() && self.counted == Some(last);
+        }
+        let is_counted = |standing: &Standing| standing.is_counted && standing.line.as_ref().is_some_and(|line| line.epoch() == last);
+        let is_noted = |standing: &Standing| standing.solo.is_some_and(|(of, _)| of >= last);
+        let everyone = || claim.replies.values().chain([own]);
+        (self.counted == Some(last) || everyone().any(is_counted))
+            && cx.view.departure(writer) == Departure::Ended
+            && !everyone().any(is_noted)
+            && self.witnesses.iter().all(|witness| *witness == writer || claim.replies.contains_key(witness))
+    }
+
+    /// Somebody wants to be the home.
+    pub(super) fn claimed(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, from: Tag, round: u32, seal: bool) {
+        if seal && self.is_home() && !self.is_placed() {
+            self.yield_to(log, cx, from);
+        }
+        let mut standing = self.standing(log, from);
+        standing.is_open &= !(seal && cx.settings.has(Bug::AppendAfterSeal));
+        cx.send(from, Frame::Standing { round, standing });
+    }
+
+    /// An epoch was opened by somebody else.
+    pub(super) fn opened(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, from: Tag, line: Line) {
+        let epoch = line.epoch();
+        let is_news = self.seen.is_none_or(|seen| epoch >= seen);
+        self.note_epoch(epoch);
+        match &mut self.role {
+            Role::Home(home) => {
+                if self.place.is_some_and(|place| place.home == self.me) {
+                    home.rival(from);
+                }
+            }
+            Role::Claiming(claim) => {
+                // Ask again: whoever just opened is an incumbent now.
+                if is_news && matches!(claim.phase, Phase::Asking | Phase::Pulling(_)) {
+                    claim.replies.remove(&from);
+                    (claim.phase, claim.asked) = (Phase::Asking, Duration::ZERO);
+                    self.receiver.stop();
+                    self.tick_claim(log, cx);
+                }
+            }
+            Role::Guest => {
+                if !is_news {
+                    return;
+                }
+                self.receiver.redirect_to(Some(from), from);
+                self.receiver.follows |= self.place.is_some_and(|place| place.follower == Some(self.me));
+                self.solo = self.solo.filter(|(of, _)| *of >= epoch);
+                if self.is_placed() && self.place.is_some_and(|place| place.home != from) {
+                    self.is_wanted = true;
+                }
+            }
+        }
+    }
+
+    /// An open home says that the slot should be ours.
+    pub(super) fn yielded(&mut self, cx: &mut Context<'_>, from: Tag, line: &Line) {
+        self.note_epoch(line.epoch());
+        let is_placed = self.is_placed();
+        match &mut self.role {
+            Role::Home(home) if is_placed => home.rival(from),
+            Role::Guest if is_placed => {
+                self.is_wanted = true;
+                self.claim_after = self.claim_after.min(cx.now.mono + cx.settings.retry);
+            }
+            _ => {}
+        }
+    }
+
+    /// Somebody needs the home, which should be here.
+    pub(super) fn want_home(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
+        if matches!(self.role, Role::Guest) && self.is_placed() {
+            self.is_wanted = true;
+            if cx.view.may_act() && cx.now.mono >= self.claim_after {
+                self.claim(log, cx);
+            }
+        }
+    }
+
+    /// A wish or a publish that came while this node is not the home.
+    pub(super) fn postpone(&mut self, cx: &mut Context<'_>, from: Tag, frame: Frame) {
+        if let Role::Claiming(claim) = &mut self.role {
+            match claim.phase {
+                Phase::Warming(incumbent) => return send_back(cx, from, frame, Some(incumbent)),
+                _ if claim.early.len() < EARLY_MAX => {
+                    claim.early.push((from, frame));
+                    return;
+                }
+                _ => return send_back(cx, from, frame, None),
+            }
+        }
+        let source = self.receiver.live_everything().or(self.receiver.live_channels()).map(|(source, _)| source);
+        let home = self.receiver.redirect().or(source).or(self.place.map(|place| place.home));
+        send_back(cx, from, frame, home.filter(|home| *home != self.me && *home != from));
+    }
+}
+
+fn send_back(cx: &mut Context<'_>, to: Tag, frame: Frame, home: Option<Tag>) {
+    let home = home.filter(|home| *home != to);
+    match frame {
+        Frame::Sub(Sub { generation, .. }) => cx.send(to, Frame::NotHome { generation, home }),
+        Frame::Forward(Forward { rid, flight, .. }) => {
+            cx.send(to, Frame::ForwardAck { rid, flight, outcome: Outcome::NotHome(home) });
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,85 @@
+//! The home and its followers: whom it waits for, and when it goes on without them.
+
+use super::super::frame::{Frame, StreamAck};
+use super::super::settings::Bug;
+use super::{Context, Event, Replica, Role};
+use crate::log::{Epoch, SlotLog, Tag};
+
+/// A follower that lacks fewer records than this may count.
+const LAG_MAX: u64 = 256;
+
+impl Replica {
+    pub(super) fn acked(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, from: Tag, ack: StreamAck) {
+        let Role::Home(home) = &mut self.role else { return };
+        let head = log.head().idx;
+        let Some(flow) = home.flow(from).filter(|flow| flow.generation == ack.generation) else { return };
+        flow.acked = flow.acked.max(ack.upto);
+        flow.is_eager = ack.is_eager;
+        flow.owes = (flow.acked < head).then_some(cx.now.mono);
+        let was_noted = home.note.as_ref().is_some_and(|note| note.follower == from);
+        if was_noted {
+            // It came in time. Those who noted it are told that it counts after all.
+            home.note = None;
+            home.is_noted = true;
+            if let Some(flow) = home.flow(from) {
+                flow.is_counted = false;
+            }
+        }
+        self.count(log, cx, from);
+        self.advance(log, cx);
+    }
+
+    /// Counts a follower that has caught up.
+    fn count(&mut self, log: &SlotLog, cx: &mut Context<'_>, follower: Tag) {
+        let Role::Home(home) = &mut self.role else { return };
+        let (epoch, commit, head) = (home.epoch, log.commit().idx, log.head().idx);
+        let Some(flow) = home.flow(follower).filter(|flow| flow.channels.is_none() && !flow.is_counted) else { return };
+        if flow.acked < commit || head.saturating_sub(flow.acked) > LAG_MAX {
+            return;
+        }
+        flow.is_counted = true;
+        flow.owes = (flow.acked < head).then_some(cx.now.mono);
+        cx.send(follower, Frame::Counted { epoch });
+        cx.out.push(Event::Counted { follower }.into_output());
+        home.hold = None;
+        if std::mem::take(&mut home.is_noted) {
+            cx.send_all(&Frame::Note { epoch, from: head, solo: false });
+        }
+    }
+
+    pub(super) fn note_acked(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, from: Tag, epoch: Epoch, idx: u64) {
+        let Role::Home(home) = &mut self.role else { return };
+        if let Some(note) = home.note.as_mut().filter(|note| home.epoch == epoch && note.from == idx)
+            && !note.acked.contains(&from)
+        {
+            note.acked.push(from);
+        }
+        self.settle_note(log, cx);
+    }
+
+    /// Goes on without a follower once a later takeover would find out.
+    pub(super) fn settle_note(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
+        let Role::Home(home) = &mut self.role else { return };
+        let Some(note) = &home.note else { return };
+        let mut others = cx.view.peers().filter(|peer| *peer != note.follower).peekable();
+        let is_known = match others.peek() {
+            None => !cx.view.is_present(note.follower),
+            Some(_) => others.all(|peer| note.acked.contains(&peer)),
+        };
+        if !is_known && !note.acked.contains(&note.follower) && !cx.settings.has(Bug::NoNote) {
+            return;
+        }
+        let follower = note.follower;
+        home.note = None;
+        home.is_noted = true;
+        if let Some(flow) = home.flow(follower) {
+            flow.is_counted = false;
+            flow.owes = None;
+        }
+        home.flows.retain(|flow| !flow.is_lost || flow.is_counted);
+        if home.counted().next().is_none() {
+            cx.out.push(Event::Solo.into_output());
+        }
+        self.advance(log, cx);
+    }
+}

@@ -1,0 +1,489 @@
+//! The home: gives positions, waits for its follower, commits, streams to whoever asked.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use foldhash::{HashMap, HashMapExt, HashSet};
+
+use super::super::frame::{Ack, Ask, Done, Forward, Frame, Offer, Outcome, Refusal, Standing, Stream, Terms};
+use super::super::settings::Bug;
+use super::receiver::commit_to;
+use super::{Context, Event, Output, Replica, Role};
+use crate::log::{Entry, Epoch, Pos, Record, SlotLog, Tag};
+use crate::message::ChannelName;
+
+#[derive(Debug)]
+pub(super) struct Home {
+    pub(super) epoch: Epoch,
+    pub(super) flows: Vec<Flow>,
+    /// Appended and not committed: index, and whether it waits for a copy.
+    pub(super) waiting: VecDeque<(u64, bool)>,
+    /// Who is to be answered at which index, ascending.
+    pub(super) askers: VecDeque<(u64, Asker, Done)>,
+    /// The last flight of each ingress that was refused something.
+    pub(super) refused: HashMap<Tag, u32>,
+    pub(super) note: Option<Note>,
+    /// Others were told that this home commits alone.
+    pub(super) is_noted: bool,
+    /// Other open homes, to be sealed.
+    pub(super) rivals: Vec<Tag>,
+    /// Branches that are owed an answer: to whom, once what is committed, and what to say.
+    pub(super) owed: Vec<(Tag, u64, Pos)>,
+    /// Commits beyond this index wait for a follower until then.
+    pub(super) hold: Option<(u64, Duration)>,
+    pub(super) rounds: u32,
+    /// When something was tried last: to yield, to seal rivals, to call the follower.
+    pub(super) tried: Duration,
+    pub(super) marked: Duration,
+    pub(super) told: u64,
+    pub(super) reopen_after: Duration,
+}
+
+/// Somebody who waits for a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// A publish of this node, by its number.
+    Here(u64),
+    /// A forward.
+    There { peer: Tag, rid: u64, flight: u32 },
+}
+
+/// One stream to another node.
+#[derive(Debug)]
+pub(super) struct Flow {
+    pub(super) to: Tag,
+    pub(super) generation: u32,
+    /// `None` for one that wants everything.
+    pub(super) channels: Option<HashSet<ChannelName>>,
+    /// A follower holds everything up to here.
+    pub(super) acked: u64,
+    /// Its acknowledgements are waited for.
+    pub(super) is_counted: bool,
+    pub(super) is_eager: bool,
+    pub(super) has_orphans: bool,
+    /// Its link is lost: nothing is sent until it asks again.
+    pub(super) is_lost: bool,
+    /// Too much waits for it; from this index on it needs the log.
+    pub(super) is_lagging: bool,
+    /// Since when it owes an acknowledgement.
+    pub(super) owes: Option<Duration>,
+    pub(super) offer: Vec<Arc<Entry>>,
+}
+
+/// The follower is late: others are told before this home goes on without it.
+#[derive(Debug)]
+pub(super) struct Note {
+    pub(super) follower: Tag,
+    pub(super) from: u64,
+    pub(super) at: Duration,
+    pub(super) acked: Vec<Tag>,
+}
+
+impl Home {
+    pub(super) fn new(epoch: Epoch, head: u64) -> Self {
+        Self {
+            epoch,
+            flows: Vec::new(),
+            waiting: VecDeque::new(),
+            askers: VecDeque::new(),
+            refused: HashMap::new(),
+            note: None,
+            is_noted: false,
+            rivals: Vec::new(),
+            owed: Vec::new(),
+            hold: None,
+            rounds: 0,
+            tried: Duration::ZERO,
+            marked: Duration::ZERO,
+            told: head,
+            reopen_after: Duration::ZERO,
+        }
+    }
+
+    /// What the log holds beyond its commit waits here too.
+    pub(super) fn note_uncommitted(&mut self, commit: u64, head: u64, _now: Duration) {
+        self.waiting = (commit + 1..=head).map(|idx| (idx, true)).collect();
+    }
+
+    pub(super) fn is_alone(&self) -> bool {
+        self.flows.is_empty() && self.waiting.is_empty() && self.rivals.is_empty() && self.hold.is_none() && self.note.is_none()
+    }
+
+    pub(super) fn is_moving(&self) -> bool {
+        !self.waiting.is_empty()
+            || !self.rivals.is_empty()
+            || self.note.is_some()
+            || self.hold.is_some()
+            || self.flows.iter().any(|flow| flow.channels.is_none() && !flow.is_counted && !flow.is_lagging)
+    }
+
+    pub(super) fn rival(&mut self, tag: Tag) {
+        if !self.rivals.contains(&tag) {
+            self.rivals.push(tag);
+        }
+    }
+
+    pub(super) fn forget_asker(&mut self, gone: Asker) {
+        self.askers.retain(|(_, asker, _)| *asker != gone);
+    }
+
+    pub(super) fn owe(&mut self, to: Tag, idx: u64, end: Pos) {
+        self.owed.push((to, idx, end));
+    }
+
+    /// One more part of an offer; everything, once it is whole.
+    pub(super) fn take_offer(&mut self, from: Tag, offer: Offer) -> Option<(Vec<Arc<Entry>>, Vec<Pos>)> {
+        let flow = self.flows.iter_mut().find(|flow| flow.to == from && flow.generation == offer.generation)?;
+        flow.offer.extend(offer.run);
+        offer.is_last.then(|| (std::mem::take(&mut flow.offer), offer.ends))
+    }
+
+    pub(super) fn flow(&mut self, to: Tag) -> Option<&mut Flow> {
+        self.flows.iter_mut().find(|flow| flow.to == to)
+    }
+
+    pub(super) fn counted(&self) -> impl Iterator<Item = &Flow> {
+        self.flows.iter().filter(|flow| flow.is_counted)
+    }
+
+    fn copies(&self, idx: u64) -> u32 {
+        1 + self.counted().filter(|flow| flow.acked >= idx).count() as u32
+    }
+
+    /// How far the log may be committed.
+    fn committable(&mut self, head: u64, now: Duration, bug_early: bool) -> u64 {
+        let held = self.counted().map(|flow| flow.acked).min();
+        let held = match (held, self.hold) {
+            (Some(held), _) => held,
+            (None, Some((upto, until))) if now < until => upto,
+            (None, _) => head,
+        };
+        let held = if bug_early { head } else { held };
+        let mut upto = 0;
+        while let Some((idx, waits)) = self.waiting.front()
+            && (*idx <= held || !waits)
+        {
+            upto = *idx;
+            self.waiting.pop_front();
+        }
+        upto
+    }
+}
+
+impl Replica {
+    /// A publish from another node.
+    pub(super) fn forwarded(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, from: Tag, forward: Forward) {
+        if !self.is_home() {
+            self.want_home(log, cx);
+        }
+        let Role::Home(home) = &self.role else { return self.postpone(cx, from, Frame::Forward(forward)) };
+        let Forward { rid, flight, ask, terms } = forward;
+        if home.refused.get(&from).is_some_and(|refused| flight <= *refused) {
+            // Something older of it was sent back: it comes first.
+            cx.send(from, Frame::ForwardAck { rid, flight, outcome: Outcome::NotHome(None) });
+            return;
+        }
+        self.append(log, cx, Asker::There { peer: from, rid, flight }, ask, terms);
+    }
+
+    /// Gives a message its position, or says why not.
+    pub(super) fn append(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, asker: Asker, ask: Ask, terms: Terms) {
+        let Role::Home(home) = &mut self.role else { return };
+        if terms.copies_min > 1 + home.counted().count() as u32 {
+            return self.answer(cx, asker, Outcome::Refused(Refusal::Degraded));
+        }
+        let before = log.head().idx;
+        let done = match ask {
+            Ask::Publish(draft) => {
+                let key = cx.channels.open(log, &draft.channel, cx.now);
+                let appended = log.append(key, draft, cx.now, cx.dedupe_room);
+                Done { pos: appended.pos, offset: appended.offset, id: appended.id, copies: 1, duplicate: appended.duplicate }
+            }
+            Ask::Clear(channel) => {
+                let key = cx.channels.open(log, &channel, cx.now);
+                let pos = log.clear(key);
+                Done { pos, offset: 0, id: crate::message::MessageId::Auto(0), copies: 1, duplicate: false }
+            }
+        };
+        let idx = done.pos.idx;
+        if log.head().idx > before {
+            home.waiting.push_back((idx, terms.replicas > 1));
+            self.stream(log, cx, before);
+        }
+        let is_committed = idx <= log.commit().idx;
+        if is_committed || terms.ack == Ack::Appended || cx.settings.has(Bug::AckBeforeCopy) {
+            let Role::Home(home) = &self.role else { return };
+            let copies = home.copies(idx);
+            self.answer(cx, asker, Outcome::Done(Done { copies, ..done }));
+        } else if let Role::Home(home) = &mut self.role {
+            let at = home.askers.partition_point(|(known, ..)| *known <= idx);
+            home.askers.insert(at, (idx, asker, done));
+        }
+        self.advance(log, cx);
+    }
+
+    /// What was appended after an index by the home itself waits and goes out.
+    pub(super) fn appended(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, before: u64) {
+        let Role::Home(home) = &mut self.role else { return };
+        let known = home.waiting.back().map_or(before, |(idx, _)| before.max(*idx));
+        home.waiting.extend((known + 1..=log.head().idx).map(|idx| (idx, true)));
+        self.stream(log, cx, before);
+        self.advance(log, cx);
+    }
+
+    /// Streams what was appended after an index to followers.
+    fn stream(&mut self, log: &SlotLog, cx: &mut Context<'_>, before: u64) {
+        let Role::Home(home) = &mut self.role else { return };
+        let is_streamed = |flow: &&mut Flow| flow.channels.is_none() && !flow.is_lost && !flow.is_lagging;
+        for flow in home.flows.iter_mut().filter(is_streamed) {
+            let stream = Stream { generation: flow.generation, records: log.uncommitted(before), commit: log.commit().idx };
+            cx.out.push(Output::Send { to: flow.to, frame: Frame::Stream(stream) });
+            flow.owes.get_or_insert(cx.now.mono);
+        }
+        home.told = log.commit().idx;
+    }
+
+    /// Commits as far as possible, delivers, and answers.
+    pub(super) fn advance(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
+        let Role::Home(home) = &mut self.role else { return };
+        let upto = home.committable(log.head().idx, cx.now.mono, cx.settings.has(Bug::CommitEarly));
+        let before = log.commit().idx;
+        if upto > before {
+            let controls: Vec<Record> = if home.flows.is_empty() { Vec::new() } else { opens(log, before, upto) };
+            let committed = commit_to(log, cx, upto);
+            for flow in home.flows.iter().filter(|flow| !flow.is_lost && !flow.is_lagging) {
+                let Some(channels) = &flow.channels else {
+                    if flow.is_eager {
+                        let stream = Stream { generation: flow.generation, records: Vec::new(), commit: upto };
+                        cx.out.push(Output::Send { to: flow.to, frame: Frame::Stream(stream) });
+                    }
+                    continue;
+                };
+                let mut records = controls.clone();
+                records.extend(
+                    committed
+                        .iter()
+                        .filter(|(_, entry)| channels.contains(&entry.channel))
+                        .map(|(_, entry)| Record::Message(entry.clone())),
+                );
+                if records.is_empty() {
+                    continue;
+                }
+                records.sort_unstable_by_key(Record::idx);
+                let stream = Stream { generation: flow.generation, records, commit: upto };
+                cx.out.push(Output::Send { to: flow.to, frame: Frame::Stream(stream) });
+            }
+        }
+        let commit = log.commit().idx;
+        while let Role::Home(home) = &mut self.role
+            && home.askers.front().is_some_and(|(idx, ..)| *idx <= commit)
+        {
+            let Some((idx, asker, done)) = home.askers.pop_front() else { break };
+            let copies = home.copies(idx);
+            self.answer(cx, asker, Outcome::Done(Done { copies, ..done }));
+        }
+        if let Role::Home(home) = &mut self.role {
+            let due: Vec<(Tag, u64, Pos)> = home.owed.extract_if(.., |(_, idx, _)| *idx <= commit).collect();
+            for (to, _, end) in due {
+                if let Some(flow) = home.flow(to) {
+                    flow.has_orphans = false;
+                }
+                cx.send(to, Frame::OfferAck { end });
+            }
+        }
+    }
+
+    fn answer(&mut self, cx: &mut Context<'_>, asker: Asker, outcome: Outcome) {
+        match asker {
+            Asker::Here(number) => self.publish_answered(cx, number, outcome),
+            Asker::There { peer, rid, flight } => cx.send(peer, Frame::ForwardAck { rid, flight, outcome }),
+        }
+    }
+
+    pub(super) fn home_link(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, peer: Tag, is_up: bool) {
+        let Role::Home(home) = &mut self.role else { return };
+        if !is_up {
+            home.refused.remove(&peer);
+            home.askers.retain(|(_, asker, _)| !matches!(asker, Asker::There { peer: of, .. } if *of == peer));
+        }
+        for flow in home.flows.iter_mut().filter(|flow| flow.to == peer) {
+            // Whatever was sent may be lost; it asks again.
+            flow.is_lost = true;
+            flow.offer.clear();
+            flow.owes.get_or_insert(cx.now.mono);
+        }
+        home.flows.retain(|flow| !flow.is_lost || flow.is_counted);
+        self.settle_note(log, cx);
+    }
+
+    pub(super) fn tick_home(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
+        let Role::Home(home) = &mut self.role else { return };
+        let (now, settings) = (cx.now.mono, cx.settings);
+        home.flows.retain(|flow| flow.is_counted || cx.view.is_present(flow.to));
+        home.rivals.retain(|rival| cx.view.is_present(*rival));
+        home.refused.retain(|peer, _| cx.view.is_present(*peer));
+        if home.hold.is_some_and(|(_, until)| until <= now) {
+            home.hold = None;
+        }
+        let is_late = |flow: &&Flow| {
+            let owes = flow.owes.is_some_and(|since| since + settings.ack <= now);
+            flow.is_counted && (owes || flow.is_lost || !cx.view.is_present(flow.to))
+        };
+        if home.note.is_none()
+            && let Some(late) = home.flows.iter().find(is_late)
+        {
+            let note = Note { follower: late.to, from: log.commit().idx + 1, at: Duration::ZERO, acked: Vec::new() };
+            home.note = Some(note);
+        }
+        if let Some(note) = home.note.as_mut().filter(|note| note.at + settings.retry <= now) {
+            note.at = now;
+            let frame = Frame::Note { epoch: home.epoch, from: note.from, solo: true };
+            cx.send_all(&frame);
+        }
+        self.settle_note(log, cx);
+        let Role::Home(home) = &mut self.role else { return };
+        let commit = log.commit().idx;
+        let marks = home.marked + settings.mark <= now;
+        if marks {
+            home.marked = now;
+        }
+        let tells = std::mem::replace(&mut home.told, commit) < commit;
+        for flow in home.flows.iter().filter(|flow| !flow.is_lost && !flow.is_lagging) {
+            if marks || tells && flow.channels.is_none() && !flow.is_eager {
+                let stream = Stream { generation: flow.generation, records: Vec::new(), commit };
+                cx.out.push(Output::Send { to: flow.to, frame: Frame::Stream(stream) });
+            }
+        }
+        self.advance(log, cx);
+    }
+
+    /// What a home has to bring about with others: to be relieved, to be the only one, to be followed.
+    pub(super) fn settle(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
+        self.reopen(log, cx);
+        let Some(place) = self.place else { return };
+        let me = self.me;
+        let Role::Home(home) = &mut self.role else { return };
+        let now = cx.now.mono;
+        if home.tried + cx.settings.retry > now {
+            return;
+        }
+        home.tried = now;
+        if place.home != me {
+            cx.send(place.home, Frame::Yield { line: log.line().clone() });
+            return;
+        }
+        home.rounds += 1;
+        for rival in &home.rivals {
+            cx.out.push(Output::Send { to: *rival, frame: Frame::Claim { round: home.rounds, seal: true } });
+        }
+        let follower = place.follower;
+        match follower {
+            Some(follower) if !home.flows.iter().any(|flow| flow.to == follower && flow.channels.is_none()) => {
+                cx.send(follower, Frame::Opened { line: log.line().clone() });
+            }
+            _ => {}
+        }
+        // A copy more than is wanted is let go once those that are wanted count.
+        let is_enough = follower.is_none_or(|follower| home.flows.iter().any(|flow| flow.to == follower && flow.is_counted));
+        if is_enough {
+            let surplus = home
+                .flows
+                .iter_mut()
+                .filter(|flow| flow.channels.is_none() && Some(flow.to) != follower && !flow.has_orphans && !flow.is_lost);
+            for flow in surplus {
+                if flow.acked < log.commit().idx {
+                    continue;
+                }
+                cx.out.push(Output::Send { to: flow.to, frame: Frame::Release { generation: flow.generation } });
+            }
+        }
+    }
+
+    /// Opens a higher epoch on its own line when a higher one was heard of.
+    pub(super) fn reopen(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
+        let is_placed = self.is_placed();
+        let epoch = self.next_epoch();
+        let seen = self.seen;
+        let Role::Home(home) = &mut self.role else { return };
+        if !is_placed || seen <= Some(home.epoch) || cx.now.mono < home.reopen_after || !cx.view.may_act() {
+            return;
+        }
+        self.open_next(log, cx, epoch);
+    }
+
+    fn open_next(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, epoch: Epoch) {
+        let Role::Home(home) = &mut self.role else { return };
+        home.reopen_after = cx.now.mono + cx.settings.retry * 2;
+        home.epoch = epoch;
+        // A note names the epoch that went solo; the new one has its own.
+        home.note = None;
+        self.seen = Some(epoch);
+        let before = log.head().idx;
+        log.open_epoch(epoch, false);
+        cx.out.push(Event::Opened { epoch, is_uncertain: false, is_forced: false }.into_output());
+        self.appended(log, cx, before);
+        cx.send_all(&Frame::Opened { line: log.line().clone() });
+        if let Role::Home(home) = &mut self.role {
+            for flow in home.flows.iter().filter(|flow| flow.is_counted) {
+                cx.out.push(Output::Send { to: flow.to, frame: Frame::Counted { epoch } });
+            }
+        }
+    }
+
+    /// A rival answers: once it has sealed, its epoch lies behind ours.
+    pub(super) fn rival_stood(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, from: Tag, standing: &Standing) {
+        let Role::Home(home) = &mut self.role else { return };
+        if standing.is_open {
+            return;
+        }
+        let was_rival = home.rivals.iter().position(|rival| *rival == from).map(|at| home.rivals.swap_remove(at)).is_some();
+        if was_rival && standing.line.as_ref().is_some_and(|line| line.epoch().tag() == from) {
+            let epoch = self.next_epoch();
+            self.open_next(log, cx, epoch);
+        }
+    }
+
+    /// Seals the epoch: the successor orders what comes now.
+    pub(super) fn yield_to(&mut self, log: &SlotLog, cx: &mut Context<'_>, successor: Tag) {
+        let is_broken = cx.settings.has(Bug::AppendAfterSeal);
+        if is_broken {
+            return;
+        }
+        let Role::Home(home) = std::mem::replace(&mut self.role, Role::Guest) else { return };
+        self.granted = Some(successor);
+        self.is_whole = true;
+        self.note_epoch(log.epoch());
+        for (_, asker, _) in home.askers {
+            if let Asker::There { peer, rid, flight } = asker {
+                cx.send(peer, Frame::ForwardAck { rid, flight, outcome: Outcome::NotHome(Some(successor)) });
+            }
+        }
+        for flow in home.flows {
+            // Streams end here; who takes part in the move knows already.
+            if flow.to != successor {
+                cx.send(flow.to, Frame::NotHome { generation: flow.generation, home: Some(successor) });
+            }
+        }
+        self.publishes.start_again();
+        self.receiver.redirect_to(Some(successor), successor);
+        self.receiver.ask_again(cx);
+        cx.out.push(Event::Sealed { successor }.into_output());
+    }
+
+    /// Commits of a new epoch wait a moment for a follower, if one is to be expected.
+    pub(super) fn hold_commits(&mut self, cx: &mut Context<'_>) {
+        let follower = self.place.and_then(|place| place.follower);
+        let is_expected = follower.is_some_and(|follower| self.can_reach(follower, cx));
+        let until = cx.now.mono + cx.settings.ack;
+        if let (Role::Home(home), true) = (&mut self.role, is_expected) {
+            home.hold = Some((home.waiting.back().map_or(home.told, |(idx, _)| *idx), until));
+        }
+    }
+}
+
+/// The records between two indices that open epochs; those who copy channels need them too.
+fn opens(log: &SlotLog, after: u64, upto: u64) -> Vec<Record> {
+    let waiting = log.uncommitted(after).into_iter();
+    waiting.take_while(|record| record.idx() <= upto).filter(|record| matches!(record, Record::Open { .. })).collect()
+}

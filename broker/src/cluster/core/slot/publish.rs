@@ -1,0 +1,180 @@
+//! What was published on this node and is not answered: it goes to the home, again and again until somebody answers, and in
+//! the order it came.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::super::frame::{Ask, Forward, Frame, Outcome, Refusal, Terms};
+use super::home::Asker;
+use super::{Answer, Context, Output, Replica, Role};
+use crate::log::{SlotLog, Tag};
+use crate::message::PublishId;
+
+/// Other homes that one flight is sent on to without waiting; more than that and views are on the move.
+const HOPS_MAX: u32 = 3;
+
+#[derive(Debug, Default)]
+pub(super) struct Publishes {
+    /// In the order they came.
+    waiting: VecDeque<Waiting>,
+    bytes: usize,
+    /// Numbers given to the home, and ids made here.
+    sent: u64,
+    flight: u32,
+    to: Option<Tag>,
+    hops: u32,
+    /// Nothing is sent before.
+    after: Duration,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    rid: u64,
+    /// Our number on the wire: ascending in the order they came.
+    number: u64,
+    ask: Ask,
+    terms: Terms,
+    since: Duration,
+    is_sent: bool,
+    tries: u32,
+}
+
+impl Publishes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// What was sent to this process and not answered may be lost.
+    pub(super) fn link(&mut self, peer: Tag) {
+        if self.to == Some(peer) {
+            self.start_again();
+        }
+    }
+
+    /// All of them are sent afresh, in order.
+    pub(super) fn start_again(&mut self) {
+        self.flight += 1;
+        self.waiting.iter_mut().for_each(|waiting| waiting.is_sent = false);
+    }
+
+    fn take(&mut self, number: u64) -> Option<Waiting> {
+        let at = self.waiting.iter().position(|waiting| waiting.number == number)?;
+        let waiting = self.waiting.remove(at)?;
+        self.bytes -= waiting.ask.bytes();
+        Some(waiting)
+    }
+}
+
+impl Ask {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Publish(draft) => draft.payload.bytes().len() + 256,
+            Self::Clear(_) => 256,
+        }
+    }
+}
+
+impl Replica {
+    pub(super) fn publish(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, rid: u64, mut ask: Ask, terms: Terms) {
+        let bytes = ask.bytes();
+        if self.publishes.bytes + bytes > cx.settings.publish_bytes {
+            cx.out.push(Output::Answer { rid, answer: Answer::Refused(Refusal::Busy) });
+            return;
+        }
+        self.publishes.sent += 1;
+        let number = self.publishes.sent;
+        if let Ask::Publish(draft) = &mut ask
+            && draft.id.is_none()
+        {
+            // Its top bit tells it from ids that are made of positions.
+            let id = 1 << 127 | u128::from(self.me.get()) << 80 | u128::from(self.slot.number()) << 64 | u128::from(number);
+            draft.id = Some(PublishId::Retry(id));
+        }
+        self.publishes.bytes += bytes;
+        self.publishes.waiting.push_back(Waiting { rid, number, ask, terms, since: cx.now.mono, is_sent: false, tries: 0 });
+        self.send_publishes(log, cx);
+    }
+
+    /// Sends what is not sent to whoever should be the home, or appends it when that is here.
+    pub(super) fn send_publishes(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
+        if self.publishes.waiting.iter().all(|waiting| waiting.is_sent) {
+            return;
+        }
+        if self.is_home() {
+            self.publishes.to = None;
+            let unsent = self.publishes.waiting.iter_mut().filter(|waiting| !waiting.is_sent);
+            let asked: Vec<(u64, Ask, Terms)> = unsent
+                .map(|waiting| {
+                    (waiting.is_sent, waiting.tries) = (true, waiting.tries + 1);
+                    (waiting.number, waiting.ask.clone(), waiting.terms)
+                })
+                .collect();
+            for (number, ask, terms) in asked {
+                self.append(log, cx, Asker::Here(number), ask, terms);
+            }
+            return;
+        }
+        let Some(to) = self.target().filter(|to| self.can_reach(*to, cx)) else { return };
+        if self.publishes.to != Some(to) {
+            self.publishes.to = Some(to);
+            self.publishes.start_again();
+        }
+        if cx.now.mono < self.publishes.after {
+            return;
+        }
+        let flight = self.publishes.flight;
+        for waiting in self.publishes.waiting.iter_mut().filter(|waiting| !waiting.is_sent) {
+            (waiting.is_sent, waiting.tries) = (true, waiting.tries + 1);
+            let forward = Forward { rid: waiting.number, flight, ask: waiting.ask.clone(), terms: waiting.terms };
+            cx.send(to, Frame::Forward(forward));
+        }
+    }
+
+    pub(super) fn forward_acked(&mut self, cx: &mut Context<'_>, from: Tag, number: u64, flight: u32, outcome: Outcome) {
+        match outcome {
+            Outcome::NotHome(home) => {
+                if self.publishes.to != Some(from) || self.publishes.flight != flight {
+                    return;
+                }
+                self.publishes.start_again();
+                self.publishes.hops += 1;
+                let is_new = home.is_some_and(|home| home != from && home != self.me && cx.view.is_present(home));
+                self.receiver.redirect_to(home.filter(|_| is_new), from);
+                if !is_new || self.publishes.hops > HOPS_MAX {
+                    self.publishes.hops = 0;
+                    self.publishes.after = cx.now.mono + cx.settings.retry / 2;
+                }
+            }
+            outcome => self.publish_answered(cx, number, outcome),
+        }
+    }
+
+    /// The answer to what was published here.
+    pub(super) fn publish_answered(&mut self, cx: &mut Context<'_>, number: u64, outcome: Outcome) {
+        let Some(Waiting { rid, tries, .. }) = self.publishes.take(number) else { return };
+        self.publishes.hops = 0;
+        let answer = match outcome {
+            Outcome::Done(mut done) => {
+                // A repeat that we made ourselves is none to the publisher.
+                done.duplicate &= tries <= 1;
+                Answer::Done(done)
+            }
+            Outcome::Refused(refusal) => Answer::Refused(refusal),
+            Outcome::NotHome(_) => Answer::Unknown,
+        };
+        cx.out.push(Output::Answer { rid, answer });
+    }
+
+    pub(super) fn expire_publishes(&mut self, cx: &mut Context<'_>) {
+        while let Some(oldest) = self.publishes.waiting.front()
+            && oldest.since + cx.settings.publish <= cx.now.mono
+        {
+            let (rid, number) = (oldest.rid, oldest.number);
+            self.publishes.take(number);
+            if let Role::Home(home) = &mut self.role {
+                home.forget_asker(Asker::Here(number));
+            }
+            cx.out.push(Output::Answer { rid, answer: Answer::Unknown });
+        }
+    }
+}
