@@ -10,6 +10,7 @@ mod checker;
 mod client;
 mod cluster;
 mod fault;
+mod figures;
 mod history;
 mod lan;
 mod node;
@@ -72,6 +73,22 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Nodes that do not know each other: what is wrong with them must be found, else nothing that passes here means much
+    Control {
+        #[command(flatten)]
+        options: Options,
+    },
+    /// How long things take, as a table
+    Figures {
+        /// Nodes of the cluster
+        #[arg(long, default_value = "3")]
+        nodes: usize,
+        /// How often each thing is broken
+        #[arg(long, default_value = "20")]
+        trials: usize,
+        #[command(flatten)]
+        options: Options,
+    },
     /// Judge histories that were kept
     Judge {
         /// history.jsonl of a run
@@ -95,6 +112,13 @@ struct Options {
     /// Keeps histories and logs here, also those of good runs
     #[arg(long)]
     keep: Option<PathBuf>,
+}
+
+impl Options {
+    fn make(&self, nodes: usize, seed: u64) -> anyhow::Result<Make> {
+        let program = std::path::absolute(&self.program)?;
+        Ok(Make { nodes, program, settings: self.set.clone(), channels: self.channels, seed })
+    }
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -166,6 +190,20 @@ async fn command_run(command: Command) -> anyhow::Result<ExitCode> {
                 }
             }
         }
+        Command::Control { options } => {
+            let folder = tempfile::Builder::new().prefix("tidings-chaos-").tempdir()?;
+            let plan = plan::strangers();
+            let mut make = options.make(plan.nodes, plan.seed)?;
+            make.settings.extend(["cluster.keys=[]", "cluster.seeds=[]"].map(str::to_owned));
+            report.begin(&plan.name, &plan);
+            report.control(&plan.name, &run::run(&plan, &make, run::Load::default(), folder.path()).await?);
+        }
+        Command::Figures { nodes, trials, options } => {
+            let folder = tempfile::Builder::new().prefix("tidings-chaos-").tempdir()?;
+            let make = options.make(nodes, 1)?;
+            figures::measure(&make, trials, folder.path()).await?;
+            return Ok(ExitCode::SUCCESS);
+        }
         Command::Judge { .. } | Command::Probe => {}
     }
     Ok(report.end())
@@ -174,13 +212,7 @@ async fn command_run(command: Command) -> anyhow::Result<ExitCode> {
 /// One run, in a folder that stays only when it must be looked at.
 async fn play(plan: &Plan, options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let folder = tempfile::Builder::new().prefix("tidings-chaos-").tempdir()?;
-    let make = Make {
-        nodes: plan.nodes,
-        program: std::path::absolute(&options.program)?,
-        settings: options.set.clone(),
-        channels: options.channels,
-        seed: plan.seed,
-    };
+    let make = options.make(plan.nodes, plan.seed)?;
     let name = format!("{} nodes, {}, seed {}", plan.nodes, plan.name, plan.seed);
     report.begin(&name, plan);
     let judged = run::run(plan, &make, run::Load::default(), folder.path()).await;

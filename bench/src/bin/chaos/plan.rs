@@ -99,6 +99,11 @@ pub(crate) fn named(nodes: usize) -> Vec<Plan> {
     cases.into_iter().map(|(name, steps)| Plan { name: name.to_owned(), nodes, seed: 1, steps: begun(steps) }).collect()
 }
 
+/// Two nodes side by side that nobody told of each other.
+pub(crate) fn strangers() -> Plan {
+    Plan { name: "two nodes that do not know each other".to_owned(), nodes: 2, seed: 1, steps: vec![Step::Wait(Duration::from_secs(3))] }
+}
+
 /// A random run of about this long.
 pub(crate) fn random(seed: u64, nodes: usize, length: Duration) -> Plan {
     let mut random = StdRng::seed_from_u64(seed);

@@ -46,6 +46,19 @@ impl Report {
         }
     }
 
+    /// A run that must be found bad.
+    pub(crate) fn control(&mut self, name: &str, judgement: &Judgement) {
+        let found = judgement.by_verdict();
+        let missing: Vec<_> =
+            [Verdict::Missed, Verdict::Repeated, Verdict::NotHealed].into_iter().filter(|verdict| found[verdict] == 0).collect();
+        println!("test {name} ... {}", if missing.is_empty() { "ok" } else { "FAILED" });
+        if missing.is_empty() {
+            self.passed += 1;
+        } else {
+            self.broken.push(format!("{name}: not found: {missing:?}"));
+        }
+    }
+
     fn judgement(&mut self, judgement: &Judgement) -> bool {
         let counts = &judgement.counts;
         println!(

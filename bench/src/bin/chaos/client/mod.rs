@@ -3,6 +3,6 @@
 mod event_stream;
 pub(crate) mod http;
 pub(crate) mod listener;
-mod news;
+pub(crate) mod news;
 pub(crate) mod publisher;
-mod wire;
+pub(crate) mod wire;

@@ -6,7 +6,7 @@ use tidings_proto::v1::subscribe_reply::Reply;
 
 /// One thing a client is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum News {
+pub(crate) enum News {
     /// A message, and the cursor to come back with after it.
     Message {
         id: String,

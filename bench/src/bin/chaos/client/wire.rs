@@ -46,7 +46,7 @@ impl Way {
 }
 
 /// An open subscription to one channel.
-pub(super) struct Wire {
+pub(crate) struct Wire {
     kind: Kind,
     ready: VecDeque<News>,
 }
@@ -61,7 +61,7 @@ enum Kind {
 
 impl Wire {
     /// Listens from this cursor on; an empty one is the beginning.
-    pub(super) async fn open(way: Way, seat: &Seat, channel: &str, cursor: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn open(way: Way, seat: &Seat, channel: &str, cursor: &str) -> anyhow::Result<Self> {
         let since = if cursor.is_empty() { "earliest" } else { cursor };
         let query = format!("channel={channel}&since={since}");
         let kind = match way {
@@ -88,7 +88,7 @@ impl Wire {
     }
 
     /// The next news. An error is the end of it.
-    pub(super) async fn next(&mut self) -> anyhow::Result<News> {
+    pub(crate) async fn next(&mut self) -> anyhow::Result<News> {
         loop {
             if let Some(news) = self.ready.pop_front() {
                 return Ok(news);
