@@ -1,4 +1,6 @@
-//! A shard that dies or hangs, and what the node makes of it. Only here can a shard be made to.
+//! A shard that dies or hangs, and what the node makes of it; time that passes at command. Only here can a shard be made to.
+
+mod beats;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -52,7 +54,11 @@ async fn stream(node: &Node) -> TcpStream {
 }
 
 fn draft() -> Draft {
-    Draft::new(ChannelName::parse("a").unwrap(), Payload::text("x"))
+    draft_of("a")
+}
+
+fn draft_of(channel: &str) -> Draft {
+    Draft::new(ChannelName::parse(channel).unwrap(), Payload::text("x"))
 }
 
 async fn a_death_is_noticed(mischief: impl FnOnce(&Shard) + Send + 'static) {
@@ -174,6 +180,22 @@ async fn a_shard_that_hangs_does_not_hold_up_the_end() {
     assert!(farewells >= 1);
 }
 
+/// A WebSocket, right behind its handshake.
+async fn shake_hands(node: &Node, path: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(node.addresses().http).await.unwrap();
+    let shake = format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    socket.write_all(shake.as_bytes()).await.unwrap();
+    // Byte by byte: the first words come right behind it.
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(soon(socket.read_u8()).await.unwrap());
+    }
+    socket
+}
+
 /// A client's text frame; a mask of zeros changes nothing.
 fn text_frame(text: &str) -> Vec<u8> {
     [&[0x81, 0x80 | text.len() as u8, 0, 0, 0, 0], text.as_bytes()].concat()
@@ -184,14 +206,7 @@ async fn what_a_client_asked_is_done_though_it_left_while_there_was_no_room() {
     let node = start(|config| (config.shard.inbox, config.limits.publish_wait) = (8, Duration::from_secs(20))).await;
     // One listens on each shard, so that the one that hangs holds publishers up.
     let _streams = [stream(&node).await, stream(&node).await];
-    let mut socket = TcpStream::connect(node.addresses().http).await.unwrap();
-    let shake = b"GET /ws HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    socket.write_all(shake).await.unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        assert!(soon(socket.read_buf(&mut head)).await.unwrap() > 0);
-    }
+    let mut socket = shake_hands(&node, "/ws").await;
     // Whichever carries two: the WebSocket is there.
     let hanging = usize::from(node.embedded.shards[0].load.connections() == 2);
     let (go_on, wait) = std::sync::mpsc::channel::<()>();

@@ -220,6 +220,19 @@ impl Shard {
         self.draining.clone().cancelled_owned()
     }
 
+    /// A second passes.
+    #[cfg(test)]
+    pub(crate) fn pass_second(&self) {
+        self.cell.with(|state| state.tick(&mut Tally::default()));
+    }
+
+    /// How many clients were asked for a sign of life and have given none.
+    #[cfg(test)]
+    pub(crate) fn asked_count(&self) -> usize {
+        let is_asked = |listener: &Listener| matches!(listener, Listener::Session(session) if session.conversation.as_ref().is_some_and(|it| it.is_asked));
+        self.cell.with(|state| state.listeners.iter().filter(|(_, listener)| is_asked(listener)).count())
+    }
+
     /// Panics in the middle of a step.
     #[cfg(test)]
     pub(crate) fn tear(&self, why: &'static str) {

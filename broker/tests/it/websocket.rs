@@ -1,7 +1,6 @@
 //! What is special about WebSocket: requests at any time, pings, compression, and everything a client may do wrong.
 
 mod conversation;
-mod heartbeat;
 mod hostile;
 mod places;
 mod publish;
