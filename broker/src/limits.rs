@@ -22,10 +22,16 @@ pub struct Config {
     pub connections_pending: u32,
     /// Most channels known at once; a publish or subscribe that would make one more is refused.
     pub channels: u32,
+    /// Most channels that are only listened to, with nothing ever published; the rest of `channels` is for publishers.
+    pub channels_silent: u32,
     /// Most history of all channels together; past it the oldest messages of the same slot, or else of others, give way to a new one.
     #[serde(with = "units::bytes")]
     #[schemars(with = "Size")]
     pub history_bytes: u64,
+    /// Most bytes that wait for slow readers, in unsent parts of streams and in unread answers, each; past it whoever has been slow longest is cut.
+    #[serde(with = "units::bytes")]
+    #[schemars(with = "Size")]
+    pub unsent_bytes: u64,
     /// Most publish ids remembered to recognise repeats; past it the oldest are forgotten early.
     pub dedupe_ids: u32,
     /// Longest a publish waits for room before it is refused.
@@ -87,7 +93,9 @@ impl Default for Config {
             connections: 0,
             connections_pending: 1024,
             channels: 1_000_000,
+            channels_silent: 500_000,
             history_bytes: 1 << 30,
+            unsent_bytes: 256 << 20,
             dedupe_ids: 1_000_000,
             publish_wait: Duration::from_secs(2),
             subscribe_channels: 64,

@@ -211,7 +211,9 @@ impl Config {
         let limits = &self.limits;
         findings.count("limits.connections_pending", limits.connections_pending.into(), 1, u64::MAX);
         findings.count("limits.channels", limits.channels.into(), 1, u64::MAX);
+        findings.count("limits.channels_silent", limits.channels_silent.into(), 1, u64::MAX);
         findings.size("limits.history_bytes", limits.history_bytes, 1 << 10, u64::MAX);
+        findings.size("limits.unsent_bytes", limits.unsent_bytes, 1 << 20, u64::MAX);
         findings.count("limits.dedupe_ids", limits.dedupe_ids.into(), 1, u64::MAX);
         findings.duration("limits.publish_wait", limits.publish_wait, Duration::ZERO, HOUR);
         findings.count("limits.subscribe_channels", limits.subscribe_channels as u64, 1, 10_000);

@@ -100,7 +100,7 @@ impl Hub {
     /// # Errors
     /// `overloaded` when the channels are at their bound, or the message is larger than all histories may be.
     pub fn append(&self, draft: Draft) -> Result<Receipt> {
-        let channel = self.open(&draft.channel)?;
+        let channel = self.open_to_publish(&draft.channel)?;
         self.append_to(channel, draft)
     }
 
@@ -124,6 +124,9 @@ impl Hub {
                 let draft = draft.take()?;
                 let room = self.bounds.dedupe_ids.saturating_sub(self.totals.dedupe_ids.load(Ordering::Relaxed));
                 let appended = state.log.append(channel.key, draft, now, room as usize);
+                if channel.speak() {
+                    self.totals.channels_silent.fetch_sub(1, Ordering::Relaxed);
+                }
                 let wait = match &self.commit_rule {
                     _ if appended.duplicate && appended.pos.idx <= state.log.commit().idx => None,
                     CommitRule::AtOnce => {
@@ -144,7 +147,7 @@ impl Hub {
             });
             let Some(placed) = placed else {
                 let name = draft.as_ref().map_or(&channel.name, |draft| &draft.channel).clone();
-                channel = self.open(&name)?;
+                channel = self.open_to_publish(&name)?;
                 continue;
             };
             let Some((appended, committed)) = placed else {

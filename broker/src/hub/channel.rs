@@ -20,13 +20,24 @@ pub struct Channel {
     pub has_history: bool,
     /// Set under the slot's lock when the channel's state is given up.
     dead: AtomicBool,
+    /// Nobody has published to it yet. Changed under the slot's lock.
+    silent: AtomicBool,
     /// One bit per shard with listeners. Only a hint for publishers that wait for room; the truth is in the slot.
     interested: AtomicU64,
 }
 
 impl Channel {
     pub(super) fn new(name: ChannelName, slot: Slot, key: ChannelKey, namespace: NamespaceId, has_history: bool) -> Self {
-        Self { name, slot, key, namespace, has_history, dead: AtomicBool::new(false), interested: AtomicU64::new(0) }
+        Self {
+            name,
+            slot,
+            key,
+            namespace,
+            has_history,
+            dead: AtomicBool::new(false),
+            silent: AtomicBool::new(true),
+            interested: AtomicU64::new(0),
+        }
     }
 
     /// Whether the state behind this handle was given up. Only under the slot's lock is the answer lasting.
@@ -36,6 +47,16 @@ impl Channel {
 
     pub(super) fn bury(&self) {
         self.dead.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nobody has published to it yet.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
+    }
+
+    /// Somebody publishes to it. Says whether that is the first time.
+    pub(super) fn speak(&self) -> bool {
+        self.is_silent() && self.silent.swap(false, Ordering::Relaxed)
     }
 
     /// The shards that listen, as bits.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::listeners::{ShardListener, Signal};
-use super::{Channel, Hub};
+use super::{Channel, Hub, SlotState};
 use crate::log::{ChannelKey, Gap, Joined, Page, PageLimit, Pos, Slot, Start};
 
 /// Where a listener stands after joining the channels of one slot.
@@ -44,8 +44,8 @@ impl Hub {
     pub fn leave(&self, channel: &Channel, shard: usize) {
         self.with_channel(channel, |state| {
             state.listeners_mut(channel.key).shards.retain(|known| known.shard != shard);
-            state.drop_listeners_if_none(channel.key);
             channel.set_interested(shard, false);
+            self.left(state, channel);
         });
     }
 
@@ -59,8 +59,16 @@ impl Hub {
     pub fn leave_signal(&self, channel: &Channel, signal: &Arc<Signal>) {
         self.with_channel(channel, |state| {
             state.listeners_mut(channel.key).signals.retain(|known| !Arc::ptr_eq(known, signal));
-            state.drop_listeners_if_none(channel.key);
+            self.left(state, channel);
         });
+    }
+
+    /// Somebody has left. A channel that nobody ever published to is nothing without listeners: it goes with the last one, so
+    /// that whoever comes and goes leaves nothing behind for the sweep.
+    fn left(&self, state: &mut SlotState, channel: &Channel) {
+        if state.drop_listeners_if_none(channel.key) && channel.is_silent() && state.log.may_close(channel.key) {
+            self.close(state, channel.key);
+        }
     }
 
     /// Where a listener to these channels of one slot starts. `None` when a handle died.

@@ -46,6 +46,8 @@ use listeners::Listeners;
 pub struct Bounds {
     /// Channels with state at one time.
     pub channels: usize,
+    /// Of these, channels that somebody listens to and nobody ever published to.
+    pub channels_silent: usize,
     /// Bytes of all histories together.
     pub history_bytes: u64,
     /// Publish ids remembered at one time.
@@ -74,12 +76,13 @@ impl SlotState {
         self.listeners[index].get_or_insert_default()
     }
 
-    fn drop_listeners_if_none(&mut self, key: ChannelKey) {
-        if let Some(place) = self.listeners.get_mut(key.number() as usize)
-            && place.as_ref().is_some_and(|listeners| listeners.is_empty())
-        {
+    /// `true` when nobody listens to it.
+    fn drop_listeners_if_none(&mut self, key: ChannelKey) -> bool {
+        let Some(place) = self.listeners.get_mut(key.number() as usize) else { return true };
+        if place.as_ref().is_some_and(|listeners| listeners.is_empty()) {
             *place = None;
         }
+        place.is_none()
     }
 }
 
@@ -103,6 +106,7 @@ pub struct Hub {
 #[derive(Default)]
 struct Totals {
     channels: AtomicUsize,
+    channels_silent: AtomicUsize,
     history_bytes: AtomicU64,
     history_messages: AtomicU64,
     dedupe_ids: AtomicU64,
@@ -129,6 +133,8 @@ impl Totals {
 pub struct HubTotals {
     /// Channels with state.
     pub channels: usize,
+    /// Of these, those that nobody ever published to.
+    pub channels_silent: usize,
     /// Bytes of all histories.
     pub history_bytes: u64,
     /// Messages in all histories.
@@ -194,6 +200,7 @@ impl Hub {
     pub fn totals(&self) -> HubTotals {
         HubTotals {
             channels: self.totals.channels.load(Ordering::Relaxed),
+            channels_silent: self.totals.channels_silent.load(Ordering::Relaxed),
             history_bytes: self.totals.history_bytes.load(Ordering::Relaxed),
             history_messages: self.totals.history_messages.load(Ordering::Relaxed),
             dedupe_ids: self.totals.dedupe_ids.load(Ordering::Relaxed),
@@ -207,7 +214,8 @@ impl Hub {
         self.with_slot(slot, |state| state.log.commit())
     }
 
-    /// The channel of this name, made when there is none.
+    /// The channel of this name for who listens to it, made when there is none. Listening is cheap and open to many, so the
+    /// channels that it makes have a bound of their own: it cannot use up those of publishers.
     ///
     /// # Errors
     /// `overloaded` when there are as many channels as the bounds allow.
@@ -215,6 +223,27 @@ impl Hub {
         if let Some(channel) = self.find(name) {
             return Ok(channel);
         }
+        if self.totals.channels_silent.load(Ordering::Relaxed) >= self.bounds.channels_silent {
+            return Err(Error::new(
+                ErrorCode::Overloaded,
+                format!(
+                    "as many channels are listened to that nobody has published to as this broker keeps ({}, limits.channels_silent)",
+                    self.bounds.channels_silent
+                ),
+            ));
+        }
+        self.make(name)
+    }
+
+    /// As [`Hub::open`], for who is about to publish to it.
+    ///
+    /// # Errors
+    /// As [`Hub::open`].
+    fn open_to_publish(&self, name: &ChannelName) -> Result<Arc<Channel>> {
+        self.find(name).map_or_else(|| self.make(name), Ok)
+    }
+
+    fn make(&self, name: &ChannelName) -> Result<Arc<Channel>> {
         if self.totals.channels.load(Ordering::Relaxed) >= self.bounds.channels {
             return Err(Error::new(
                 ErrorCode::Overloaded,
@@ -234,6 +263,7 @@ impl Hub {
             let channel = Arc::new(Channel::new(name.clone(), slot, key, namespace, rules.has_history));
             place.insert(channel.clone());
             self.totals.channels.fetch_add(1, Ordering::Relaxed);
+            self.totals.channels_silent.fetch_add(1, Ordering::Relaxed);
             channel
         }))
     }
@@ -257,6 +287,18 @@ impl Hub {
     /// Acts on a channel under its slot's lock. `None` when the handle died: look the name up again.
     fn with_channel<T>(&self, channel: &Channel, act: impl FnOnce(&mut SlotState) -> T) -> Option<T> {
         self.with_slot(channel.slot, |state| (!channel.is_dead()).then(|| act(state)))
+    }
+
+    /// Forgets a channel, under its slot's lock; its handles are dead from now on.
+    fn close(&self, state: &mut SlotState, key: ChannelKey) {
+        let name = state.log.close_channel(key);
+        if let Some((_, channel)) = self.channels.remove(&name) {
+            channel.bury();
+            self.totals.channels.fetch_sub(1, Ordering::Relaxed);
+            if channel.speak() {
+                self.totals.channels_silent.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Counts what left the histories and frees it. Not under the lock: freeing is work.

@@ -1,7 +1,5 @@
 //! Letting go of what is too old: messages past their age, and channels nobody needs.
 
-use std::sync::atomic::Ordering;
-
 use super::Hub;
 use crate::log::SLOTS;
 
@@ -26,11 +24,7 @@ impl Hub {
                 if state.listeners(key).is_some_and(|listeners| !listeners.is_empty()) {
                     continue;
                 }
-                let name = state.log.close_channel(key);
-                if let Some((_, channel)) = self.channels.remove(&name) {
-                    channel.bury();
-                    self.totals.channels.fetch_sub(1, Ordering::Relaxed);
-                }
+                self.close(state, key);
             }
             self.totals.book(&before, &state.log.stats());
         }

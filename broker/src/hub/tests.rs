@@ -16,7 +16,7 @@ fn hub_with(rule: CommitRule, history_bytes: u64) -> Hub {
     let none = History { size: 0, ttl: Duration::from_secs(1), ..History::default() };
     namespaces.insert("none", Config { history: none, ..Config::default() });
     let clock = Clock::start();
-    let bounds = Bounds { channels: 100, history_bytes, dedupe_ids: 1000 };
+    let bounds = Bounds { channels: 100, channels_silent: 50, history_bytes, dedupe_ids: 1000 };
     let epoch = Epoch::new(1, Tag::new(7).unwrap());
     let inboxes = (0..2).map(|_| Arc::new(Inbox::new(INBOX))).collect();
     Hub::new(RuleBook::new(&namespaces), inboxes, bounds, epoch, rule, clock, Metrics::new(2, clock))
@@ -171,10 +171,37 @@ fn full_histories_refuse_no_channel_whose_slot_has_nothing_to_give() {
 fn the_bound_of_channels_is_an_error_and_known_channels_go_on() {
     let hub = hub();
     for number in 0..100 {
-        hub.open(&name(&format!("c{number}"))).unwrap();
+        hub.append(draft(&format!("c{number}"), "x")).unwrap();
     }
     assert_eq!(hub.open(&name("one more")).unwrap_err().code, ErrorCode::Overloaded);
+    assert_eq!(hub.append(draft("one more", "x")).unwrap_err().code, ErrorCode::Overloaded);
     hub.append(draft("c7", "x")).unwrap();
+}
+
+#[test]
+fn who_listens_where_nobody_speaks_has_a_bound_of_its_own_and_leaves_nothing_behind() {
+    let hub = hub();
+    let silent: Vec<_> = (0..50).map(|number| hub.open(&name(&format!("c{number}"))).unwrap()).collect();
+    assert_eq!(hub.open(&name("one more")).unwrap_err().code, ErrorCode::Overloaded);
+    hub.append(draft("published to", "x")).unwrap();
+    hub.open(&name("published to")).unwrap();
+    for (number, channel) in silent.iter().enumerate() {
+        assert!(hub.listen(channel, 0, number as u32).is_some() && hub.listen(channel, 1, number as u32).is_some());
+    }
+    hub.append(draft("c0", "spoken")).unwrap();
+    assert_eq!(hub.totals().channels_silent, 49);
+    let signal = Arc::default();
+    assert!(hub.listen_signal(&silent[1], &signal));
+    for shard in [0, 1] {
+        silent.iter().for_each(|channel| hub.leave(channel, shard));
+    }
+    assert_eq!((hub.totals().channels, hub.totals().channels_silent), (3, 1), "what was spoken on, and where somebody still listens");
+    hub.leave_signal(&silent[1], &signal);
+    assert_eq!((hub.totals().channels, hub.totals().channels_silent), (2, 0));
+    // Handles from before are dead, and a cursor from before misses nothing.
+    assert!(hub.listen(&silent[1], 0, 1).is_none());
+    hub.append(draft("c1", "first")).unwrap();
+    assert_eq!(hub.find(&name("c1")).map(|channel| hub.channel_stats(&channel).unwrap().offset), Some(1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -190,7 +217,7 @@ async fn a_sweep_frees_what_is_old_and_a_dead_handle_is_looked_up_again() {
     }
     assert!(hub.find(&name("none:x")).is_none(), "nobody needs it");
     assert!(hub.find(&name("none:y")).is_some(), "somebody listens");
-    assert_eq!(hub.totals(), HubTotals { channels: 1, ..HubTotals::default() });
+    assert_eq!(hub.totals(), HubTotals { channels: 1, channels_silent: 1, ..HubTotals::default() });
     assert!(hub.listen(&stale, 0, 9).is_none());
     assert!(hub.join(stale.slot, std::slice::from_ref(&stale), &Start::Live).is_none());
     hub.append(draft("none:x", "again")).unwrap();

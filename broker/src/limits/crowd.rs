@@ -9,7 +9,8 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::Mutex;
 
 /// At most so many at once, of something that is normally over in a moment: connections whose first request is still on
-/// its way. Whoever opens many and sends nothing pushes out his own, the oldest, and never those that come and ask.
+/// its way, answers that are still to be read. Whoever opens many and sends nothing pushes out his own, the oldest, and never
+/// those that come and ask.
 #[derive(Debug)]
 pub struct Crowd {
     bound: usize,
@@ -19,8 +20,10 @@ pub struct Crowd {
 #[derive(Debug, Default)]
 struct Inside {
     next: u64,
-    /// Who is there, oldest first, and how to wake them. Who is not here any more has been pushed out.
-    by_age: BTreeMap<u64, Option<Waker>>,
+    /// The sum of their weights.
+    weight: usize,
+    /// Who is there, oldest first, how heavy, and how to wake them. Who is not here any more has been pushed out.
+    by_age: BTreeMap<u64, (usize, Option<Waker>)>,
 }
 
 /// One's place in a crowd; left when dropped.
@@ -31,7 +34,7 @@ pub struct Place {
 }
 
 impl Crowd {
-    /// A crowd of at most `bound`, and at least one.
+    /// A crowd of at most `bound` in weight, and at least one.
     #[must_use]
     pub fn new(bound: usize) -> Arc<Self> {
         Arc::new(Self { bound: bound.max(1), inside: Mutex::default() })
@@ -46,18 +49,29 @@ impl Crowd {
     /// Takes a place. The oldest is told to go if there was none left.
     #[must_use]
     pub fn enter(self: &Arc<Self>) -> Place {
-        let (number, oldest) = {
+        self.enter_with(1)
+    }
+
+    /// Takes a place of this weight. The oldest are told to go until there is room for it; alone, anyone has room.
+    #[must_use]
+    pub fn enter_with(self: &Arc<Self>, weight: usize) -> Place {
+        let mut gone = Vec::new();
+        let number = {
             let mut inside = self.inside.lock();
             let number = inside.next;
             inside.next += 1;
-            let oldest = if inside.by_age.len() >= self.bound { inside.by_age.pop_first() } else { None };
-            inside.by_age.insert(number, None);
-            (number, oldest)
+            while inside.weight + weight > self.bound
+                && let Some((_, (oldest, waker))) = inside.by_age.pop_first()
+            {
+                inside.weight -= oldest;
+                gone.extend(waker);
+            }
+            inside.weight += weight;
+            inside.by_age.insert(number, (weight, None));
+            number
         };
         // Woken outside the lock, which waking may need.
-        if let Some((_, Some(waker))) = oldest {
-            waker.wake();
-        }
+        gone.into_iter().for_each(Waker::wake);
         Place { crowd: self.clone(), number }
     }
 }
@@ -68,7 +82,7 @@ impl Future for Place {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let mut inside = self.crowd.inside.lock();
-        let Some(known) = inside.by_age.get_mut(&self.number) else { return Poll::Ready(()) };
+        let Some((_, known)) = inside.by_age.get_mut(&self.number) else { return Poll::Ready(()) };
         match known {
             Some(waker) => waker.clone_from(context.waker()),
             none => *none = Some(context.waker().clone()),
@@ -79,7 +93,10 @@ impl Future for Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.crowd.inside.lock().by_age.remove(&self.number);
+        let mut inside = self.crowd.inside.lock();
+        if let Some((weight, _)) = inside.by_age.remove(&self.number) {
+            inside.weight -= weight;
+        }
     }
 }
 
@@ -95,6 +112,20 @@ mod tests {
         let mut places: Vec<Place> = (0..4).map(|_| crowd.enter()).collect();
         let lost: Vec<bool> = places.iter_mut().map(|place| place.now_or_never().is_some()).collect();
         assert_eq!(lost, [true, true, false, false]);
+    }
+
+    #[test]
+    fn the_heavy_push_out_as_many_as_they_need_and_are_let_in_alone() {
+        let crowd = Crowd::new(10);
+        let mut places: Vec<Place> = [4, 4, 2].map(|weight| crowd.enter_with(weight)).into();
+        places.push(crowd.enter_with(5));
+        let lost: Vec<bool> = places.iter_mut().map(|place| place.now_or_never().is_some()).collect();
+        assert_eq!(lost, [true, true, false, false]);
+        let giant = crowd.enter_with(11);
+        assert_eq!(crowd.count(), 1);
+        drop(giant);
+        drop(places);
+        assert_eq!((crowd.count(), crowd.inside.lock().weight), (0, 0));
     }
 
     #[test]

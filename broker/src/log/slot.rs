@@ -333,6 +333,15 @@ impl SlotLog {
         channel.name
     }
 
+    /// Whether a channel holds nothing that closing it would lose.
+    ///
+    /// # Panics
+    /// When the channel is not open.
+    #[must_use]
+    pub fn may_close(&self, key: ChannelKey) -> bool {
+        self.channels[key.at()].may_close(self.clock)
+    }
+
     /// What is known of a channel.
     ///
     /// # Panics

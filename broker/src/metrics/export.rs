@@ -144,6 +144,7 @@ fn bounds(out: &Out<'_>, metrics: &Metrics, gauges: &Gauges) {
         Bound::GrpcConnections => open(&metrics.off_shard),
         Bound::ConnectionsPending => gauges.connections_pending,
         Bound::Channels => gauges.channels,
+        Bound::ChannelsSilent => gauges.channels_silent,
         Bound::HistoryBytes => gauges.history_bytes,
         Bound::DedupeIds => gauges.dedupe_ids,
         Bound::ShardInbox => gauges.inbox_depths.iter().copied().max().unwrap_or(0),

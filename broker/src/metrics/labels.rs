@@ -82,11 +82,13 @@ pub enum RefusedConnection {
     OpenFiles,
     /// The node is leaving.
     Draining,
+    /// Answers were asked for and not read.
+    Unread,
 }
 
 impl RefusedConnection {
     /// Every reason, in the order of [`RefusedConnection::index`].
-    pub const ALL: [Self; 3] = [Self::Limit, Self::OpenFiles, Self::Draining];
+    pub const ALL: [Self; 4] = [Self::Limit, Self::OpenFiles, Self::Draining, Self::Unread];
 
     /// The label's value.
     #[must_use]
@@ -95,6 +97,7 @@ impl RefusedConnection {
             Self::Limit => "limit",
             Self::OpenFiles => "open_files",
             Self::Draining => "draining",
+            Self::Unread => "unread",
         }
     }
 
@@ -172,6 +175,8 @@ pub enum Bound {
     ConnectionsPending,
     /// Channels.
     Channels,
+    /// Channels that nobody has published to.
+    ChannelsSilent,
     /// Bytes of all histories.
     HistoryBytes,
     /// Publish ids remembered.
@@ -184,11 +189,12 @@ pub enum Bound {
 
 impl Bound {
     /// Every bound, in the order of [`Bound::index`].
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Connections,
         Self::GrpcConnections,
         Self::ConnectionsPending,
         Self::Channels,
+        Self::ChannelsSilent,
         Self::HistoryBytes,
         Self::DedupeIds,
         Self::ShardInbox,
@@ -203,6 +209,7 @@ impl Bound {
             Self::GrpcConnections => "grpc_connections",
             Self::ConnectionsPending => "connections_pending",
             Self::Channels => "channels",
+            Self::ChannelsSilent => "channels_silent",
             Self::HistoryBytes => "history_bytes",
             Self::DedupeIds => "dedupe_ids",
             Self::ShardInbox => "shard_inbox",

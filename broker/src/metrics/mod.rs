@@ -61,6 +61,8 @@ pub struct Gauges {
     pub inbox_depths: Vec<u64>,
     /// Channels with state on this node.
     pub channels: u64,
+    /// Of these, those that nobody has published to.
+    pub channels_silent: u64,
     /// Messages kept in all histories.
     pub history_messages: u64,
     /// Bytes of all histories, overhead included.

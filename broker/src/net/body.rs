@@ -7,6 +7,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
+/// What is handed to HTTP at a time of a body in one piece, so that it is known how much of it the peer has taken.
+pub(super) const PIECE_BYTES: usize = 32 << 10;
+
 /// A stream of frames; `None` ends it.
 pub trait Frames {
     /// The next piece.
@@ -17,7 +20,7 @@ pub trait Frames {
 pub enum Body {
     /// Nothing.
     Empty,
-    /// One piece, given once.
+    /// Everything there is, handed on in pieces.
     Full(Option<Bytes>),
     /// Piece by piece.
     Stream(Box<dyn Frames>),
@@ -48,7 +51,13 @@ impl http_body::Body for Body {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
-            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Full(bytes) => {
+                let piece = match bytes {
+                    Some(all) if all.len() > PIECE_BYTES => Some(all.split_to(PIECE_BYTES)),
+                    rest => rest.take(),
+                };
+                Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+            }
             Self::Stream(frames) => frames.poll_next(context).map(|next| next.map(|bytes| Ok(Frame::data(bytes)))),
         }
     }

@@ -19,6 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::body::PIECE_BYTES;
 use super::first_bytes::is_http2;
 use super::linger::linger;
 use super::pace::{Over, Pace, Patience, Tracked};
@@ -26,6 +27,7 @@ use super::refusal::refuse_at_once;
 use super::rewound::Rewound;
 use super::socket::Socket;
 use super::{Answer, Body, Door, Peer};
+use crate::error::{Error, ErrorCode};
 use crate::limits::Crowd;
 use crate::metrics::{ProtocolError, RefusedConnection};
 use crate::shard::{OnConnection, Opening, Seat, Shard};
@@ -48,6 +50,8 @@ pub struct Http {
     pub door: Arc<dyn Door>,
     /// Connections whose first request is on its way.
     pub newcomers: Arc<Crowd>,
+    /// Answers that are not all read yet, in bytes.
+    pub unread: Arc<Crowd>,
 }
 
 /// What a shard does with a new socket of the public listener.
@@ -234,6 +238,7 @@ fn count(shard: &Shard, over: Over) {
     match over {
         Over::HeadTooSlow => shard.protocol_error(ProtocolError::HeaderTimeout),
         Over::PushedOut => shard.refused(RefusedConnection::Limit),
+        Over::Unread => shard.refused(RefusedConnection::Unread),
         // That is nobody's fault.
         Over::Idle => {}
     }
@@ -276,7 +281,9 @@ impl Service<Request<Incoming>> for Answering {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Tracked>, Self::Error>>>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let in_flight = self.pace.asked();
+        let mut in_flight = self.pace.asked();
+        let unread = self.http.unread.clone();
+        let shard = self.shard.clone();
         let may_take_over = self.taken.is_some() && request.body().is_end_stream() && request.version() <= Version::HTTP_11;
         let peer = Peer { address: self.address, may_take_over };
         let is_head = request.method() == Method::HEAD;
@@ -285,7 +292,12 @@ impl Service<Request<Incoming>> for Answering {
         Box::pin(async move {
             match answer.await {
                 Answer::Response(response) => {
-                    let response = if is_head { without_body(response) } else { response };
+                    let mut response = if is_head { without_body(response) } else { response };
+                    let bytes = response.body().size_hint().exact().unwrap_or(0) as usize;
+                    if bytes > PIECE_BYTES && !in_flight.answered(bytes, &unread) {
+                        shard.refused(RefusedConnection::Unread);
+                        response = too_much_to_read();
+                    }
                     Ok(response.map(|body| Tracked::new(body, in_flight)))
                 }
                 Answer::TakeOver(opening) => {
@@ -298,6 +310,19 @@ impl Service<Request<Incoming>> for Answering {
             }
         })
     }
+}
+
+/// Instead of an answer for which the peer has no room before it has read others.
+fn too_much_to_read() -> Response<Body> {
+    let error = Error::new(ErrorCode::Overloaded, "this connection has too many answers to read; read them before you ask for more");
+    let mut text = Vec::new();
+    crate::wire::write_error(&mut text, &error);
+    let mut response = Response::new(Body::full(text));
+    *response.status_mut() = error.code.http_status();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+    response
 }
 
 /// What HEAD gets: the head that GET would get, its length included, and nothing after it (RFC 9110, section 9.3.2).

@@ -7,13 +7,19 @@ use std::cell::{Cell, RefCell};
 use std::future::Future as _;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use slab::Slab;
 use tokio::time::{Instant, Sleep};
 
 use super::Body;
-use crate::limits::Place;
+use crate::limits::{Crowd, Place};
+
+/// Answers of one connection that its peer has not read, in bytes; one larger answer may stand alone. HTTP/2 lets it ask for
+/// many at once.
+const UNREAD_BYTES_MAX: usize = 4 << 20;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +40,11 @@ pub(super) struct Pace {
     in_flight: Cell<u32>,
     /// Among those who have not asked for anything yet.
     place: RefCell<Option<Place>>,
+    /// Large answers that are not all taken yet, among those of the whole node, and their bytes.
+    unread: RefCell<Slab<Place>>,
+    unread_bytes: Cell<usize>,
+    /// Whoever drives the connection.
+    driver: RefCell<Option<Waker>>,
     /// Who waits until everything is answered.
     waits: RefCell<Option<Waker>>,
 }
@@ -46,6 +57,9 @@ impl Pace {
             since: Cell::new(since),
             in_flight: Cell::new(0),
             place: RefCell::new(Some(place)),
+            unread: RefCell::default(),
+            unread_bytes: Cell::new(0),
+            driver: RefCell::default(),
             waits: RefCell::default(),
         })
     }
@@ -70,7 +84,7 @@ impl Pace {
         self.place.take();
         self.in_flight.set(self.in_flight.get() + 1);
         self.set(Doing::Answering);
-        InFlight(self.clone())
+        InFlight { pace: self.clone(), unread: None }
     }
 
     /// Ready when no request is being answered.
@@ -87,22 +101,60 @@ impl Pace {
         self.since.set(Instant::now());
     }
 
-    fn poll_pushed_out(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.place.borrow_mut().as_mut().map_or(Poll::Pending, |place| Pin::new(place).poll(context))
+    fn poll_pushed_out(&self, context: &mut Context<'_>) -> Poll<Over> {
+        if self.place.borrow_mut().as_mut().is_some_and(|place| Pin::new(place).poll(context).is_ready()) {
+            return Poll::Ready(Over::PushedOut);
+        }
+        let mut unread = self.unread.borrow_mut();
+        if unread.iter_mut().any(|(_, place)| Pin::new(place).poll(context).is_ready()) {
+            return Poll::Ready(Over::Unread);
+        }
+        match &mut *self.driver.borrow_mut() {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
     }
 }
 
 /// A request that is being answered.
 #[derive(Debug)]
-pub(super) struct InFlight(Rc<Pace>);
+pub(super) struct InFlight {
+    pace: Rc<Pace>,
+    unread: Option<(usize, usize)>,
+}
+
+impl InFlight {
+    /// The answer is here, and takes so many bytes until the peer has it all. `false` when the peer has too much to read
+    /// already.
+    #[must_use]
+    pub(super) fn answered(&mut self, bytes: usize, everyone: &Arc<Crowd>) -> bool {
+        let before = self.pace.unread_bytes.get();
+        if before > 0 && before + bytes > UNREAD_BYTES_MAX {
+            return false;
+        }
+        self.pace.unread_bytes.set(before + bytes);
+        let key = self.pace.unread.borrow_mut().insert(everyone.enter_with(bytes));
+        self.unread = Some((key, bytes));
+        // It has to learn when this one is pushed out.
+        if let Some(driver) = self.pace.driver.borrow().as_ref() {
+            driver.wake_by_ref();
+        }
+        true
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let left = self.0.in_flight.get() - 1;
-        self.0.in_flight.set(left);
+        if let Some((key, bytes)) = self.unread {
+            self.pace.unread.borrow_mut().remove(key);
+            self.pace.unread_bytes.set(self.pace.unread_bytes.get() - bytes);
+        }
+        let left = self.pace.in_flight.get() - 1;
+        self.pace.in_flight.set(left);
         if left == 0 {
-            self.0.set(Doing::Resting);
-            if let Some(waker) = self.0.waits.take() {
+            self.pace.set(Doing::Resting);
+            if let Some(waker) = self.pace.waits.take() {
                 waker.wake();
             }
         }
@@ -118,6 +170,8 @@ pub(super) enum Over {
     Idle,
     /// Too many connections have not asked for anything, and this one has been waiting longest.
     PushedOut,
+    /// Too much waits to be read on the whole node, and an answer of this one has done so longest.
+    Unread,
 }
 
 /// The one timer of a connection.
@@ -137,8 +191,8 @@ impl Patience {
 
     /// Ready when the connection must end.
     pub(super) fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<Over> {
-        if self.pace.poll_pushed_out(context).is_ready() {
-            return Poll::Ready(Over::PushedOut);
+        if let Poll::Ready(over) = self.pace.poll_pushed_out(context) {
+            return Poll::Ready(over);
         }
         let (patience, over) = match self.pace.doing.get() {
             Doing::Asking => (self.head, Over::HeadTooSlow),

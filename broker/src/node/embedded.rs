@@ -106,7 +106,12 @@ impl Embedded {
         let journal = Journal::new(config.admin.journal as usize);
         let rooms = shard::Rooms { hub: hub.clone(), metrics: metrics.clone(), journal: journal.clone(), draining: draining.clone() };
         let newcomers = Crowd::new(config.limits.connections_pending as usize);
-        let http = net::Http { config: Arc::new(config.http.clone()), door: Arc::new(routes.clone()), newcomers: newcomers.clone() };
+        let http = net::Http {
+            config: Arc::new(config.http.clone()),
+            door: Arc::new(routes.clone()),
+            newcomers: newcomers.clone(),
+            unread: Crowd::new(config.limits.unsent_bytes as usize),
+        };
         let on_death = on_death(metrics.clone(), readiness.clone(), failed.clone());
         let start_shard = |number| shard::spawn(number, rooms.clone(), bounds, net::on_connection(http.clone()), on_death.clone());
         let shards = (0..shard_count).map(|number| start_shard(number).map(Arc::new)).collect::<std::io::Result<Vec<_>>>()?;
@@ -221,6 +226,7 @@ fn build_hub(config: &Config, shards: usize, clock: Clock, metrics: Arc<Metrics>
     let inboxes = (0..shards).map(|_| Arc::new(Inbox::new(config.shard.inbox))).collect();
     let bounds = hub::Bounds {
         channels: config.limits.channels as usize,
+        channels_silent: config.limits.channels_silent as usize,
         history_bytes: config.limits.history_bytes,
         dedupe_ids: u64::from(config.limits.dedupe_ids),
     };
@@ -258,6 +264,7 @@ fn show_bounds(config: &Config, open_files: u64, metrics: &Metrics) {
     metrics.bound(Bound::GrpcConnections, limits::grpc_connections_max(open_files));
     metrics.bound(Bound::ConnectionsPending, config.limits.connections_pending.into());
     metrics.bound(Bound::Channels, config.limits.channels.into());
+    metrics.bound(Bound::ChannelsSilent, config.limits.channels_silent.into());
     metrics.bound(Bound::HistoryBytes, config.limits.history_bytes);
     metrics.bound(Bound::DedupeIds, config.limits.dedupe_ids.into());
     metrics.bound(Bound::ShardInbox, config.shard.inbox as u64);
@@ -268,6 +275,7 @@ fn shard_bounds(config: &Config) -> shard::Bounds {
     shard::Bounds {
         page_bytes: config.shard.page_bytes,
         ring_bytes: config.shard.ring_bytes,
+        unsent_bytes: (config.limits.unsent_bytes / config.shard_count() as u64) as usize,
         heartbeat_min: config.shard.heartbeat_min,
         heartbeat_max: config.shard.heartbeat_max,
         retry_min: config.drain.retry_min,

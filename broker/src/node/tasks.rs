@@ -21,6 +21,7 @@ pub(super) fn gauges(hub: &Hub, newcomers: &Crowd) -> Gauges {
         connections_pending: newcomers.count() as u64,
         inbox_depths: hub.inboxes().map(|inbox| inbox.depth() as u64).collect(),
         channels: totals.channels as u64,
+        channels_silent: totals.channels_silent as u64,
         history_messages: totals.history_messages,
         history_bytes: totals.history_bytes,
         dedupe_ids: totals.dedupe_ids,

@@ -11,6 +11,9 @@ use crate::message::ChannelName;
 
 use super::since::{Since, Starts};
 
+/// How often a channel is opened again that was given up before somebody listened.
+const OPENINGS_MAX: usize = 8;
+
 /// How much one client may listen to.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -58,6 +61,17 @@ struct JoinedMember {
 }
 
 impl Member {
+    /// As [`Member::join`]. A channel that nobody listens to may be given up in any moment, and is opened again then.
+    fn join_alive(&mut self, hub: &Hub, since: &Since) -> Result<JoinedMember> {
+        for _ in 0..OPENINGS_MAX {
+            if let Some(joined) = self.join(hub, since) {
+                return Ok(joined);
+            }
+            self.channel = hub.open(&self.channel.name)?;
+        }
+        Err(channel_gone())
+    }
+
     /// Takes the position that `since` asks for. `None` when the handle died.
     fn join(&mut self, hub: &Hub, since: &Since) -> Option<JoinedMember> {
         let slot = self.channel.slot;
@@ -101,6 +115,19 @@ impl Group {
         news.extend(page.entries.into_iter().map(News::Message));
         self.pos = page.upto;
         Some((news, page.at_head))
+    }
+
+    /// As [`Group::read`], for who may not listen yet: a channel that was given up meanwhile is opened again, and had nothing.
+    fn read_alive(&mut self, hub: &Hub, limit: PageLimit) -> Result<(Vec<News>, bool)> {
+        for _ in 0..OPENINGS_MAX {
+            if let Some(page) = self.read(hub, limit) {
+                return Ok(page);
+            }
+            for member in &mut self.members {
+                member.channel = hub.open(&member.channel.name)?;
+            }
+        }
+        Err(channel_gone())
     }
 
     /// Takes one more channel in. All share the lower of the two positions; what the others had beyond it they do not get
@@ -205,7 +232,7 @@ impl Subscription {
             let members = std::mem::take(&mut group.members);
             for (nth, mut member) in members.into_iter().enumerate() {
                 let since = starts.of(&member.channel.name);
-                let joined = member.join(hub, since).ok_or_else(channel_gone)?;
+                let joined = member.join_alive(hub, since)?;
                 recovered &= joined.recovered || (starts.has_cursor() && !matches!(since, Since::Cursor(_)));
                 gaps.extend(joined.gap.map(|gap| (member.channel.clone(), gap)));
                 if nth == 0 {
@@ -236,7 +263,7 @@ impl Subscription {
     /// `overloaded` at the bound of channels, or when the channel's state was given up in this moment.
     pub fn add(&mut self, hub: &Hub, name: &ChannelName, since: &Since) -> Result<Added> {
         let mut member = Member { channel: hub.open(name)?, from: 0 };
-        let JoinedMember { after, gap, recovered } = member.join(hub, since).ok_or_else(channel_gone)?;
+        let JoinedMember { after, gap, recovered } = member.join_alive(hub, since)?;
         let channel = member.channel.clone();
         let slot = channel.slot;
         let is_live = matches!(since.start(slot), Start::Live) || (gap.is_none() && member.from >= hub.commit(slot).idx);
@@ -296,7 +323,7 @@ impl Subscription {
             if left.entries == 0 || left.bytes == 0 {
                 return Ok((news, false));
             }
-            let (page, reached) = group.read(hub, left).ok_or_else(channel_gone)?;
+            let (page, reached) = group.read_alive(hub, left)?;
             at_head &= reached;
             for message in &page {
                 if let News::Message(entry) = message {

@@ -29,6 +29,11 @@ impl Behind {
         }
     }
 
+    /// Everyone, the one that has been behind for longest first.
+    pub(super) fn by_age(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().map(|(_, key)| *key)
+    }
+
     /// For how many ticks the first of them has been behind; 0 when nobody is.
     pub(super) fn longest(&self, tick: u32) -> u32 {
         self.0.first().map_or(0, |(since, _)| tick.saturating_sub(*since))

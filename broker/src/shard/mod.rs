@@ -18,6 +18,7 @@ mod session;
 mod state;
 mod tally;
 mod thread;
+mod unsent;
 mod walk;
 mod watch;
 mod wheel;
@@ -63,6 +64,8 @@ pub struct Bounds {
     pub page_bytes: usize,
     /// Bytes of messages in all rings together.
     pub ring_bytes: usize,
+    /// Bytes of the unsent rests of all sessions together.
+    pub unsent_bytes: usize,
     /// A stream that was silent for a time drawn between these two gets a heartbeat.
     pub heartbeat_min: Duration,
     /// The other end.
@@ -306,6 +309,7 @@ impl State {
             subscription,
             conversation: inbound.map(|inbound| Box::new(Conversation::new(inbound, &early))),
             places: SmallVec::new(),
+            unsent: self.unsent.clone(),
             rest: None,
             behind: !is_live,
             behind_since: None,
@@ -357,6 +361,7 @@ impl State {
     /// One second on: heartbeats for streams that were silent long enough.
     fn tick(&mut self, tally: &mut Tally) {
         self.tick += 1;
+        self.relieve();
         self.show();
         let min = self.bounds.heartbeat_min.as_secs().max(1) as u32;
         for key in self.wheel.tick() {

@@ -156,6 +156,19 @@ impl State {
         }
     }
 
+    /// Makes room when the unsent rests of all sessions hold too much: who has been behind for longest is cut, and may come
+    /// back with its cursor.
+    pub(super) fn relieve(&mut self) {
+        while self.unsent.bytes() > self.bounds.unsent_bytes {
+            let holds = |key: &u32| matches!(self.listeners.get(*key as usize), Some(Listener::Session(session)) if session.rest.is_some());
+            let Some(key) = self.late.by_age().find(holds) else { return };
+            let Some(session) = self.session(key) else { return };
+            session.conversation = None;
+            session.end(CloseReason::TooSlow);
+            session.cut();
+        }
+    }
+
     /// How long a client should wait before it comes back: each draws its own, so that they do not come all at once.
     pub(super) fn retry_hint(&self) -> std::time::Duration {
         let (min, max) = (self.bounds.retry_min, self.bounds.retry_max.max(self.bounds.retry_min));

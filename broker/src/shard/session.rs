@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 
 use super::encoder::Encoder;
 use super::inbound::Conversation;
+use super::unsent::{Held, Unsent};
 use crate::close::CloseReason;
 use crate::journal::SessionId;
 use crate::session::Subscription;
@@ -28,6 +29,7 @@ pub(super) struct Rest {
     /// Messages that are complete once it is written, and when the oldest of them was accepted, if their delay counts.
     pub(super) messages: u64,
     pub(super) accepted: Option<Duration>,
+    pub(super) _held: Held,
 }
 
 impl Rest {
@@ -49,6 +51,8 @@ pub(super) struct Session {
     pub(super) conversation: Option<Box<Conversation>>,
     /// In the order of the subscription's members.
     pub(super) places: SmallVec<[Place; 1]>,
+    /// Where the rests of all sessions are counted.
+    pub(super) unsent: Rc<Unsent>,
     /// The unsent end of the last write. While it is here nothing else is written.
     pub(super) rest: Option<Box<Rest>>,
     /// Stands in the queue of those who read the log.

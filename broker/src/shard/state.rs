@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -12,6 +13,7 @@ use super::behind::Behind;
 use super::cache::EncodeCache;
 use super::ring::{LocalChannel, VACANT};
 use super::session::{Listener, Place};
+use super::unsent::Unsent;
 use super::wheel::Wheel;
 use crate::error::Result;
 use crate::hub::{Hub, Item};
@@ -47,6 +49,8 @@ pub(super) struct State {
     pub(super) taking: Vec<Item>,
     pub(super) missed: Vec<u32>,
     pub(super) ring_bytes: usize,
+    /// What the unsent rests of all sessions hold.
+    pub(super) unsent: Rc<Unsent>,
     pub(super) cache: EncodeCache,
     pub(super) wheel: Wheel,
     pub(super) tick: u32,
@@ -77,6 +81,7 @@ impl State {
             taking: Vec::new(),
             missed: Vec::new(),
             ring_bytes: 0,
+            unsent: Rc::default(),
             cache: EncodeCache::new(ENCODE_CACHE_BYTES),
             wheel: Wheel::new(ticks),
             tick: 0,

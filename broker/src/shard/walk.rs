@@ -43,6 +43,7 @@ impl State {
                 self.serve(key, tally);
             }
         }
+        self.relieve();
         let now = self.hub.clock().mono();
         tally.book(self.metrics.shard(self.number), now);
         !looked || !self.walking.is_empty() || !self.behind.is_empty() || !self.taken.is_empty()
@@ -233,7 +234,8 @@ impl Session {
 
     /// The socket is full: its task waits until it drains.
     pub(super) fn block(&mut self, bytes: Bytes, messages: u64, accepted: Option<Duration>) {
-        self.rest = Some(Box::new(Rest { bytes, messages, accepted }));
+        let held = self.unsent.hold(&bytes);
+        self.rest = Some(Box::new(Rest { bytes, messages, accepted, _held: held }));
         self.wake();
     }
 

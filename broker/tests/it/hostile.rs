@@ -4,5 +4,6 @@
 mod daemon;
 mod garbage;
 mod http2;
+mod memory;
 mod newcomers;
 mod scene;

@@ -56,8 +56,17 @@ async fn every_bound_has_a_limit_and_shows_what_is_used_of_it() {
     let scene = Scene::with(Commit::AtOnce, |config| config.limits.channels = 50).await;
     let _listener = Listener::open(Way::SseHttp1, &scene, &[CHANNEL], Since::Live).await;
     publish_much(&scene, 3).await;
-    let bounds =
-        ["connections", "grpc_connections", "connections_pending", "channels", "history_bytes", "dedupe_ids", "shard_inbox", "shard_ring"];
+    let bounds = [
+        "connections",
+        "grpc_connections",
+        "connections_pending",
+        "channels",
+        "channels_silent",
+        "history_bytes",
+        "dedupe_ids",
+        "shard_inbox",
+        "shard_ring",
+    ];
     for bound in bounds {
         assert!(scene.metric("tidings_bound_limit", &[bound]).await >= 1.0, "{bound}");
     }

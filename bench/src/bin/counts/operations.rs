@@ -44,7 +44,7 @@ fn door() -> Broker {
     let config = Config::default();
     let clock = Clock::start();
     let metrics = Metrics::new(1, clock);
-    let bounds = Bounds { channels: 1000, history_bytes: 1 << 30, dedupe_ids: 1 << 20 };
+    let bounds = Bounds { channels: 1000, channels_silent: 1000, history_bytes: 1 << 30, dedupe_ids: 1 << 20 };
     let epoch = Epoch::from_bits(1 << 40 | 0xabc).expect("the tag is not zero");
     let hub = Hub::new(RuleBook::new(&config.namespaces), Vec::new(), bounds, epoch, CommitRule::AtOnce, clock, metrics.clone());
     let limits = Limits { publish_wait: Duration::from_secs(1), subscribe: broker::Bounds { channels: 1, slots: 1 }, page_messages: 1000 };

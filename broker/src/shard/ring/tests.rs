@@ -33,7 +33,7 @@ impl Encoder for Numbers {
 /// A channel on a shard with messages of index 2, 3 … `newest`.
 fn channel_with(newest: u64) -> LocalChannel {
     let clock = Clock::start();
-    let bounds = Bounds { channels: 9, history_bytes: 1 << 30, dedupe_ids: 9 };
+    let bounds = Bounds { channels: 9, channels_silent: 9, history_bytes: 1 << 30, dedupe_ids: 9 };
     let inbox = Arc::new(Inbox::new(1000));
     let rules = RuleBook::new(&Namespaces::default());
     let hub = Hub::new(

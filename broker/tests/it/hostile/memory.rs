@@ -1,0 +1,124 @@
+//! Who asks and does not read, and who listens to everything: what they cost has a bound, and others are served.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tidings::config::Config;
+use tokio::time::timeout;
+
+use crate::support::{Commit, Framed, Http1, Listener, Scene, Since, Way, WebSocket, masked, soon};
+
+/// A history of four megabytes.
+async fn large(scene: &Scene, channel: &str) {
+    for _ in 0..68 {
+        scene.publish(channel, &"x".repeat(60_000)).await;
+    }
+}
+
+/// Little for slow readers, and sockets that are soon full.
+fn little(config: &mut Config) {
+    config.shards = 1;
+    config.http.send_buffer_bytes = 16 << 10;
+    config.limits.unsent_bytes = 1 << 20;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_that_nobody_reads_are_cut_when_they_hold_too_much_and_the_rest_goes_on() {
+    let scene = Scene::with(Commit::AtOnce, little).await;
+    large(&scene, "much").await;
+    let mut live = Listener::open(Way::SseHttp1, &scene, &["live"], Since::Live).await;
+    let mut stopped = Vec::new();
+    for _ in 0..100 {
+        let stream = Http1::get(scene.http(), "1.1", "/sse?channel=much&since=earliest", "", Some(4096)).await;
+        stopped.push(stream);
+    }
+    soon("the oldest are cut", async { while scene.metric("tidings_sessions_closed_total", &["sse", "too_slow"]).await < 50.0 {} }).await;
+    scene.publish("live", "on").await;
+    assert_eq!(live.texts(1).await, ["on"]);
+    // What one was in the middle of is cut off; it comes back with its cursor.
+    let mut ended = 0;
+    for stream in &mut stopped {
+        ended += usize::from(timeout(Duration::from_millis(200), stream.rest()).await.is_ok());
+    }
+    assert!(ended >= 50, "{ended} ended");
+    // Who reads gets all of it.
+    let mut reader = Listener::open(Way::SseHttp1, &scene, &["much"], Since::Earliest).await;
+    assert_eq!(reader.texts(60).await.len(), 60);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_nobody_reads_push_out_their_own_oldest() {
+    let scene = Scene::with(Commit::AtOnce, little).await;
+    large(&scene, "much").await;
+    let mut unread = Vec::new();
+    for _ in 0..50 {
+        unread.push(Http1::get(scene.http(), "1.1", "/poll?channel=much&since=earliest", "", Some(4096)).await);
+    }
+    soon("the oldest go", async { while scene.metric("tidings_connections_refused_total", &["unread"]).await < 40.0 {} }).await;
+    let mut fresh = Http1::get(scene.http(), "1.1", "/poll?channel=much&since=earliest", "Connection: close\r\n", None).await;
+    assert!(soon("an answer", fresh.rest()).await.len() > 200_000);
+    assert!(unread.len() == 50);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_connection_of_http2_has_a_bound_of_what_it_may_leave_unread() {
+    let scene = Scene::open(Commit::AtOnce).await;
+    large(&scene, "much").await;
+    let socket = tokio::net::TcpStream::connect(scene.http()).await.unwrap();
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let mut builder = hyper::client::conn::http2::Builder::new(executor);
+    builder.initial_stream_window_size(0);
+    let (sender, connection) = builder.handshake(hyper_util::rt::TokioIo::new(socket)).await.unwrap();
+    tokio::spawn(connection);
+    let mut answers = Vec::new();
+    for _ in 0..90 {
+        let request = http::Request::get(format!("http://{}/poll?channel=much&since=earliest", scene.http()));
+        let request = request.body(http_body_util::Empty::<bytes::Bytes>::new()).unwrap();
+        answers.push(soon("a head", sender.clone().send_request(request)).await.unwrap());
+    }
+    let refused = answers.iter().filter(|answer| answer.status() == 503).count();
+    assert!((70..80).contains(&refused), "{refused} of 90: sixteen of 256 KiB make four megabytes");
+    assert_eq!(scene.metric("tidings_connections_refused_total", &["unread"]).await, refused as f64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_and_goes_leaves_no_channel_behind() {
+    let scene = Scene::open(Commit::AtOnce).await;
+    let mut socket = WebSocket::open(scene.http(), "/ws", "").await;
+    for round in 0..20 {
+        let mut said = Vec::new();
+        for n in 0..100 {
+            let channel = format!("made-up-{round}-{n}");
+            said.extend(masked(0x81, json!({ "subscribe": { "channel": channel } }).to_string().as_bytes()));
+            said.extend(masked(0x81, json!({ "unsubscribe": { "channel": channel } }).to_string().as_bytes()));
+        }
+        socket.send(&said).await;
+        for _ in 0..200 {
+            assert!(matches!(soon("an answer", socket.frame()).await, Framed::Text { .. }));
+        }
+    }
+    let left = scene.metric("tidings_bound_used", &["\"channels_silent\""]).await;
+    assert_eq!(left, 0.0, "of 2,000 that were listened to for a moment");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_only_listens_cannot_use_up_the_channels_of_those_who_publish() {
+    let scene = Scene::with(Commit::AtOnce, |config| (config.limits.channels, config.limits.channels_silent) = (20, 10)).await;
+    let mut greedy = WebSocket::open(scene.http(), "/ws", "").await;
+    let mut codes = Vec::new();
+    for n in 0..12 {
+        let answer = greedy.ask(&json!({ "id": n, "subscribe": { "channel": format!("{{s}}made-up-{n}") } })).await;
+        codes.push(answer["error"]["code"].as_str().map(str::to_owned));
+    }
+    assert!(codes[0].is_none() && codes[11].as_deref() == Some("overloaded"), "{codes:?}");
+    // Publishers do not notice, and what they publish to is listened to as ever.
+    for n in 0..5 {
+        scene.publish(&format!("real-{n}"), "x").await;
+    }
+    let mut listener = Listener::open(Way::SseHttp1, &scene, &["real-0"], Since::Earliest).await;
+    assert_eq!(listener.texts(1).await, ["x"]);
+    // A channel that somebody speaks on counts no more among the silent: there is room for another listener.
+    scene.publish("{s}made-up-0", "x").await;
+    let mut other = WebSocket::open(scene.http(), "/ws", "").await;
+    assert!(other.ask(&json!({ "id": 1, "subscribe": { "channel": "{s}one-more" } })).await.get("subscribed").is_some());
+}
