@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use tidings::auth::grant::Who;
 use tidings::config::Config;
+use tidings::hub::namespace;
 use tidings::node::Embedded;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -46,9 +48,18 @@ async fn sort(mut socket: TcpStream, embedded: &Embedded) -> std::io::Result<()>
     socket.write_all(OURS).await
 }
 
+/// Everything is closed unless the configuration opens it: here anyone may listen and look back, and only the program publishes.
+fn config() -> Config {
+    let mut config = Config::default();
+    let mut open = namespace::Config::default();
+    (open.allow.subscribe, open.allow.history) = (Who::Anyone, Who::Anyone);
+    config.namespaces.insert(namespace::DEFAULT, open);
+    config
+}
+
 #[tokio::main]
 pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
-    let embedded = Arc::new(Embedded::start(Config::default())?);
+    let embedded = Arc::new(Embedded::start(config())?);
     let listener = TcpListener::bind("127.0.0.1:3000").await?;
     tokio::select! {
         accepted = serve(listener, embedded.clone()) => accepted?,

@@ -8,8 +8,10 @@ use std::error::Error;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::post;
+use tidings::auth::grant::Who;
 use tidings::broker::Broker;
 use tidings::config::Config;
+use tidings::hub::namespace;
 use tidings::message::{ChannelName, Draft, Payload};
 use tidings::node::Embedded;
 use tokio::net::TcpListener;
@@ -29,9 +31,18 @@ async fn say(broker: &Broker, text: &str) -> Result<String, (StatusCode, String)
     }
 }
 
+/// Everything is closed unless the configuration opens it: here anyone may listen and look back, and only the program publishes.
+fn config() -> Config {
+    let mut config = Config::default();
+    let mut open = namespace::Config::default();
+    (open.allow.subscribe, open.allow.history) = (Who::Anyone, Who::Anyone);
+    config.namespaces.insert(namespace::DEFAULT, open);
+    config
+}
+
 #[tokio::main]
 pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
-    let embedded = Embedded::start(Config::default())?;
+    let embedded = Embedded::start(config())?;
     let listener = TcpListener::bind("127.0.0.1:3000").await?;
     let app = app(&embedded);
     let leave = async move {

@@ -10,6 +10,7 @@ mod output;
 pub(crate) mod publish;
 pub(crate) mod signals;
 pub(crate) mod subscribe;
+pub(crate) mod token;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -82,6 +83,9 @@ pub(crate) enum Command {
         #[arg(value_parser = key::name)]
         name: String,
     },
+    /// Make a token (JWT), or say what one is worth here
+    #[command(subcommand)]
+    Token(token::Token),
     /// Publish this machine's figures for the demo; the daemon starts this by itself
     #[command(hide = true)]
     DemoMonitor {
@@ -128,6 +132,8 @@ impl Arguments {
             Command::Serve(settings) => (BrokerTask::Serve, settings),
             Command::Check(settings) => (BrokerTask::Check, settings),
             Command::Config { schema: false, settings } => (BrokerTask::Print, settings),
+            // It reads the broker's configuration, and runs none.
+            Command::Token(token) => return Task::Done(token.run(&broker)),
             _ if broker.is_given() => {
                 let what = "--config, --dev and --set are about a broker that is run here; this command is not";
                 Self::command().error(clap::error::ErrorKind::ArgumentConflict, what).exit()

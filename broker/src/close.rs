@@ -19,11 +19,13 @@ pub enum CloseReason {
     ProtocolError,
     /// What the client asked for could not be had; it was told the error's own code.
     Refused,
+    /// The client's token has expired; with a fresh one it may come back.
+    TokenExpired,
 }
 
 impl CloseReason {
     /// Every reason, in the order of [`CloseReason::index`].
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::ClientGone,
         Self::Draining,
         Self::TooSlow,
@@ -32,6 +34,7 @@ impl CloseReason {
         Self::Unresponsive,
         Self::ProtocolError,
         Self::Refused,
+        Self::TokenExpired,
     ];
 
     /// The name in messages to clients, in metrics and in logs.
@@ -46,6 +49,7 @@ impl CloseReason {
             Self::Unresponsive => "unresponsive",
             Self::ProtocolError => "protocol_error",
             Self::Refused => "refused",
+            Self::TokenExpired => "token_expired",
         }
     }
 
@@ -61,6 +65,7 @@ impl CloseReason {
             Self::Unresponsive => "a ping was not answered in time; reconnect",
             Self::ProtocolError => "the client broke the protocol",
             Self::Refused => "the request was refused",
+            Self::TokenExpired => "the token has expired; come back with a fresh one",
         }
     }
 

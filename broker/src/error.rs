@@ -9,8 +9,10 @@ pub enum ErrorCode {
     InvalidRequest,
     /// A cursor that this broker did not make, or that is damaged.
     InvalidCursor,
-    /// No key was given, or it is unknown.
+    /// No credential was given, or it is not believed.
     Unauthenticated,
+    /// The token has expired: a fresh one may pass.
+    TokenExpired,
     /// The caller is known but may not do this.
     PermissionDenied,
     /// There is no such route or thing.
@@ -29,10 +31,11 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, in the order of [`ErrorCode::index`].
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::InvalidRequest,
         Self::InvalidCursor,
         Self::Unauthenticated,
+        Self::TokenExpired,
         Self::PermissionDenied,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -49,6 +52,7 @@ impl ErrorCode {
             Self::InvalidRequest => "invalid_request",
             Self::InvalidCursor => "invalid_cursor",
             Self::Unauthenticated => "unauthenticated",
+            Self::TokenExpired => "token_expired",
             Self::PermissionDenied => "permission_denied",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -65,7 +69,7 @@ impl ErrorCode {
         use http::StatusCode as S;
         match self {
             Self::InvalidRequest | Self::InvalidCursor => S::BAD_REQUEST,
-            Self::Unauthenticated => S::UNAUTHORIZED,
+            Self::Unauthenticated | Self::TokenExpired => S::UNAUTHORIZED,
             Self::PermissionDenied => S::FORBIDDEN,
             Self::NotFound => S::NOT_FOUND,
             Self::MethodNotAllowed => S::METHOD_NOT_ALLOWED,
@@ -75,10 +79,10 @@ impl ErrorCode {
         }
     }
 
-    /// Whether the same request may pass later, here or on another node.
+    /// Whether the same request may pass later, here or on another node; after `token_expired` with a fresh token.
     #[must_use]
     pub fn may_retry(self) -> bool {
-        matches!(self, Self::Overloaded | Self::Draining | Self::Internal)
+        matches!(self, Self::TokenExpired | Self::Overloaded | Self::Draining | Self::Internal)
     }
 
     /// A dense number for tables.

@@ -5,6 +5,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorCode, Result};
 
@@ -210,7 +212,8 @@ fn hexadecimal(id: u128, out: &mut [u8; 32]) -> &str {
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// How a payload appears inside JSON. Decided once, when it is published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum PayloadKind {
     /// Valid JSON of a JSON content type: embedded as it is.
     Json,
@@ -218,6 +221,21 @@ pub enum PayloadKind {
     Text,
     /// Anything else: base64.
     Binary,
+}
+
+impl PayloadKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Json, Self::Text, Self::Binary];
+
+    /// The name in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Text => "text",
+            Self::Binary => "binary",
+        }
+    }
 }
 
 /// A message's bytes with what is known of them.

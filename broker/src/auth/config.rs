@@ -7,12 +7,25 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
-/// What the keyring is built from.
+use super::action::Action;
+use super::grant::Policy;
+use super::pattern::Pattern;
+use super::{signed_url, token};
+
+/// What the gate is built from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    /// The keys that may publish and query.
+    /// Backends by their keys.
     pub keys: Vec<Key>,
-    /// Without keys: everyone may (`dev` or `insecure`) instead of nobody.
+    /// Backends by who runs them.
+    pub unix_peers: Vec<UnixPeer>,
+    /// Which tokens are believed.
+    pub tokens: token::config::Config,
+    /// Keys that sign addresses.
+    pub signed_urls: Vec<signed_url::Key>,
+    /// What namespaces allow.
+    pub policy: Policy,
+    /// Without any of these credentials everyone may do everything (`dev`), instead of what the namespaces allow.
     pub open: bool,
 }
 
@@ -24,6 +37,44 @@ pub struct Key {
     pub name: String,
     /// SHA-256 of the key, 64 hexadecimal digits.
     pub sha256: KeyHash,
+    /// What its holder may do.
+    #[serde(default = "everything")]
+    pub can: Vec<Action>,
+    /// On which channels: names, or beginnings of names and a `*`.
+    #[serde(default = "everywhere")]
+    pub channels: Vec<Pattern>,
+}
+
+impl Key {
+    /// A key that may do everything everywhere.
+    #[must_use]
+    pub fn new(name: impl Into<String>, sha256: KeyHash) -> Self {
+        Self { name: name.into(), sha256, can: everything(), channels: everywhere() }
+    }
+}
+
+/// A user of this machine whose processes may call over `grpc.unix` without a key, because the system says who they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnixPeer {
+    /// What the log and error messages call it; unique.
+    pub name: String,
+    /// The user's number (`id -u`).
+    pub uid: u32,
+    /// What it may do.
+    #[serde(default = "everything")]
+    pub can: Vec<Action>,
+    /// On which channels: names, or beginnings of names and a `*`.
+    #[serde(default = "everywhere")]
+    pub channels: Vec<Pattern>,
+}
+
+fn everything() -> Vec<Action> {
+    Action::ALL.to_vec()
+}
+
+fn everywhere() -> Vec<Pattern> {
+    vec![Pattern::everything()]
 }
 
 /// The SHA-256 of an API key.

@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::session;
 
 pub use self::subscription::Subscription;
-pub use crate::session::{Bounds, Since};
+pub use crate::session::{Bounds, Since, retry_after};
 
 /// Most bytes in one page of history, a single larger message excepted: what a caller asks for and then does not read
 /// stays in memory, and gRPC clients take no more than 4 MiB at once by themselves.
@@ -214,7 +214,7 @@ impl Broker {
     /// Publishes a message and waits until it is committed.
     ///
     /// # Errors
-    /// `too_large` for a payload over its namespace's bound, `overloaded` at a bound of the node, `draining` when it stopped.
+    /// `too_large` for a payload over its namespace's bound, `invalid_request` for one of a kind that it does not take, `overloaded` at a bound of the node, `draining` when it stopped.
     pub async fn publish(&self, draft: Draft) -> Result<Published> {
         self.append(draft).await?.committed().await
     }
@@ -229,13 +229,17 @@ impl Broker {
         if is_closed.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorCode::Draining, "this broker has stopped"));
         }
-        let payload_max = hub.rules().of(&draft.channel).1.payload_bytes;
-        let payload = draft.payload.bytes().len();
+        let rules = hub.rules().of(&draft.channel).1;
+        let (payload_max, payload) = (rules.payload_bytes, draft.payload.bytes().len());
         if payload > payload_max {
             return Err(Error::new(
                 ErrorCode::TooLarge,
                 format!("the payload has {payload} bytes, this namespace takes {payload_max} (payload_bytes)"),
             ));
+        }
+        if !rules.payload_kinds.has(draft.payload.kind()) {
+            let what = format!("this namespace takes no {} payloads (payload_kinds)", draft.payload.kind().as_str());
+            return Err(Error::invalid(what));
         }
         let Some(channel) = hub.find(&draft.channel) else { return hub.append(draft).map(Receipt) };
         if let Some(waited) = hub.room(&channel, limits.publish_wait).await? {

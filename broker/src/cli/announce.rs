@@ -1,29 +1,42 @@
 //! What the daemon says of itself when it starts.
 
+use tidings::auth::grant::{Permissions, Who};
 use tidings::config::Config;
 use tidings::node::Addresses;
 
 /// Whatever opens the broker further than its defaults, so that nobody can say it was hidden.
 pub(crate) fn warnings(config: &Config) {
-    if config.dev && config.keys.is_empty() {
+    if config.dev && !config.knows_anybody() {
         tracing::warn!(
             event = "open",
             why = "dev",
-            "DEV MODE: everyone on this machine may publish and query without a key; set `dev: false` in production"
+            "DEV MODE: everyone on this machine may do everything without a key or a token; set `dev: false` in production"
         );
     } else if config.dev {
         tracing::warn!(
             event = "open",
             why = "dev_with_keys",
-            "dev mode with keys: the demo is served, but publishing and querying need a key all the same"
+            "dev mode with keys or tokens: the demo is served, but nothing is open; its pages may do what `namespaces` allow to anyone"
         );
-    } else if config.insecure && config.keys.is_empty() {
-        tracing::warn!(event = "open", why = "insecure", "INSECURE: everyone who reaches a listener may publish and query without a key");
-    } else if config.keys.is_empty() {
+    } else if config.insecure && !config.knows_anybody() {
+        tracing::warn!(
+            event = "open",
+            why = "insecure",
+            "INSECURE: there is no key and no token; whoever reaches a listener may do what `namespaces` allow to anyone"
+        );
+    }
+    let anyone = |pick: fn(&Permissions) -> Who| {
+        let open = config.namespaces.iter().filter(|(_, namespace)| pick(&namespace.allow) == Who::Anyone);
+        open.map(|(name, _)| name).collect::<Vec<_>>().join(", ")
+    };
+    let (subscribe, publish) = (anyone(|allow| allow.subscribe), anyone(|allow| allow.publish));
+    if !subscribe.is_empty() || !publish.is_empty() {
+        tracing::info!(event = "open", why = "namespaces", subscribe, publish, "namespaces that are open to anyone");
+    } else if !config.dev && !config.knows_anybody() {
         tracing::warn!(
             event = "closed",
             why = "no_keys",
-            "no API key is configured: nobody can publish; add one under `keys` (`tidings key NAME`) or run with --dev"
+            "nobody can do anything: add a key (`tidings key NAME`), `tokens`, open a namespace (`allow`), or run with --dev"
         );
     }
 }

@@ -25,13 +25,13 @@ pub(crate) fn monitor(grpc: &str, metrics: &str) -> ExitCode {
     }
 }
 
-/// Where keys are asked for in dev mode, lets in the monitor with one that lives as long as this process.
+/// Where credentials are asked for in dev mode, lets in the monitor with one that lives as long as this process.
 pub(crate) fn key(config: &mut Config) -> Option<String> {
-    if !config.dev || config.keys.is_empty() {
+    if !config.dev || !config.knows_anybody() {
         return None;
     }
     let key = super::key::fresh();
-    config.keys.push(Key { name: KEY_NAME.to_owned(), sha256: KeyHash::of(key.as_bytes()) });
+    config.keys.push(Key::new(KEY_NAME, KeyHash::of(key.as_bytes())));
     Some(key)
 }
 

@@ -78,6 +78,7 @@ impl Config {
         self.check_cors(&mut findings);
         self.check_grpc(&mut findings);
         self.check_keys(&mut findings);
+        self.check_tokens(&mut findings);
         self.check_namespaces(&mut findings);
         self.check_bounds(&mut findings);
         self.check_shards(&mut findings);
@@ -104,10 +105,11 @@ impl Config {
             }
             if self.dev {
                 let what = format!("{address} is beyond loopback, which `dev` does not allow: it lets everyone in");
-                findings.add(*path, what, "set `dev: false` and an entry in `keys`, or listen on 127.0.0.1");
-            } else if self.keys.is_empty() && !self.insecure {
-                let what = format!("{address} is beyond loopback and there are no keys");
-                let hint = "add an entry to `keys` (`tidings key NAME` makes one), listen on 127.0.0.1, or set `insecure: true` if a firewall guards it";
+                findings.add(*path, what, "set `dev: false` and an entry in `keys` or `tokens`, or listen on 127.0.0.1");
+            } else if !self.knows_anybody() && !self.insecure {
+                let what = format!("{address} is beyond loopback and there are neither keys nor tokens");
+                let hint = "add an entry to `keys` (`tidings key NAME` makes one) or `tokens`, listen on 127.0.0.1, or set `insecure: true` if \
+                            what `namespaces` allow to anyone may be allowed to the whole network";
                 findings.add(*path, what, hint);
             }
         }
@@ -143,8 +145,7 @@ impl Config {
             findings.add("cors.origins", "\"*\" covers the others", "either \"*\" alone or exact origins");
         }
         for origin in self.cors.origins.iter().filter(|origin| *origin != "*" && !is_origin(origin)) {
-            let hint =
-                "scheme, host and port as browsers send them, in lower case and with no path: https://app.example or http://localhost:3000";
+            let hint = "scheme, host and port as browsers send them, in lower case and with no path: https://app.example, http://localhost:3000, or https://*.app.example for all below";
             findings.add("cors.origins", format!("`{origin}` is no origin"), hint);
         }
         findings.duration("cors.max_age", self.cors.max_age, Duration::ZERO, DAY);
@@ -179,12 +180,72 @@ impl Config {
         }
     }
 
+    fn check_tokens(&self, findings: &mut Findings) {
+        let tokens = &self.tokens;
+        let names: Vec<&str> = self.unix_peers.iter().map(|peer| &*peer.name).collect();
+        for (nth, name) in names.iter().enumerate() {
+            if name.trim().is_empty() || name.chars().any(char::is_control) || names[..nth].contains(name) {
+                findings.add(
+                    "unix_peers",
+                    format!("{name:?} is no name of its own"),
+                    "say who it is, each in other words: it is shown in logs",
+                );
+            }
+        }
+        for (nth, key) in self.signed_urls.iter().enumerate() {
+            if key.id.is_empty() || key.id.len() > 64 || key.id.chars().any(char::is_control) {
+                findings.add(
+                    "signed_urls",
+                    format!("{:?} is no id of a key", key.id),
+                    "1 to 64 bytes; it stands in every address as `key=`",
+                );
+            }
+            if self.signed_urls[..nth].iter().any(|other| other.id == key.id) {
+                findings.add("signed_urls", format!("two keys have the id `{}`", key.id), "give each its own");
+            }
+        }
+        if tokens.keys.len() > crate::auth::token::KEYS_MAX {
+            findings.add(
+                "tokens.keys",
+                format!("there are {} keys", tokens.keys.len()),
+                "at most 32: a token without a `kid` is held against each",
+            );
+        }
+        findings.duration("tokens.leeway", tokens.leeway, Duration::ZERO, 5 * SECOND * 60);
+        findings.size("tokens.bytes", tokens.bytes as u64, 256, 64 << 10);
+        if let Some(cookie) = &tokens.cookie
+            && (cookie.is_empty() || !cookie.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)))
+        {
+            findings.add("tokens.cookie", "is no name of a cookie", "letters, digits, `-`, `_`, `.`; `__Host-tidings` is a good one");
+        }
+        if let Some(url) = &tokens.jwks_url {
+            if let Err(why) = crate::auth::token::set_address(url) {
+                findings.add("tokens.jwks_url", why, "https://issuer.example/.well-known/jwks.json; http only to this machine");
+            }
+            if tokens.audience.is_empty() {
+                let hint = "name what the tokens are for: the issuer signs tokens for its other customers, too, with the same keys";
+                findings.add("tokens.audience", "is empty although there is a `jwks_url`", hint);
+            }
+        }
+        // Reads the files that hold keys, too: a broker that starts must be able to.
+        if let Err(problem) = crate::auth::Book::read(&self.auth()) {
+            findings.add(problem.path, problem.what, "a secret or a public key of its algorithm; docs/TOKENS.md shows each");
+        }
+    }
+
     fn check_namespaces(&self, findings: &mut Findings) {
         for (name, namespace) in self.namespaces.iter() {
             let path = |key: &str| format!("namespaces.{name}{key}");
             if name.is_empty() || name.len() > 254 || name.contains(':') || name.chars().any(char::is_control) {
                 let hint = "a namespace is what stands before the first `:` of a channel's name; 1 to 254 bytes";
                 findings.add("namespaces", format!("{name:?} is no namespace"), hint);
+            }
+            if namespace.unlisted && name != namespace::DEFAULT {
+                let hint = "it says whether namespaces that are not listed are as `default`, so it stands there";
+                findings.add(path(".unlisted"), "means nothing here", hint);
+            }
+            if namespace.payload_kinds.is_empty() {
+                findings.add(path(".payload_kinds"), "is empty, so nothing could be published", "any of json, text, binary");
             }
             let payload = namespace.payload_bytes as u64;
             findings.size(path(".payload_bytes"), payload, 1, PAYLOAD_BYTES_MAX as u64);
@@ -309,10 +370,18 @@ fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() != 0 && one.port() == other.port() && (covers(one.ip(), other.ip()) || covers(other.ip(), one.ip()))
 }
 
-/// RFC 6454, section 6.2: scheme, "://", host, optional port; browsers send it in lower case.
+/// RFC 6454, section 6.2: scheme, "://", host, optional port; browsers send it in lower case. A host may begin with `*.` and
+/// two more names: below a whole top-level domain is everybody.
 fn is_origin(text: &str) -> bool {
     let Some((scheme, host)) = text.split_once("://") else { return false };
-    let plain = |c: char| c.is_ascii_graphic() && !c.is_ascii_uppercase() && !"/?#@,\"".contains(c);
+    let host = match host.strip_prefix("*.") {
+        Some(rest) if rest.split(':').next().is_some_and(|name| name.split('.').filter(|part| !part.is_empty()).count() < 2) => {
+            return false;
+        }
+        Some(rest) => rest,
+        None => host,
+    };
+    let plain = |c: char| c.is_ascii_graphic() && !c.is_ascii_uppercase() && !"/?#@,*\"".contains(c);
     !scheme.is_empty()
         && scheme.chars().all(|c| c.is_ascii_lowercase() || "+-.".contains(c) || c.is_ascii_digit())
         && !host.is_empty()

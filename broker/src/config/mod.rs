@@ -29,9 +29,9 @@ use crate::{admin, api, auth, cluster, drain, front, limits, net, shard};
 #[serde(default, deny_unknown_fields)]
 #[schemars(title = "Tidings configuration")]
 pub struct Config {
-    /// For trying things out: no key is needed, the demo is served, and every listener must stay on loopback.
+    /// For trying things out: the demo is served, every listener must stay on loopback, and as long as no key and no token is configured everyone may do everything.
     pub dev: bool,
-    /// Without keys, let anyone who reaches a listener publish, and allow listeners beyond loopback. Behind a firewall only.
+    /// Allow listeners beyond loopback although no key and no token is configured. It opens nothing by itself: `namespaces` do.
     pub insecure: bool,
     /// Threads that own connections, 1 to 64; 0: one for each core that gRPC leaves, which takes one of four.
     pub shards: u16,
@@ -57,11 +57,23 @@ pub struct Config {
     #[serde(deserialize_with = "units::null_is_default")]
     #[schemars(with = "Option<admin::config::Config>")]
     pub admin: admin::config::Config,
-    /// Who may publish and query. `tidings key NAME` makes a key and prints the entry for this list.
+    /// Backends, by the keys they show. `tidings key NAME` makes a key and prints the entry for this list.
     #[serde(deserialize_with = "units::null_is_default")]
     #[schemars(with = "Option<Vec<auth::config::Key>>")]
     pub keys: Vec<auth::config::Key>,
-    /// What channels keep and accept, by the part of their name before the first `:`.
+    /// Backends, by the user of this machine who runs them: over `grpc.unix` the system says who that is, and no key is needed.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<Vec<auth::config::UnixPeer>>")]
+    pub unix_peers: Vec<auth::config::UnixPeer>,
+    /// Tokens (JWT) that browsers show; docs/TOKENS.md tells how to make them.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<auth::token::config::Config>")]
+    pub tokens: auth::token::config::Config,
+    /// Keys that sign addresses (HMAC): who is handed one may listen to the channels it names until it expires.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<Vec<auth::signed_url::Key>>")]
+    pub signed_urls: Vec<auth::signed_url::Key>,
+    /// What channels keep and accept and who may use them, by the part of their name before the first `:`.
     #[serde(deserialize_with = "units::null_is_default")]
     #[schemars(with = "Option<Namespaces>")]
     pub namespaces: Namespaces,
@@ -187,12 +199,22 @@ impl Config {
         }
     }
 
-    /// Every key with its value in effect, as YAML that can be loaded again.
+    /// Every key with its value in effect, as YAML that can be loaded again; secrets are hidden.
     ///
     /// # Errors
     /// What the YAML writer says; none is known.
     pub fn to_yaml(&self) -> Result<String, String> {
-        file::write(self)
+        file::write(&self.without_secrets())
+    }
+
+    /// The same with every secret hidden, for those who look at it.
+    fn without_secrets(&self) -> Self {
+        let mut shown = self.clone();
+        let keys = shown.tokens.keys.iter_mut().map(|key| &mut key.secret);
+        for secret in keys.chain(shown.signed_urls.iter_mut().map(|key| &mut key.secret)) {
+            *secret = secret.take().map(|_| auth::secret::Secret::hidden());
+        }
+        shown
     }
 
     /// The JSON Schema of config.yaml (draft 2020-12), for editors.
@@ -201,10 +223,30 @@ impl Config {
         format!("{:#}\n", schemars::schema_for!(Self).to_value())
     }
 
-    /// The keyring's part of the tree.
+    /// The gate's part of the tree.
     #[must_use]
     pub fn auth(&self) -> auth::config::Config {
-        auth::config::Config { keys: self.keys.clone(), open: self.dev || self.insecure }
+        let default = self.namespaces.get(None);
+        let policy = auth::grant::Policy {
+            default: default.allow.clone(),
+            namespaces: self.namespaces.iter().map(|(name, namespace)| (name.to_owned(), namespace.allow.clone())).collect(),
+            unlisted: default.unlisted,
+        };
+        auth::config::Config {
+            keys: self.keys.clone(),
+            unix_peers: self.unix_peers.clone(),
+            tokens: self.tokens.clone(),
+            signed_urls: self.signed_urls.clone(),
+            policy,
+            open: self.dev,
+        }
+    }
+
+    /// Whether any credential would be believed.
+    #[must_use]
+    pub fn knows_anybody(&self) -> bool {
+        let Self { keys, unix_peers, signed_urls, tokens, .. } = self;
+        !keys.is_empty() || !unix_peers.is_empty() || !signed_urls.is_empty() || !tokens.keys.is_empty() || tokens.jwks_url.is_some()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::config::units::{self, HumanDuration, Size};
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Cors")]
 pub struct CorsConfig {
-    /// Exact origins such as `https://app.example`, or "*" for any; empty: only pages of this listener's own origin.
+    /// Origins such as `https://app.example`, all below a domain as `https://*.app.example`, or "*" for any; empty: only pages of this listener's own origin.
     pub origins: Vec<String>,
     /// Whether browsers may send cookies; needs exact origins, not "*".
     pub credentials: bool,

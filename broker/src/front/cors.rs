@@ -5,6 +5,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use super::config::CorsConfig;
+use crate::auth::origin::Origins;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE, OPTIONS");
 /// What pages may send: our own headers, and those that the usual EventSource stand-ins add.
@@ -17,8 +18,7 @@ const RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static("Tidings-Cursor, 
 /// The rules of one node.
 #[derive(Clone, Debug)]
 pub struct Cors {
-    any: bool,
-    origins: Vec<HeaderValue>,
+    origins: Origins,
     credentials: bool,
     max_age: HeaderValue,
 }
@@ -28,8 +28,7 @@ impl Cors {
     #[must_use]
     pub fn new(config: &CorsConfig) -> Self {
         Self {
-            any: config.origins.iter().any(|origin| origin == "*"),
-            origins: config.origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect(),
+            origins: Origins::new(&config.origins),
             credentials: config.credentials,
             max_age: HeaderValue::from(config.max_age.as_secs()),
         }
@@ -38,13 +37,13 @@ impl Cors {
     /// Adds what a page of the request's origin needs to read the response; nothing for an origin that may not.
     pub fn apply(&self, request: &HeaderMap, response: &mut HeaderMap) {
         // The answer depends on the origin whenever some are allowed and some are not: caches must know.
-        if !self.any && !self.origins.is_empty() {
+        if !self.origins.has_any() && !self.origins.is_empty() {
             response.append(header::VARY, HeaderValue::from_static("Origin"));
         }
         let Some(allowed) = self.allowed(request) else { return };
         response.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
         response.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, RESPONSE_HEADERS);
-        if self.credentials && !self.any {
+        if self.credentials && !self.origins.has_any() {
             response.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
         }
     }
@@ -72,10 +71,10 @@ impl Cors {
 
     fn allowed(&self, request: &HeaderMap) -> Option<HeaderValue> {
         let origin = request.get(header::ORIGIN)?;
-        if self.any {
+        if self.origins.has_any() {
             return Some(HeaderValue::from_static("*"));
         }
-        self.origins.iter().find(|known| known.as_bytes().eq_ignore_ascii_case(origin.as_bytes())).map(|_| origin.clone())
+        origin.to_str().is_ok_and(|text| self.origins.lists(text)).then(|| origin.clone())
     }
 }
 

@@ -158,9 +158,9 @@ impl Ground for OnShard {
         // HTTP/1.0 knows no chunks: there the end of the connection ends the stream.
         let framing = if version == Version::HTTP_10 { Framing::Plain } else { Framing::Chunked };
         let head = stream.head(version, framing);
-        let Stream { session, subscription, starts, .. } = stream;
+        let Stream { session, subscription, starts, stay, .. } = stream;
         let encoder = encoder(framing);
-        let opening = Opening { session, head, encoder, subscription, starts, inbound: None, early: Bytes::new() };
+        let opening = Opening { session, head, encoder, subscription, starts, stay, inbound: None, early: Bytes::new() };
         Ok(Answer::TakeOver(Box::new(opening)))
     }
 

@@ -12,7 +12,8 @@ use tokio::time::{Instant, timeout_at};
 use super::config::PollConfig;
 use super::cors::Cors;
 use super::ground::{Ground, Stay, Watch as _};
-use super::request::{self, Request, header as text_of};
+use super::request::{self, Request, header as text_of, may_listen};
+use crate::auth::Pass;
 use crate::close::CloseReason;
 use crate::error::Result;
 use crate::hub::Channel;
@@ -79,11 +80,11 @@ impl<G: Ground> Drop for Held<'_, G> {
 
 impl LongPoll {
     /// Answers `GET /poll`.
-    pub(crate) async fn answer<G: Ground>(&self, ground: &G, parts: &Parts) -> Response<Bytes> {
+    pub(crate) async fn answer<G: Ground>(&self, ground: &G, parts: &Parts, pass: Result<Pass>) -> Response<Bytes> {
         let asked = request::session(parts);
         let session = asked.clone().unwrap_or_else(|_| request::fresh_session());
-        let answered = match asked {
-            Ok(session) => self.poll(ground, parts, session).await,
+        let answered = match asked.and_then(|session| Ok((session, pass?))) {
+            Ok((session, pass)) => self.poll(ground, parts, &pass, session).await,
             Err(error) => Err(error),
         };
         let mut response = answered.unwrap_or_else(|error| {
@@ -96,12 +97,16 @@ impl LongPoll {
         response
     }
 
-    async fn poll<G: Ground>(&self, ground: &G, parts: &Parts, session: SessionId) -> Result<Response<Bytes>> {
+    async fn poll<G: Ground>(&self, ground: &G, parts: &Parts, pass: &Pass, session: SessionId) -> Result<Response<Bytes>> {
         let request = Request::parse(parts.uri.query().unwrap_or_default())?;
         let wait_max = self.config.wait_max.as_secs();
         let wait = request.number("wait", 0, wait_max)?.map_or(self.config.wait, Duration::from_secs);
         let etag = entity_tag(&parts.headers);
         let starts = request.starts(etag.filter(|_| request.get("since").is_none()))?;
+
+        may_listen(pass, &request.channels, &starts)?;
+        // Who comes back after that is told that the token has expired.
+        let wait = pass.left().map_or(wait, |left| left.min(wait));
 
         let mut subscription = Subscription::open(ground.hub(), &request.channels, self.bounds)?;
         let Joined { gaps, recovered } = subscription.join(ground.hub(), &starts)?;

@@ -32,7 +32,10 @@ pub(crate) fn error_response(error: &Error) -> http::Response<Bytes> {
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if error.code.may_retry() {
+    if error.code.http_status() == http::StatusCode::UNAUTHORIZED {
+        // Required with every 401 (RFC 9110, section 11.6.1).
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    } else if error.code.may_retry() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
     }
     response

@@ -3,6 +3,7 @@
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 
+use crate::auth::{Action, Pass};
 use crate::error::{Error, Result};
 use crate::journal::SessionId;
 use crate::log::Cursor;
@@ -93,6 +94,26 @@ impl Request {
             pairs.push((channel.clone(), parse_since(since)?));
         }
         Ok(Starts::Each(pairs))
+    }
+}
+
+/// Whether the caller may listen to all of these, and look back where it asks for that. To resume is to listen.
+///
+/// # Errors
+/// What the gate says against the first that it may not.
+pub(super) fn may_listen(pass: &Pass, channels: &[ChannelName], starts: &Starts) -> Result<()> {
+    channels.iter().try_for_each(|channel| may_listen_to(pass, channel, starts.of(channel)))
+}
+
+/// The same for one channel.
+///
+/// # Errors
+/// As [`may_listen`].
+pub(super) fn may_listen_to(pass: &Pass, channel: &ChannelName, since: &Since) -> Result<()> {
+    pass.check(Action::Subscribe, channel)?;
+    match since {
+        Since::Earliest | Since::Last(_) => pass.check(Action::History, channel),
+        Since::Live | Since::Cursor(_) => Ok(()),
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::auth::grant::{Permissions, Who};
 use crate::config::units::{self, HumanDuration, Size};
+use crate::message::PayloadKind;
 
 /// The entry for channels without a namespace, or with one that is not listed.
 pub const DEFAULT: &str = "default";
@@ -24,6 +26,14 @@ pub struct Config {
     #[serde(with = "units::bytes")]
     #[schemars(with = "Size")]
     pub payload_bytes: usize,
+    /// What payloads may be: json, text (other UTF-8), binary.
+    pub payload_kinds: Vec<PayloadKind>,
+    /// What is allowed here without a grant of a token or a scope of a key: granted (nothing), token (whoever has a valid one), anyone.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<Permissions>")]
+    pub allow: Permissions,
+    /// In `default` only: whether namespaces that are not listed are as this one; else they are closed to all but keys.
+    pub unlisted: bool,
     /// In a cluster: nodes that hold a message before subscribers see it, 1 or 2. With 2 it survives the loss of one node and costs a round trip between two more; a second node that does not answer in time is not waited for.
     pub replicas: u32,
     /// In a cluster: when a publisher is answered, `committed` (subscribers may see it, and `replicas` nodes hold it) or `appended` (its place is given: sooner, and lost if that node dies in that moment).
@@ -43,9 +53,28 @@ pub enum Ack {
     Committed,
 }
 
+impl Config {
+    /// With everything allowed to anyone.
+    #[must_use]
+    pub fn open(self) -> Self {
+        let anyone = Who::Anyone;
+        let allow = Permissions { subscribe: anyone, publish: anyone, history: anyone, presence: anyone, own: Vec::new() };
+        Self { allow, unlisted: true, ..self }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
-        Self { history: History::default(), payload_bytes: 64 << 10, replicas: 2, ack: Ack::Committed, min_copies: 1 }
+        Self {
+            history: History::default(),
+            payload_bytes: 64 << 10,
+            payload_kinds: PayloadKind::ALL.to_vec(),
+            allow: Permissions::default(),
+            unlisted: false,
+            replicas: 2,
+            ack: Ack::Committed,
+            min_copies: 1,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::namespace::{self, DEFAULT};
 use crate::log::{NamespaceId, Retention};
-use crate::message::ChannelName;
+use crate::message::{ChannelName, PayloadKind};
 
 /// What a channel without history keeps: the small bound within which a listener may be slow, or read the log instead of
 /// being pushed to. Past it, it is closed.
@@ -20,6 +20,26 @@ pub struct Rules {
     pub has_history: bool,
     /// Largest payload, in bytes.
     pub payload_bytes: usize,
+    /// What payloads may be.
+    pub payload_kinds: Kinds,
+}
+
+/// A set of kinds of payloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kinds(u8);
+
+impl Kinds {
+    /// Whether the kind is among them.
+    #[must_use]
+    pub fn has(self, kind: PayloadKind) -> bool {
+        self.0 & 1 << kind as u8 != 0
+    }
+}
+
+impl FromIterator<PayloadKind> for Kinds {
+    fn from_iter<I: IntoIterator<Item = PayloadKind>>(kinds: I) -> Self {
+        Self(kinds.into_iter().fold(0, |bits, kind| bits | 1 << kind as u8))
+    }
 }
 
 impl From<&namespace::Config> for Rules {
@@ -27,7 +47,12 @@ impl From<&namespace::Config> for Rules {
         let history = &config.history;
         let has_history = history.size > 0;
         let kept = Retention { size: history.size, ttl: history.ttl, bytes: history.bytes };
-        Self { retention: if has_history { kept } else { TAIL }, has_history, payload_bytes: config.payload_bytes }
+        Self {
+            retention: if has_history { kept } else { TAIL },
+            has_history,
+            payload_bytes: config.payload_bytes,
+            payload_kinds: config.payload_kinds.iter().copied().collect(),
+        }
     }
 }
 

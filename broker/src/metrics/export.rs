@@ -7,7 +7,7 @@ use metrics::{Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::PrometheusRecorder;
 
 use super::cell::{BOUNDS_MICROS, Cell, DurationsSum};
-use super::labels::{Bound, Front, ProtocolError, RefusedConnection, Source};
+use super::labels::{Bound, Denied, Front, ProtocolError, RefusedConnection, Source};
 use super::shard::{FrontCells, ShardMetrics};
 use super::{Gauges, Metrics, PublishCells};
 use crate::close::CloseReason;
@@ -66,7 +66,7 @@ const HELP: [(&str, &str); 50] = [
     ("tidings_history_messages_evicted_total", "Messages that left the histories."),
     ("tidings_dedupe_ids", "Publish ids remembered."),
     ("tidings_dedupe_windows_shortened_total", "Times publish ids were forgotten before their time."),
-    ("tidings_auth_calls_refused_total", "Calls without a valid key."),
+    ("tidings_auth_calls_refused_total", "Callers not let in, or not allowed what they asked for, by cause."),
     ("tidings_probes_made_total", "Self-probes by result."),
     ("tidings_probe_passed_age_seconds", "Time since a self-probe passed, or since the start."),
     ("tidings_ready", "1 when this node should get traffic."),
@@ -230,7 +230,9 @@ fn state(out: &Out<'_>, metrics: &Metrics, gauges: &Gauges) {
     out.counter("tidings_history_messages_evicted_total", &[], metrics.evicted.get());
     out.gauge("tidings_dedupe_ids", &[], gauges.dedupe_ids as f64);
     out.counter("tidings_dedupe_windows_shortened_total", &[], gauges.dedupe_shortened);
-    out.counter("tidings_auth_calls_refused_total", &[], metrics.auth_failures.get());
+    for cause in Denied::ALL {
+        out.counter("tidings_auth_calls_refused_total", &[("cause", cause.as_str())], metrics.denied[cause.index()].get());
+    }
     out.counter("tidings_probes_made_total", &[("result", "passed")], metrics.probes_passed.get());
     out.counter("tidings_probes_made_total", &[("result", "failed")], metrics.probes_failed.get());
     let age = metrics.clock.mono().saturating_sub(Duration::from_millis(metrics.probe_passed_at.get()));

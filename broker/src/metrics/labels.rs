@@ -164,6 +164,90 @@ impl ProtocolError {
     }
 }
 
+/// Why somebody was not let in, or was not allowed what it asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Denied {
+    /// No credential was shown where one is needed.
+    Missing,
+    /// A credential that cannot be read.
+    Malformed,
+    /// A token longer than its limit.
+    TooLarge,
+    /// An API key, or the key of a signed address, that is not known.
+    UnknownKey,
+    /// A token signed with a key that is not known.
+    UnknownKid,
+    /// A token signed by another algorithm than its key is for.
+    Algorithm,
+    /// A signature that is wrong.
+    Signature,
+    /// A token or address whose time is over.
+    Expired,
+    /// A token whose time has not come.
+    NotYetValid,
+    /// A token meant for somebody else.
+    Audience,
+    /// A token from an issuer that is not believed.
+    Issuer,
+    /// A proven token whose claims are not understood.
+    Claims,
+    /// No rule allows it to this caller.
+    Permission,
+    /// The namespace is not listed.
+    Namespace,
+    /// A page of an origin that may not.
+    Origin,
+}
+
+impl Denied {
+    /// Every cause, in the order of [`Denied::index`].
+    pub const ALL: [Self; 15] = [
+        Self::Missing,
+        Self::Malformed,
+        Self::TooLarge,
+        Self::UnknownKey,
+        Self::UnknownKid,
+        Self::Algorithm,
+        Self::Signature,
+        Self::Expired,
+        Self::NotYetValid,
+        Self::Audience,
+        Self::Issuer,
+        Self::Claims,
+        Self::Permission,
+        Self::Namespace,
+        Self::Origin,
+    ];
+
+    /// The label's value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Malformed => "malformed",
+            Self::TooLarge => "too_large",
+            Self::UnknownKey => "unknown_key",
+            Self::UnknownKid => "unknown_kid",
+            Self::Algorithm => "algorithm",
+            Self::Signature => "signature",
+            Self::Expired => "expired",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Audience => "audience",
+            Self::Issuer => "issuer",
+            Self::Claims => "claims",
+            Self::Permission => "permission",
+            Self::Namespace => "namespace",
+            Self::Origin => "origin",
+        }
+    }
+
+    /// A dense number for tables.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
 /// Something that can be full, as a label of how much of it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Bound {
@@ -233,6 +317,7 @@ mod tests {
         assert!(Front::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(Source::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(RefusedConnection::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
+        assert!(Denied::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(Bound::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(ProtocolError::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
     }

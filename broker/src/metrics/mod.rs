@@ -17,7 +17,7 @@ use crossbeam_utils::CachePadded;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use self::cell::{Cell, Durations, Writers};
-pub use self::labels::{Bound, Front, ProtocolError, RefusedConnection, Source};
+pub use self::labels::{Bound, Denied, Front, ProtocolError, RefusedConnection, Source};
 pub use self::shard::ShardMetrics;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
@@ -31,7 +31,7 @@ pub struct Metrics {
     publish_wait: Durations,
     connections_refused: [Cell; RefusedConnection::ALL.len()],
     evicted: Cell,
-    auth_failures: Cell,
+    denied: [Cell; Denied::ALL.len()],
     shards_died: Cell,
     probes_passed: Cell,
     probes_failed: Cell,
@@ -99,7 +99,7 @@ impl Metrics {
             publish_wait: Durations::default(),
             connections_refused: Default::default(),
             evicted: Cell::default(),
-            auth_failures: Cell::default(),
+            denied: Default::default(),
             shards_died: Cell::default(),
             probes_passed: Cell::default(),
             probes_failed: Cell::default(),
@@ -160,9 +160,9 @@ impl Metrics {
         self.evicted.add(Writers::Many, messages);
     }
 
-    /// A caller had no key, or an unknown one.
-    pub fn auth_failed(&self) {
-        self.auth_failures.add(Writers::Many, 1);
+    /// Somebody was not let in, or not allowed what it asked for.
+    pub fn denied(&self, cause: Denied) {
+        self.denied[cause.index()].add(Writers::Many, 1);
     }
 
     /// A shard ended without having been told to.

@@ -79,7 +79,7 @@ fn every_series_is_there_before_anything_happens() {
     metrics.probed(true);
     metrics.probed(false);
     metrics.evicted(1);
-    metrics.auth_failed();
+    Denied::ALL.iter().for_each(|&cause| metrics.denied(cause));
     metrics.publish_waited(Duration::from_millis(3));
     assert_eq!(series(&metrics.render(&Gauges::default())), before);
 }

@@ -3,7 +3,8 @@
 use http::request::Parts;
 
 use super::routes::Table;
-use crate::api::http::{Connected, check_origin_of_connection};
+use crate::api::http::Connected;
+use crate::auth::Pass;
 use crate::error::Result;
 use crate::front::websocket::{Call, Calls, Outcome};
 
@@ -12,21 +13,21 @@ impl Table {
     ///
     /// # Errors
     /// `permission_denied` for a page of an origin that may not even read here: over WebSocket no browser would stop it.
-    pub(super) fn calls(&self, parts: &Parts) -> Result<Box<dyn Calls>> {
-        check_origin_of_connection(parts, &self.api.origins)?;
-        Ok(Box::new(Connected::new(self.api.clone(), parts)))
+    pub(super) fn calls(&self, parts: &Parts, is_by_cookie: bool) -> Result<Box<dyn Calls>> {
+        self.api.origins.check(parts, is_by_cookie, "connect").map_err(|refusal| self.api.gate.refuse(&refusal))?;
+        Ok(Box::new(Connected::new(self.api.clone())))
     }
 }
 
 impl Calls for Connected {
-    fn publish(&self, body: &str) -> Call {
-        let published = self.publish(body);
+    fn publish(&self, pass: &Pass, body: &str) -> Call {
+        let published = self.publish(pass, body);
         Box::pin(async move { Outcome::new(published.await.answer()) })
     }
 
-    fn history(&self, query: &str) -> Call {
-        let (connected, query) = (self.clone(), query.to_owned());
+    fn history(&self, pass: &Pass, query: &str) -> Call {
+        let (connected, pass, query) = (self.clone(), pass.clone(), query.to_owned());
         // When its turn has come and not before: a page is large, and what was published before may be asked for.
-        Box::pin(async move { Outcome::new(async move { connected.history(&query) }) })
+        Box::pin(async move { Outcome::new(async move { connected.history(&pass, &query) }) })
     }
 }

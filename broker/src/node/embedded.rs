@@ -15,7 +15,8 @@ use super::service::HttpService;
 use super::{StartError, tasks};
 use crate::admin::{self, NotReady, Readiness};
 use crate::api;
-use crate::auth::Keyring;
+use crate::auth::origin::Origins;
+use crate::auth::{Book, Gate};
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -50,7 +51,7 @@ pub struct Embedded {
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) journal: Journal,
-    pub(super) keyring: Arc<Keyring>,
+    pub(super) gate: Gate,
     pub(super) hub: Arc<Hub>,
     pub(super) shards: Arc<Vec<Arc<shard::Handle>>>,
     pub(super) acceptor: net::Acceptor,
@@ -73,7 +74,7 @@ impl Embedded {
     /// listeners in the configuration stay closed.
     ///
     /// # Errors
-    /// When a thread cannot be started.
+    /// When a thread cannot be started, or a key cannot be read.
     ///
     /// # Panics
     /// Outside a runtime.
@@ -98,10 +99,10 @@ impl Embedded {
             page_messages: config.limits.batch_messages,
         };
         let broker = Broker::new(hub.clone(), door_limits, metrics.clone());
-        let keyring = Arc::new(Keyring::new(&config.auth()));
+        let gate = Gate::new(Book::read(&config.auth())?, clock, metrics.clone());
         let readiness = Readiness::new(clock, admin::probe_window(config.admin.probe_interval));
         let (draining, stopped, failed) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
-        let routes = routes(&config, &broker, &keyring, &metrics);
+        let routes = routes(&config, &broker, &gate, &metrics);
         let bounds = shard_bounds(&config);
         let journal = Journal::new(config.admin.journal as usize);
         let rooms = shard::Rooms { hub: hub.clone(), metrics: metrics.clone(), journal: journal.clone(), draining: draining.clone() };
@@ -139,7 +140,7 @@ impl Embedded {
             clock,
             metrics,
             journal,
-            keyring,
+            gate,
             hub,
             shards,
             acceptor,
@@ -183,6 +184,12 @@ impl Embedded {
             return Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "own_file_tables: a socket cannot leave its table"));
         }
         self.acceptor.adopt(socket, already_read.into())
+    }
+
+    /// Lets in who calls, by keys, tokens and namespaces; [`Gate::exchange`] takes others without a restart.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// Whether this broker should get traffic now, for a health check of the program's own.
@@ -234,19 +241,19 @@ fn build_hub(config: &Config, shards: usize, clock: Clock, metrics: Arc<Metrics>
     Hub::new(RuleBook::new(&config.namespaces), inboxes, bounds, Epoch::new(1, tag), rule, clock, metrics)
 }
 
-fn routes(config: &Config, broker: &Broker, keyring: &Arc<Keyring>, metrics: &Arc<Metrics>) -> Routes {
+fn routes(config: &Config, broker: &Broker, gate: &Gate, metrics: &Arc<Metrics>) -> Routes {
     let cors = Cors::new(&config.cors);
     let bounds = front::Bounds { channels: config.limits.subscribe_channels, slots: config.limits.subscribe_slots };
     Routes::new(super::routes::Table {
         sse: Sse { config: config.sse.clone(), bounds, cors: cors.clone() },
         http_stream: HttpStream { bounds, cors: cors.clone() },
         long_poll: LongPoll { config: config.poll.clone(), bounds, cors: cors.clone() },
-        websocket: WebSocket::new(config.websocket.clone(), bounds),
+        websocket: WebSocket::new(config.websocket.clone(), bounds, gate.clone()),
         api: Arc::new(api::http::HttpApi {
             broker: broker.clone(),
-            keyring: keyring.clone(),
+            gate: gate.clone(),
             metrics: metrics.clone(),
-            origins: config.cors.origins.clone().into(),
+            origins: Origins::new(&config.cors.origins),
             limits: api::http::Limits {
                 payload_bytes_max: config.namespaces.iter().map(|(_, rules)| rules.payload_bytes).max().unwrap_or(0),
                 batch_channels_max: config.limits.batch_messages,

@@ -26,6 +26,7 @@ pub use service::{Answering, HttpService};
 
 use crate::admin::{self, Admin};
 use crate::api;
+use crate::auth;
 use crate::broker::Broker;
 use crate::config::Config;
 use crate::limits;
@@ -44,6 +45,9 @@ pub enum StartError {
         /// What the system said.
         why: std::io::Error,
     },
+    /// Keys or tokens cannot be used as they are configured.
+    #[error("{0}")]
+    Auth(#[from] auth::Problem),
     /// A thread could not be started.
     #[error("cannot start a shard: {0}")]
     Shard(#[from] std::io::Error),
@@ -86,7 +90,7 @@ impl Node {
         let grpc = TaskTracker::new();
         let services = api::grpc::GrpcServices {
             broker: embedded.broker.clone(),
-            keyring: embedded.keyring.clone(),
+            gate: embedded.gate.clone(),
             config: config.grpc.clone(),
             connections: Arc::new(Semaphore::new(limits::grpc_connections_max(embedded.open_files) as usize)),
             batch_messages: config.limits.batch_messages,

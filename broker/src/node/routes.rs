@@ -12,6 +12,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use crate::api::http::{HttpApi, handle, is_api_path};
+use crate::auth::Pass;
 use crate::error::{Error, ErrorCode};
 use crate::front::cors::Cors;
 use crate::front::http_stream::HttpStream;
@@ -91,15 +92,18 @@ impl Table {
             return G::whole(response);
         }
         let (parts, _) = request.into_parts();
+        if !is_front(parts.uri.path()) {
+            return G::whole(self.page(&Request::from_parts(parts, ())));
+        }
+        let pass = self.api.gate.admit_request(&parts.headers, parts.uri.query()).await;
         match parts.uri.path() {
-            "/sse" => self.sse.answer(ground, &parts),
-            "/stream" => self.http_stream.answer(ground, &parts),
-            "/poll" => G::whole(self.long_poll.answer(ground, &parts).await),
-            "/ws" => match self.calls(&parts) {
-                Ok(calls) => self.websocket.answer(ground, &parts, calls),
+            "/sse" => self.sse.answer(ground, &parts, pass),
+            "/stream" => self.http_stream.answer(ground, &parts, pass),
+            "/poll" => G::whole(self.long_poll.answer(ground, &parts, pass).await),
+            _ => match self.calls(&parts, pass.as_ref().is_ok_and(Pass::is_by_cookie)) {
+                Ok(calls) => self.websocket.answer(ground, &parts, pass, calls),
                 Err(error) => G::whole(error_response(&error)),
             },
-            _ => G::whole(self.page(&Request::from_parts(parts, ()))),
         }
     }
 
@@ -115,7 +119,7 @@ impl Table {
     /// What methods that a front does not take are answered with.
     fn turn_down<B>(&self, request: &Request<B>) -> Option<Response<Bytes>> {
         let path = request.uri().path();
-        let is_front = matches!(path, "/sse" | "/stream" | "/poll" | "/ws");
+        let is_front = is_front(path);
         match *request.method() {
             Method::OPTIONS if is_front => Some(self.no_content(request, FRONT_METHODS)),
             // Asks what the server can at all, wherever (RFC 9110, section 9.3.7).
@@ -151,6 +155,11 @@ impl Table {
         self.cors.apply(request.headers(), response.headers_mut());
         with_allow(response, methods)
     }
+}
+
+/// Whether clients listen here.
+fn is_front(path: &str) -> bool {
+    matches!(path, "/sse" | "/stream" | "/poll" | "/ws")
 }
 
 #[cfg(feature = "daemon")]

@@ -3,10 +3,12 @@
 //! The same for every front: a socket of a shard, a held poll, a gRPC stream. Pure bookkeeping over the hub; sockets,
 //! wake-ups and encodings are elsewhere.
 
+mod retry;
 mod rule;
 mod since;
 mod subscription;
 
+pub use retry::retry_after;
 pub use rule::{OutOfWindow, out_of_window};
 pub use since::{Since, Starts};
 pub use subscription::{Added, Bounds, Group, Joined, Member, News, Subscription};

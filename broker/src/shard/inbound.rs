@@ -91,6 +91,18 @@ impl<'a> Hands<'a> {
         self.state.hub.channel_stats(&added.channel).map_or(0, |stats| stats.offset)
     }
 
+    /// The channels that are listened to.
+    #[must_use]
+    pub fn channels(&mut self) -> Vec<ChannelName> {
+        let session = self.state.session(self.key);
+        session.map_or_else(Vec::new, |session| session.subscription.channels().map(|channel| channel.name.clone()).collect())
+    }
+
+    /// The stay lasts so long from now on; none for as long as the client likes.
+    pub fn stay_for(&mut self, stay: Option<std::time::Duration>) {
+        self.state.stay_for(self.key, stay);
+    }
+
     /// Nothing of this channel comes any more. Does nothing when it was not listened to.
     pub fn unsubscribe(&mut self, channel: &ChannelName) {
         self.state.unsubscribe(self.key, channel);

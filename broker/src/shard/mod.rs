@@ -88,6 +88,8 @@ pub struct Opening {
     pub subscription: Subscription,
     /// From where.
     pub starts: Starts,
+    /// How long the stay may last; none for as long as it likes.
+    pub stay: Option<Duration>,
     /// Who listens to the client, where it has something to say: then it begins with the first words behind the head.
     pub inbound: Option<Box<dyn Inbound>>,
     /// What the client said behind its request and was read with it.
@@ -261,7 +263,7 @@ impl std::fmt::Debug for Shard {
 
 impl State {
     fn start(&mut self, stream: TcpStream, opening: Opening) -> Result<u32, (TcpStream, crate::error::Error)> {
-        let Opening { session: id, head, encoder, mut subscription, starts, inbound, early } = opening;
+        let Opening { session: id, head, encoder, mut subscription, starts, stay, inbound, early } = opening;
         let key = self.listeners.insert(Listener::Watch(session::Watch::default())) as u32;
         // Listen first, then join: what is committed in between comes by both ways and is told apart by its position.
         let names: SmallVec<[ChannelName; 1]> = subscription.channels().map(|channel| channel.name.clone()).collect();
@@ -320,6 +322,7 @@ impl State {
             waker: None,
             wrote_at: self.tick,
             due: 0,
+            ends_at: self.tick_after(stay),
         };
         let mut tally = Tally::default();
         let is_draining = self.draining.is_cancelled();
@@ -348,12 +351,26 @@ impl State {
         Ok(key)
     }
 
-    /// Draws when the session is looked at again.
+    /// The tick at which a stay of this length ends: never before its time, and never without one.
+    fn tick_after(&self, stay: Option<Duration>) -> u32 {
+        let ticks = stay.map_or(u32::MAX, |stay| u32::try_from(stay.as_secs().saturating_add(1)).unwrap_or(u32::MAX));
+        self.tick.saturating_add(ticks)
+    }
+
+    /// Gives a stay another length, from now on.
+    fn stay_for(&mut self, key: u32, stay: Option<Duration>) {
+        let ends_at = self.tick_after(stay);
+        let Some(Listener::Session(session)) = self.listeners.get_mut(key as usize) else { return };
+        session.ends_at = ends_at;
+        self.schedule_heartbeat(key);
+    }
+
+    /// Draws when the session is looked at again: for its heartbeat, or because its time is over.
     fn schedule_heartbeat(&mut self, key: u32) {
         let (min, max) = (self.bounds.heartbeat_min.as_secs().max(1), self.bounds.heartbeat_max.as_secs().max(1));
         let Some(Listener::Session(session)) = self.listeners.get_mut(key as usize) else { return };
         let ticks = rand::random_range(min..=max.max(min)) as u32;
-        let due = (session.wrote_at + ticks).max(self.tick + 1);
+        let due = (session.wrote_at + ticks).min(session.ends_at).max(self.tick + 1);
         session.due = due;
         self.wheel.schedule(key, (due - self.tick) as usize);
     }
@@ -378,6 +395,13 @@ impl State {
                 // The farewell does not go out: a stopped client would keep its socket here for ever.
                 session.conversation = None;
                 session.cut();
+                continue;
+            }
+            if session.ends_at <= self.tick {
+                // So that it is looked at once more, if the client does not take its farewell.
+                session.ends_at = u32::MAX;
+                self.end_session(key, CloseReason::TokenExpired, tally);
+                self.schedule_heartbeat(key);
                 continue;
             }
             if session.conversation.is_some() {

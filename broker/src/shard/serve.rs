@@ -125,7 +125,7 @@ impl State {
 
     /// Says farewell and ends the stay; the session's task closes the socket once the last byte is out.
     pub(super) fn end_session(&mut self, key: u32, reason: CloseReason, tally: &mut Tally) {
-        let retry = self.retry_hint();
+        let retry = crate::session::retry_after(reason, || self.retry_hint());
         let Some(Listener::Session(session)) = self.listeners.get_mut(key as usize) else { return };
         if session.ended.is_some() {
             return;

@@ -75,6 +75,8 @@ pub(super) struct Session {
     pub(super) wrote_at: u32,
     /// The tick of the next look at whether a heartbeat is due.
     pub(super) due: u32,
+    /// The tick at which the stay is over, because what its client showed does not count any longer.
+    pub(super) ends_at: u32,
 }
 
 /// Someone on the shard who reads the log himself (a held poll, an HTTP/2 stream) and only wants to be woken.

@@ -389,7 +389,7 @@ async fn channels_are_listed_by_prefix() {
 async fn without_its_key_nobody_passes_and_probes_need_none() {
     use tidings::auth::config::{Key, KeyHash};
     let mut config = config();
-    config.keys.push(Key { name: "backend".into(), sha256: KeyHash::of(b"secret") });
+    config.keys.push(Key::new("backend", KeyHash::of(b"secret")));
     let node = Node::start(config).await.unwrap();
     let status = client(&node).await.publish(publish("a", "x")).await.unwrap_err();
     assert_eq!(

@@ -247,7 +247,7 @@ async fn a_client_that_sends_everything_first_still_reads_the_refusal() {
 
 #[tokio::test]
 async fn with_keys_every_call_needs_one() {
-    let key = Key { name: "test".to_owned(), sha256: KeyHash::of(b"secret") };
+    let key = Key::new("test", KeyHash::of(b"secret"));
     let node = start(Config { keys: vec![key], ..Config::default() }).await;
     let http = node.addresses().http;
     let calls = [

@@ -25,7 +25,8 @@ export class Broker {
     const admin = `admin.listen=127.0.0.1:${this.admin ?? 0}`;
     const set = ["http.listen=127.0.0.1:0", "grpc.listen=127.0.0.1:0", admin, "shards=1", ...this.settings].flatMap((one) => ["--set", one]);
     // Open, but without the demo, which publishes too.
-    let command = [path.resolve(program), "serve", "--set", "insecure=true", ...set];
+    const open = "namespaces.default={allow: {subscribe: anyone, publish: anyone, history: anyone}, unlisted: true}";
+    let command = [path.resolve(program), "serve", "--set", open, ...set];
     if (this.open_files) command = ["sh", "-c", `ulimit -n ${this.open_files}; exec "$@"`, "sh", ...command];
     const ports = {};
     let listens;

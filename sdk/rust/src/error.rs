@@ -92,6 +92,8 @@ pub enum Code {
     InvalidCursor,
     /// No key was given, or it is unknown.
     Unauthenticated,
+    /// The token has expired: the same call may pass with a fresh one.
+    TokenExpired,
     /// The caller is known but may not do this.
     PermissionDenied,
     /// There is no such thing.
@@ -112,10 +114,11 @@ pub enum Code {
 
 impl Code {
     /// Every code with a name that this client knows.
-    const KNOWN: [Self; 10] = [
+    const KNOWN: [Self; 11] = [
         Self::InvalidRequest,
         Self::InvalidCursor,
         Self::Unauthenticated,
+        Self::TokenExpired,
         Self::PermissionDenied,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -137,6 +140,7 @@ impl Code {
             Self::InvalidRequest => "invalid_request",
             Self::InvalidCursor => "invalid_cursor",
             Self::Unauthenticated => "unauthenticated",
+            Self::TokenExpired => "token_expired",
             Self::PermissionDenied => "permission_denied",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use tidings::config::Config;
+use tidings::hub::namespace;
 use tidings::node::Node;
 
 use crate::Counts;
@@ -29,7 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A node with one shard that is left alone.
 async fn start_node() -> anyhow::Result<Node> {
-    let mut config = Config { insecure: true, shards: 1, ..Config::default() };
+    let mut config = Config { shards: 1, ..Config::default() };
+    config.namespaces.insert(namespace::DEFAULT, namespace::Config::default().open());
     (config.http.listen, config.grpc.listen, config.admin.listen) = (LOCAL, None, LOCAL);
     // Nothing may happen by the clock.
     config.admin.probe_interval = Duration::from_secs(3600);

@@ -1,6 +1,6 @@
 //! The gRPC skin: `tidings.v1` over the calls of the one door, beside health and reflection.
 //!
-//! It turns wire messages into the broker's values and back, asks the keyring, and owns its connections. What a publish
+//! It turns wire messages into the broker's values and back, asks the gate, and owns its connections. What a publish
 //! or a subscribe means, it does not know. tonic and the generated code appear nowhere else.
 
 mod convert;
@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 use crate::api::config::GrpcConfig;
-use crate::auth::Keyring;
+use crate::auth::Gate;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::journal::Journal;
@@ -36,8 +36,8 @@ pub use status::grpc_code;
 pub struct GrpcServices {
     /// The one door.
     pub broker: Broker,
-    /// Who may call. Health and reflection are open to all: they tell nothing about channels, and probes hold no keys.
-    pub keyring: Arc<Keyring>,
+    /// Lets callers in. Health and reflection are open to all: they tell nothing about channels, and probes hold no keys.
+    pub gate: Gate,
     /// Limits of the listener.
     pub config: GrpcConfig,
     /// Places for connections, those of all listeners together.

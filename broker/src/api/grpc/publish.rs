@@ -5,6 +5,7 @@ use tidings_proto::v1;
 use super::GrpcServices;
 use super::convert::{self, Asked};
 use super::status::publish_error;
+use crate::auth::{Action, Pass};
 use crate::broker::Receipt;
 use crate::error::{Error, ErrorCode, Result};
 use crate::message::Draft;
@@ -46,13 +47,13 @@ impl Step {
 
 impl GrpcServices {
     /// Appends what a request asks for.
-    pub(super) async fn append(&self, request: &v1::PublishRequest) -> Appended {
+    pub(super) async fn append(&self, pass: &Pass, request: &v1::PublishRequest) -> Appended {
         match convert::asked(request, self.batch_messages) {
-            Ok(Asked::One(draft)) => Appended::One(self.append_one(Ok(draft)).await),
+            Ok(Asked::One(draft)) => Appended::One(self.append_one(pass, Ok(draft)).await),
             Ok(Asked::Several(drafts)) => {
                 let mut steps = Vec::with_capacity(drafts.len());
                 for draft in drafts {
-                    steps.push(self.append_one(draft).await);
+                    steps.push(self.append_one(pass, draft).await);
                 }
                 Appended::Several(steps)
             }
@@ -60,8 +61,8 @@ impl GrpcServices {
         }
     }
 
-    async fn append_one(&self, draft: Result<Draft>) -> Step {
-        match draft {
+    async fn append_one(&self, pass: &Pass, draft: Result<Draft>) -> Step {
+        match draft.and_then(|draft| pass.check(Action::Publish, &draft.channel).map(|()| draft)) {
             Ok(draft) => {
                 let bytes = draft.payload.bytes().len() as u64;
                 Step { receipt: self.broker.append(draft).await, bytes }
@@ -74,7 +75,7 @@ impl GrpcServices {
     ///
     /// # Errors
     /// `too_large` when there are more than a batch may hold. Each message has its own outcome.
-    pub(super) async fn batch(&self, request: &v1::PublishBatchRequest) -> Result<v1::PublishBatchResponse> {
+    pub(super) async fn batch(&self, pass: &Pass, request: &v1::PublishBatchRequest) -> Result<v1::PublishBatchResponse> {
         // Counted by channel: otherwise a batch of messages to many channels each would be the square of the bound.
         let count: usize = request.messages.iter().map(|message| message.channels.len().max(1)).sum();
         if count > self.batch_messages {
@@ -84,7 +85,7 @@ impl GrpcServices {
         let mut appended = Vec::with_capacity(request.messages.len());
         let mut full = false;
         for message in &request.messages {
-            let next = if full { Appended::overloaded() } else { self.append(message).await };
+            let next = if full { Appended::overloaded() } else { self.append(pass, message).await };
             full |= next.is_overloaded();
             appended.push(next);
         }

@@ -19,6 +19,7 @@ use tonic::{Status, Streaming};
 use super::GrpcServices;
 use super::publish::Appended;
 use super::status::{draining, of_layer, publish_error};
+use crate::auth::Pass;
 use crate::error::Error;
 
 /// Most requests of one stream that wait for an append: enough that an append which waits a moment refuses nobody.
@@ -47,11 +48,16 @@ enum Step {
 ///
 /// What was appended gathers between the two while the connection is busy, and goes out many acks to a frame: a client that
 /// is slow to read would be flooded by a frame for each.
-pub(super) fn publish_stream(services: GrpcServices, requests: Streaming<v1::PublishStreamRequest>, drain: CancellationToken) -> Acks {
+pub(super) fn publish_stream(
+    services: GrpcServices,
+    pass: Pass,
+    requests: Streaming<v1::PublishStreamRequest>,
+    drain: CancellationToken,
+) -> Acks {
     let (steps, appended) = mpsc::channel(ACKS_MAX);
     let metrics = services.metrics.clone();
     let inbound = Inbound::new(requests, drain, services.config.message_bytes);
-    tokio::spawn(read(services, inbound, steps));
+    tokio::spawn(read(services, pass, inbound, steps));
     Box::pin(ReceiverStream::new(appended).then(move |step| {
         let metrics = metrics.clone();
         async move {
@@ -64,7 +70,7 @@ pub(super) fn publish_stream(services: GrpcServices, requests: Streaming<v1::Pub
 }
 
 /// Reads and appends until nothing more comes.
-async fn read(services: GrpcServices, mut inbound: Inbound, steps: mpsc::Sender<Step>) {
+async fn read(services: GrpcServices, pass: Pass, mut inbound: Inbound, steps: mpsc::Sender<Step>) {
     let mut ahead = ReadAhead::default();
     loop {
         let (seq, request) = match ahead.take() {
@@ -78,7 +84,7 @@ async fn read(services: GrpcServices, mut inbound: Inbound, steps: mpsc::Sender<
         let appended = match &request {
             None => Appended::overloaded(),
             Some(request) => {
-                let mut append = pin!(append(&services, request));
+                let mut append = pin!(append(&services, &pass, request));
                 loop {
                     tokio::select! {
                         biased;
@@ -100,9 +106,9 @@ async fn read(services: GrpcServices, mut inbound: Inbound, steps: mpsc::Sender<
     }
 }
 
-async fn append(services: &GrpcServices, request: &v1::PublishStreamRequest) -> Appended {
+async fn append(services: &GrpcServices, pass: &Pass, request: &v1::PublishStreamRequest) -> Appended {
     match &request.publish {
-        Some(publish) => services.append(publish).await,
+        Some(publish) => services.append(pass, publish).await,
         None => Appended::refused(Error::invalid("the request holds no `publish`")),
     }
 }

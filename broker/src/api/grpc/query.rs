@@ -4,6 +4,7 @@ use prost::Message as _;
 use tidings_proto::v1;
 
 use super::{GrpcServices, convert};
+use crate::auth::{Action, Pass};
 use crate::broker::{ChannelInfo, ChannelsQuery, HistoryQuery, Order};
 use crate::error::{Error, Result};
 use crate::log::Cursor;
@@ -19,8 +20,9 @@ impl GrpcServices {
     ///
     /// # Errors
     /// A name or cursor that is none, or what the broker says.
-    pub(super) fn history(&self, request: &v1::HistoryRequest) -> Result<v1::HistoryResponse> {
+    pub(super) fn history(&self, pass: &Pass, request: &v1::HistoryRequest) -> Result<v1::HistoryResponse> {
         let channel = ChannelName::parse(&request.channel)?;
+        pass.check(Action::History, &channel)?;
         let order = match request.order() {
             v1::Order::NewestFirst => Order::NewestFirst,
             v1::Order::Unspecified | v1::Order::OldestFirst => Order::OldestFirst,
@@ -54,7 +56,8 @@ impl GrpcServices {
     ///
     /// # Errors
     /// A limit out of its bounds.
-    pub(super) fn channels(&self, request: v1::ChannelsRequest) -> Result<v1::ChannelsResponse> {
+    pub(super) fn channels(&self, pass: &Pass, request: v1::ChannelsRequest) -> Result<v1::ChannelsResponse> {
+        pass.check_all_of(Action::Admin, &request.prefix)?;
         let after = convert::given(&request.after).map(str::to_owned);
         let limit = self.limit(request.limit)?;
         let page = self.broker.channels(&ChannelsQuery { prefix: request.prefix, after, limit });
@@ -65,8 +68,10 @@ impl GrpcServices {
     ///
     /// # Errors
     /// A name that is none, or what the broker says.
-    pub(super) fn clear(&self, request: &v1::ClearRequest) -> Result<v1::ClearResponse> {
-        let cursor = self.broker.clear(&ChannelName::parse(&request.channel)?)?;
+    pub(super) fn clear(&self, pass: &Pass, request: &v1::ClearRequest) -> Result<v1::ClearResponse> {
+        let channel = ChannelName::parse(&request.channel)?;
+        pass.check(Action::Admin, &channel)?;
+        let cursor = self.broker.clear(&channel)?;
         Ok(v1::ClearResponse { cursor: cursor.to_string() })
     }
 

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tidings_proto::FILE_DESCRIPTOR_SET;
 use tidings_proto::v1::broker_server::{self, BrokerServer};
@@ -21,6 +21,7 @@ use super::health::Readiness;
 use super::preface::WRONG_PROTOCOL;
 use super::service::BrokerService;
 use super::status::{CODE_KEY, of_layer, status};
+use crate::auth::{Credential, Denied, Pass, Refusal, carrier};
 use crate::metrics::ProtocolError;
 
 /// The answer to one request.
@@ -32,6 +33,8 @@ type Handler = Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
 #[derive(Clone)]
 pub(super) struct Routes {
     services: GrpcServices,
+    /// The user of this machine at the other end, where the system says who that is.
+    peer: Option<u32>,
     by_name: Arc<[(&'static str, Handler)]>,
 }
 
@@ -56,10 +59,15 @@ impl Routes {
             // What older tools ask for; the same answers.
             ("grpc.reflection.v1alpha.ServerReflection", handler(reflection().build_v1alpha().map_err(std::io::Error::other)?, as_it_is)),
         ];
-        Ok(Self { services, by_name: by_name.into() })
+        Ok(Self { services, peer: None, by_name: by_name.into() })
     }
 
-    fn answer(&self, request: Request<Incoming>) -> Answer {
+    /// For a connection whose other end is a process of this user.
+    pub(super) fn of_peer(&self, peer: Option<u32>) -> Self {
+        Self { peer, ..self.clone() }
+    }
+
+    fn answer(&self, mut request: Request<Incoming>) -> Answer {
         if !is_grpc(&request) {
             return ready(unsupported());
         }
@@ -67,14 +75,44 @@ impl Routes {
         let Some((name, handler)) = self.by_name.iter().find(|(known, _)| Some(*known) == name) else {
             return ready(Status::unimplemented("this server has no such service").into_http());
         };
-        // Checked before a byte of the body is read.
-        if *name == broker_server::SERVICE_NAME
-            && let Err(error) = self.services.keyring.check(authorization(&request))
-        {
-            self.services.metrics.auth_failed();
-            return ready(status(&error).into_http());
+        if *name != broker_server::SERVICE_NAME {
+            return handler(request);
         }
-        handler(request)
+        // Let in before a byte of the body is read.
+        let gate = &self.services.gate;
+        match self.look_at(request.headers()) {
+            Ok(pass) => {
+                request.extensions_mut().insert(pass);
+                handler(request)
+            }
+            Err(refusal) if refusal.cause == Denied::UnknownKid => {
+                let (routes, handler) = (self.clone(), handler.clone());
+                Box::pin(async move {
+                    let gate = &routes.services.gate;
+                    let looked_at = if gate.learn_keys().await { routes.look_at(request.headers()) } else { Err(refusal) };
+                    match looked_at {
+                        Ok(pass) => {
+                            request.extensions_mut().insert(pass);
+                            handler(request).await
+                        }
+                        Err(refusal) => Ok(status(&gate.refuse(&refusal)).into_http()),
+                    }
+                })
+            }
+            Err(refusal) => ready(status(&gate.refuse(&refusal)).into_http()),
+        }
+    }
+
+    /// By what the caller shows; who shows nothing, by who runs it.
+    fn look_at(&self, headers: &HeaderMap) -> Result<Pass, Refusal> {
+        let gate = &self.services.gate;
+        match carrier::bearer(headers) {
+            Ok(None) => Ok(self.peer.and_then(|uid| gate.peer(uid)).unwrap_or_else(|| gate.anyone())),
+            Ok(Some(bearer)) => gate.look_at(&Credential::Bearer(bearer)),
+            // Where nothing is asked for, nothing can be wrong with it.
+            Err(_) if gate.book().is_open() => Ok(gate.anyone()),
+            Err(refusal) => Err(refusal),
+        }
     }
 }
 
@@ -121,13 +159,6 @@ fn told_by_the_table(services: &GrpcServices) -> impl Fn(Response<Body>) -> Resp
 
 fn ready(response: Response<Body>) -> Answer {
     Box::pin(std::future::ready(Ok(response)))
-}
-
-/// A value that is not text, or one of several, cannot be a key: refused as one that is wrong, not as one that is missing.
-fn authorization<B>(request: &Request<B>) -> Option<&str> {
-    let mut given = request.headers().get_all(AUTHORIZATION).iter();
-    let first = given.next()?.to_str().unwrap_or("");
-    Some(if given.next().is_none() { first } else { "" })
 }
 
 fn is_grpc<B>(request: &Request<B>) -> bool {

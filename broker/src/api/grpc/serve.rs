@@ -45,6 +45,9 @@ pub trait Accept: Send {
 
     /// The next one. Dropped half-way, it loses none.
     fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+
+    /// The user whose process is at the other end, where the system knows.
+    fn user(stream: &Self::Stream) -> Option<u32>;
 }
 
 impl Accept for TcpListener {
@@ -56,6 +59,10 @@ impl Accept for TcpListener {
         stream.set_nodelay(true)?;
         Ok(stream)
     }
+
+    fn user(_: &TcpStream) -> Option<u32> {
+        None
+    }
 }
 
 impl Accept for UnixListener {
@@ -63,6 +70,10 @@ impl Accept for UnixListener {
 
     async fn accept(&self) -> io::Result<UnixStream> {
         Ok(Self::accept(self).await?.0)
+    }
+
+    fn user(stream: &UnixStream) -> Option<u32> {
+        stream.peer_cred().ok().map(|peer| peer.uid())
     }
 }
 
@@ -86,7 +97,8 @@ pub async fn serve<A: Accept>(listener: A, services: GrpcServices, drain: Cancel
                 Ok(stream) => match places.clone().try_acquire_owned() {
                     Ok(permit) => {
                         let counted = Counted::new(metrics.clone(), permit);
-                        connections.spawn(connection(stream, newcomers.enter(), counted, http2.clone(), routes.clone(), drain.clone()));
+                        let routes = routes.of_peer(A::user(&stream));
+                        connections.spawn(connection(stream, newcomers.enter(), counted, http2.clone(), routes, drain.clone()));
                     }
                     Err(_) => metrics.connection_refused(RefusedConnection::Limit),
                 },

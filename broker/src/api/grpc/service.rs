@@ -10,7 +10,8 @@ use super::GrpcServices;
 use super::publish_stream::{Acks, publish_stream};
 use super::status::status;
 use super::subscribe::Replies;
-use crate::error::{Error, Result};
+use crate::auth::Pass;
+use crate::error::{Error, ErrorCode, Result};
 use crate::journal::SessionId;
 
 /// The services on one listener.
@@ -21,6 +22,11 @@ pub(super) struct BrokerService {
 }
 
 type Answer<T> = std::result::Result<Response<T>, Status>;
+
+/// Who calls: put there by the route, before anything of the request was read.
+fn pass<T>(request: &Request<T>) -> Result<&Pass, Status> {
+    request.extensions().get().ok_or_else(|| status(&Error::new(ErrorCode::Internal, "the call came past the gate")))
+}
 
 fn answer<T>(result: Result<T>) -> Answer<T> {
     result.map(Response::new).map_err(|error| status(&error))
@@ -42,25 +48,27 @@ fn session_of(metadata: &MetadataMap) -> (SessionId, Result<()>) {
 #[tonic::async_trait]
 impl Broker for BrokerService {
     async fn publish(&self, request: Request<v1::PublishRequest>) -> Answer<v1::PublishResult> {
-        let appended = self.services.append(request.get_ref()).await;
+        let appended = self.services.append(pass(&request)?, request.get_ref()).await;
         answer(appended.committed(&self.services.metrics).await)
     }
 
     async fn publish_batch(&self, request: Request<v1::PublishBatchRequest>) -> Answer<v1::PublishBatchResponse> {
-        answer(self.services.batch(request.get_ref()).await)
+        answer(self.services.batch(pass(&request)?, request.get_ref()).await)
     }
 
     type PublishStreamStream = Acks;
 
     async fn publish_stream(&self, request: Request<Streaming<v1::PublishStreamRequest>>) -> Answer<Acks> {
-        Ok(Response::new(publish_stream(self.services.clone(), request.into_inner(), self.drain.clone())))
+        let pass = pass(&request)?.clone();
+        Ok(Response::new(publish_stream(self.services.clone(), pass, request.into_inner(), self.drain.clone())))
     }
 
     type SubscribeStream = Replies;
 
     async fn subscribe(&self, request: Request<v1::SubscribeRequest>) -> Answer<Replies> {
+        let pass = pass(&request)?;
         let (session, valid) = session_of(request.metadata());
-        let listening = valid.and_then(|()| self.services.listen(request.get_ref(), session, self.drain.clone()));
+        let listening = valid.and_then(|()| self.services.listen(pass, request.get_ref(), session, self.drain.clone()));
         let mut answered = answer(listening.inspect_err(|error| self.services.refused(session, error)));
         let metadata = match &mut answered {
             Ok(response) => response.metadata_mut(),
@@ -73,14 +81,15 @@ impl Broker for BrokerService {
     }
 
     async fn history(&self, request: Request<v1::HistoryRequest>) -> Answer<v1::HistoryResponse> {
-        answer(self.services.history(request.get_ref()))
+        answer(self.services.history(pass(&request)?, request.get_ref()))
     }
 
     async fn channels(&self, request: Request<v1::ChannelsRequest>) -> Answer<v1::ChannelsResponse> {
-        answer(self.services.channels(request.into_inner()))
+        let pass = pass(&request)?.clone();
+        answer(self.services.channels(&pass, request.into_inner()))
     }
 
     async fn clear(&self, request: Request<v1::ClearRequest>) -> Answer<v1::ClearResponse> {
-        answer(self.services.clear(request.get_ref()))
+        answer(self.services.clear(pass(&request)?, request.get_ref()))
     }
 }

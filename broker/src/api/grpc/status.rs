@@ -22,7 +22,7 @@ pub fn grpc_code(code: ErrorCode) -> tonic::Code {
     use tonic::Code as C;
     match code {
         ErrorCode::InvalidRequest | ErrorCode::InvalidCursor => C::InvalidArgument,
-        ErrorCode::Unauthenticated => C::Unauthenticated,
+        ErrorCode::Unauthenticated | ErrorCode::TokenExpired => C::Unauthenticated,
         ErrorCode::PermissionDenied => C::PermissionDenied,
         ErrorCode::NotFound => C::NotFound,
         ErrorCode::MethodNotAllowed => C::Unimplemented,

@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::{GrpcServices, convert};
-use crate::broker::{Delivery, Since, Subscribe, Subscription};
+use crate::auth::{Action, Pass};
+use crate::broker::{Delivery, Since, Subscribe, Subscription, retry_after};
 use crate::close::CloseReason;
 use crate::error::{Error, Result};
 use crate::journal::{SessionId, What};
@@ -51,8 +52,21 @@ impl GrpcServices {
     ///
     /// # Errors
     /// What the broker says against the channels or the cursor.
-    pub(super) fn listen(&self, request: &v1::SubscribeRequest, session: SessionId, drain: CancellationToken) -> Result<Replies> {
+    pub(super) fn listen(
+        &self,
+        pass: &Pass,
+        request: &v1::SubscribeRequest,
+        session: SessionId,
+        drain: CancellationToken,
+    ) -> Result<Replies> {
         let asked = asked(request)?;
+        let looks_back = matches!(asked.since, Since::Earliest | Since::Last(_));
+        for channel in &asked.channels {
+            pass.check(Action::Subscribe, channel)?;
+            if looks_back {
+                pass.check(Action::History, channel)?;
+            }
+        }
         let opened = What::Opened { channels: asked.channels.iter().collect(), resumed: None, address: None };
         let subscription = self.broker.subscribe(asked)?;
         let mut listener = Listener {
@@ -63,6 +77,7 @@ impl GrpcServices {
             heartbeat: rand::random_range(HEARTBEAT),
             cursor_due: false,
             is_closed: false,
+            ends_at: pass.left().map(|left| Instant::now() + left),
             drain,
         };
         listener.say(Reply::Subscribed(v1::Subscribed {}));
@@ -92,6 +107,8 @@ struct Listener {
     /// A gap was told, and the cursor still lies before it; at the head a fresh one follows.
     cursor_due: bool,
     is_closed: bool,
+    /// When what the caller showed does not count any longer.
+    ends_at: Option<Instant>,
     drain: CancellationToken,
 }
 
@@ -101,9 +118,11 @@ impl Listener {
         // Behind a gap with nothing after it a fresh cursor comes at once, or a client that comes back is told again.
         let silence_ends = Instant::now() + if self.cursor_due { Duration::ZERO } else { self.heartbeat };
         while self.replies.is_empty() && !self.is_closed {
+            let ends_at = self.ends_at;
             tokio::select! {
                 biased;
                 () = self.drain.cancelled() => self.close(CloseReason::Draining),
+                () = sleep_until(ends_at.unwrap_or(silence_ends)), if ends_at.is_some() => self.close(CloseReason::TokenExpired),
                 delivery = self.subscription.next() => match delivery {
                     Some(Delivery::Messages(entries)) => self.messages(&entries),
                     Some(Delivery::Gap { channel, gap }) => {
@@ -147,7 +166,8 @@ impl Listener {
         self.is_closed = true;
         self.stay.reason = reason;
         let retry = reason.may_retry();
-        let after = if retry { rand::random_range(self.stay.services.retry_after.clone()) } else { Duration::ZERO };
+        let hint = || rand::random_range(self.stay.services.retry_after.clone());
+        let after = if retry { retry_after(reason, hint) } else { Duration::ZERO };
         self.say(Reply::Closed(v1::Closed {
             code: reason.as_str().to_owned(),
             message: reason.sentence().to_owned(),

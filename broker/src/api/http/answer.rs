@@ -16,12 +16,11 @@ pub(super) fn json(body: Vec<u8>) -> Response<Full<Bytes>> {
 /// The error's status and its JSON form.
 pub(super) fn error(error: &Error) -> Response<Full<Bytes>> {
     let mut response = with_status(error.code.http_status(), wire::error_json(error));
-    if error.code.may_retry() {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
-    }
-    if error.code == ErrorCode::Unauthenticated {
+    if error.code.http_status() == StatusCode::UNAUTHORIZED {
         // Required with every 401 (RFC 9110, section 11.6.1).
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    } else if error.code.may_retry() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
     }
     response
 }

@@ -1,23 +1,17 @@
-//! The same calls for who is connected already: allowed as the request that opened the connection would be, answered in the
-//! same JSON.
+//! The same calls for who is connected already: allowed as a request of its own would be, answered in the same JSON.
 
 use std::future::Future;
 use std::sync::Arc;
 
-use http::request::Parts;
-
 use super::publish::{Appended, Publish};
-use super::{HttpApi, check_key, read};
-use crate::error::{Error, Result};
+use super::{HttpApi, read};
+use crate::auth::Pass;
+use crate::error::Result;
 use crate::metrics::Source;
 
 /// The API as one connection may use it.
-#[derive(Clone)]
-pub struct Connected {
-    api: Arc<HttpApi>,
-    /// Why it may not, if it may not: most that only listen have no key.
-    refusal: Option<Arc<Error>>,
-}
+#[derive(Clone, Debug)]
+pub struct Connected(Arc<HttpApi>);
 
 /// A publish whose order is given.
 #[derive(Debug)]
@@ -41,21 +35,20 @@ impl Published {
 }
 
 impl Connected {
-    /// What the request that opens a connection is allowed; its origin is judged by [`check_origin_of_connection`](super::check_origin_of_connection).
+    /// For a connection; its origin is judged by who opens it.
     #[must_use]
-    pub fn new(api: Arc<HttpApi>, parts: &Parts) -> Self {
-        let refusal = check_key(&api, parts).err().map(Arc::new);
-        Self { api, refusal }
+    pub fn new(api: Arc<HttpApi>) -> Self {
+        Self(api)
     }
 
     /// Publishes what the body of `POST /v1/publish` would. When this is ready the messages have their order; the answer
     /// follows.
-    pub fn publish(&self, body: &str) -> impl Future<Output = Published> + use<> {
-        let api = self.api.clone();
-        let publish = self.check().and_then(|()| Publish::parse(&api, body.as_bytes()));
+    pub fn publish(&self, pass: &Pass, body: &str) -> impl Future<Output = Published> + use<> {
+        let (api, pass) = (self.0.clone(), pass.clone());
+        let publish = Publish::parse(&api, body.as_bytes());
         async move {
             let appended = match publish {
-                Ok(publish) => publish.append(&api, Source::WebSocket).await,
+                Ok(publish) => publish.append(&api, &pass, Source::WebSocket).await,
                 Err(error) => Err(error),
             };
             Published { api, appended }
@@ -66,20 +59,7 @@ impl Connected {
     ///
     /// # Errors
     /// As over HTTP.
-    pub fn history(&self, query: &str) -> Result<Vec<u8>> {
-        self.check()?;
-        read::described_history(&self.api, query)
-    }
-
-    fn check(&self) -> Result<()> {
-        let Some(refusal) = &self.refusal else { return Ok(()) };
-        self.api.metrics.auth_failed();
-        Err(Error::clone(refusal))
-    }
-}
-
-impl std::fmt::Debug for Connected {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connected").field("refusal", &self.refusal).finish_non_exhaustive()
+    pub fn history(&self, pass: &Pass, query: &str) -> Result<Vec<u8>> {
+        read::described_history(&self.0, pass, query)
     }
 }

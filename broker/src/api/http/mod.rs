@@ -7,7 +7,7 @@ mod answer;
 mod body;
 mod connected;
 mod description;
-mod origin;
+mod explain;
 mod publish;
 mod query;
 mod read;
@@ -18,18 +18,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response};
 use http_body::Body;
 use http_body_util::Full;
 
 pub use self::connected::{Connected, Published};
-pub use self::origin::{check_origin, check_origin_of_connection};
 use self::route::{Action, Routed};
-use crate::auth::Keyring;
+use crate::auth::Gate;
+use crate::auth::carrier;
+use crate::auth::origin::Origins;
 use crate::broker::Broker;
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::Result;
 use crate::metrics::{Metrics, Source};
 
 /// What the HTTP API needs. Cheap to clone; one per node is enough.
@@ -37,12 +37,12 @@ use crate::metrics::{Metrics, Source};
 pub struct HttpApi {
     /// The one door.
     pub broker: Broker,
-    /// Who may call.
-    pub keyring: Arc<Keyring>,
+    /// Lets callers in.
+    pub gate: Gate,
     /// Where calls are counted.
     pub metrics: Arc<Metrics>,
-    /// Origins whose pages may change things here besides our own: exact, or `*`.
-    pub origins: Arc<[String]>,
+    /// Origins whose pages may change things here besides our own.
+    pub origins: Origins,
     /// What a request may cost.
     pub limits: Limits,
 }
@@ -102,30 +102,18 @@ async fn act<B>(api: &HttpApi, action: Action, parts: &Parts, body: Pin<&mut B>)
 where
     B: Body<Data = Bytes>,
 {
+    let pass = api.gate.admit_request(&parts.headers, parts.uri.query()).await?;
     if action.changes_state() {
-        check_origin(parts, &api.origins)?;
+        api.origins.check(parts, pass.is_by_cookie(), "change anything").map_err(|refusal| api.gate.refuse(&refusal))?;
     }
-    authenticate(api, parts)?;
-    let query = parts.uri.query().unwrap_or_default();
+    let query = carrier::without_token(parts.uri.query().unwrap_or_default());
     match action {
-        Action::PublishJson => counted(api, publish::json(api, parts, query, body).await),
-        Action::PublishRaw(channel) => counted(api, publish::raw(api, parts, channel, query, body).await),
-        Action::History(channel) => read::history(api, &channel, query),
-        Action::Clear(channel) => read::clear(api, &channel, query),
-        Action::Channels => read::channels(api, query),
-    }
-}
-
-fn authenticate(api: &HttpApi, parts: &Parts) -> Result<()> {
-    check_key(api, parts).inspect_err(|_| api.metrics.auth_failed())
-}
-
-fn check_key(api: &HttpApi, parts: &Parts) -> Result<()> {
-    let mut given = parts.headers.get_all(header::AUTHORIZATION).iter();
-    let first = given.next().map(HeaderValue::to_str).transpose();
-    match (first, given.next()) {
-        (Ok(first), None) => api.keyring.check(first),
-        _ => Err(Error::new(ErrorCode::Unauthenticated, "send one Authorization header, in ASCII")),
+        Action::PublishJson => counted(api, publish::json(api, &pass, parts, &query, body).await),
+        Action::PublishRaw(channel) => counted(api, publish::raw(api, &pass, parts, channel, &query, body).await),
+        Action::History(channel) => read::history(api, &pass, &channel, &query),
+        Action::Clear(channel) => read::clear(api, &pass, &channel, &query),
+        Action::Channels => read::channels(api, &pass, &query),
+        Action::Explain => explain::explain(api, &pass, &query, body).await,
     }
 }
 

@@ -11,6 +11,7 @@ use super::description::{self, Target};
 use super::query::Query;
 use super::{HttpApi, answer, body};
 use crate::api::draft::{Content, parse_ttl};
+use crate::auth::{Action, Pass};
 use crate::broker::{Published, Receipt};
 use crate::error::{Error, ErrorCode, Result};
 use crate::message::{ChannelName, EventName, Headers, Payload, PublishId};
@@ -21,10 +22,19 @@ use crate::wire;
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// `POST /v1/channels/{channel}/messages`: the body is the payload.
-pub(super) async fn raw<B>(api: &HttpApi, parts: &Parts, channel: ChannelName, query: &str, body: B) -> Result<Response<Full<Bytes>>>
+pub(super) async fn raw<B>(
+    api: &HttpApi,
+    pass: &Pass,
+    parts: &Parts,
+    channel: ChannelName,
+    query: &str,
+    body: B,
+) -> Result<Response<Full<Bytes>>>
 where
     B: Body<Data = Bytes>,
 {
+    // Before a byte of the body is read.
+    pass.check(Action::Publish, &channel)?;
     let query = Query::parse(query, &["event", "id", "ttl"])?;
     let content_type = content_type(&parts.headers)?;
     refuse_content_encoding(&parts.headers)?;
@@ -33,23 +43,23 @@ where
     let ttl = query.get("ttl").map(parse_ttl).transpose()?;
     let bytes = body::read(body, api.limits.payload_bytes_max, api.limits.body_timeout, &api.metrics).await?;
     let content = Content { payload: Payload::new(&bytes, content_type)?, event, id, headers: Headers::default(), ttl };
-    one(api, channel, content).await
+    one(api, pass, channel, content).await
 }
 
 /// `POST /v1/publish`: the body describes the message and where it goes.
-pub(super) async fn json<B>(api: &HttpApi, parts: &Parts, query: &str, body: B) -> Result<Response<Full<Bytes>>>
+pub(super) async fn json<B>(api: &HttpApi, pass: &Pass, parts: &Parts, query: &str, body: B) -> Result<Response<Full<Bytes>>>
 where
     B: Body<Data = Bytes>,
 {
     Query::parse(query, &[])?;
     refuse_content_encoding(&parts.headers)?;
     let bytes = body::read(body, api.limits.json_bytes_max(), api.limits.body_timeout, &api.metrics).await?;
-    let appended = Publish::parse(api, &bytes)?.append(api, Source::Http).await?;
+    let appended = Publish::parse(api, &bytes)?.append(api, pass, Source::Http).await?;
     Ok(answer::json(appended.answer(api).await?))
 }
 
-async fn one(api: &HttpApi, channel: ChannelName, content: Content) -> Result<Response<Full<Bytes>>> {
-    let appended = Publish { target: Targets::One(channel), content }.append(api, Source::Http).await?;
+async fn one(api: &HttpApi, pass: &Pass, channel: ChannelName, content: Content) -> Result<Response<Full<Bytes>>> {
+    let appended = Publish { target: Targets::One(channel), content }.append(api, pass, Source::Http).await?;
     Ok(answer::json(appended.answer(api).await?))
 }
 
@@ -92,14 +102,17 @@ impl Publish {
     ///
     /// # Errors
     /// What refused it, if it goes to one channel; with several, each has its own outcome.
-    pub(super) async fn append(self, api: &HttpApi, source: Source) -> Result<Appended> {
+    pub(super) async fn append(self, api: &HttpApi, pass: &Pass, source: Source) -> Result<Appended> {
         let bytes = self.content.payload.bytes().len() as u64;
         let receipts = match self.target {
-            Targets::One(channel) => Receipts::One(api.broker.append(self.content.for_channel(channel)).await?),
+            Targets::One(channel) => {
+                pass.check(Action::Publish, &channel)?;
+                Receipts::One(api.broker.append(self.content.for_channel(channel)).await?)
+            }
             Targets::Many(channels) => {
                 let mut receipts = Vec::with_capacity(channels.len());
                 for channel in channels {
-                    let receipt = append(api, &channel, self.content.clone()).await;
+                    let receipt = append(api, pass, &channel, self.content.clone()).await;
                     receipts.push((channel, receipt));
                 }
                 Receipts::Many(receipts)
@@ -161,8 +174,10 @@ impl Appended {
     }
 }
 
-async fn append(api: &HttpApi, channel: &str, content: Content) -> Result<Receipt> {
-    api.broker.append(content.for_channel(ChannelName::parse(channel)?)).await
+async fn append(api: &HttpApi, pass: &Pass, channel: &str, content: Content) -> Result<Receipt> {
+    let channel = ChannelName::parse(channel)?;
+    pass.check(Action::Publish, &channel)?;
+    api.broker.append(content.for_channel(channel)).await
 }
 
 /// `{"channel","offset","cursor","id","copies","duplicate"}`.

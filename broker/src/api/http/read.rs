@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::query::Query;
 use super::{HttpApi, answer};
+use crate::auth::{Action, Pass};
 use crate::broker::{ChannelsQuery, HistoryQuery, Order};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::Cursor;
@@ -19,10 +20,10 @@ const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1_000;
 
 /// `GET /v1/channels/{channel}/messages` → `{"messages":[…],"cursor"[,"gap"]}`.
-pub(super) fn history(api: &HttpApi, channel: &ChannelName, query: &str) -> Result<Response<Full<Bytes>>> {
+pub(super) fn history(api: &HttpApi, pass: &Pass, channel: &ChannelName, query: &str) -> Result<Response<Full<Bytes>>> {
     let query = Query::parse(query, &["since", "limit", "order"])?;
     let query = parse_history(query.get("since"), query.count("limit", LIMIT_DEFAULT, LIMIT_MAX)?, query.get("order"))?;
-    Ok(answer::json(page(api, channel, &query)?))
+    Ok(answer::json(page(api, pass, channel, &query)?))
 }
 
 /// The same query as an object of JSON: `{"channel","since"?,"limit"?,"order"?}`.
@@ -36,7 +37,7 @@ struct Described {
 }
 
 /// A page of history asked for in JSON, as [`history`] answers it.
-pub(super) fn described_history(api: &HttpApi, query: &str) -> Result<Vec<u8>> {
+pub(super) fn described_history(api: &HttpApi, pass: &Pass, query: &str) -> Result<Vec<u8>> {
     // The library would take an array for the fields in their order.
     if !query.trim_ascii_start().starts_with('{') {
         return Err(Error::invalid("a history query is an object of JSON"));
@@ -47,10 +48,11 @@ pub(super) fn described_history(api: &HttpApi, query: &str) -> Result<Vec<u8>> {
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Error::invalid(format!("`limit` is a number from 1 to {LIMIT_MAX}")));
     }
-    page(api, &ChannelName::parse(&channel)?, &parse_history(since.as_deref(), limit, order.as_deref())?)
+    page(api, pass, &ChannelName::parse(&channel)?, &parse_history(since.as_deref(), limit, order.as_deref())?)
 }
 
-fn page(api: &HttpApi, channel: &ChannelName, query: &HistoryQuery) -> Result<Vec<u8>> {
+fn page(api: &HttpApi, pass: &Pass, channel: &ChannelName, query: &HistoryQuery) -> Result<Vec<u8>> {
+    pass.check(Action::History, channel)?;
     let page = api.broker.history(channel, query)?;
     let mut out = b"{\"messages\":[".to_vec();
     for (n, entry) in page.entries.iter().enumerate() {
@@ -70,8 +72,9 @@ fn page(api: &HttpApi, channel: &ChannelName, query: &HistoryQuery) -> Result<Ve
 }
 
 /// `DELETE /v1/channels/{channel}/messages` → `{"cursor"}`, the position of the clear.
-pub(super) fn clear(api: &HttpApi, channel: &ChannelName, query: &str) -> Result<Response<Full<Bytes>>> {
+pub(super) fn clear(api: &HttpApi, pass: &Pass, channel: &ChannelName, query: &str) -> Result<Response<Full<Bytes>>> {
     Query::parse(query, &[])?;
+    pass.check(Action::Admin, channel)?;
     let cursor = api.broker.clear(channel)?;
     let mut out = b"{\"cursor\":".to_vec();
     wire::write_string(&mut out, &cursor.to_string());
@@ -81,8 +84,9 @@ pub(super) fn clear(api: &HttpApi, channel: &ChannelName, query: &str) -> Result
 
 /// `GET /v1/channels` → `{"channels":[{"channel","offset","messages","bytes","listeners","cursor"}…][,"next"]}`, by name;
 /// `next` is what to give as `after` for the next page.
-pub(super) fn channels(api: &HttpApi, query: &str) -> Result<Response<Full<Bytes>>> {
+pub(super) fn channels(api: &HttpApi, pass: &Pass, query: &str) -> Result<Response<Full<Bytes>>> {
     let query = Query::parse(query, &["prefix", "after", "limit"])?;
+    pass.check_all_of(Action::Admin, query.get("prefix").unwrap_or_default())?;
     let page = api.broker.channels(&ChannelsQuery {
         prefix: query.get("prefix").unwrap_or_default().to_owned(),
         after: query.get("after").map(str::to_owned),

@@ -14,6 +14,7 @@ pub(super) enum Action {
     History(ChannelName),
     Clear(ChannelName),
     Channels,
+    Explain,
 }
 
 impl Action {
@@ -39,6 +40,7 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Routed> {
     let mut segments = path.strip_prefix("/v1/").unwrap_or_default().split('/');
     let (allow, action) = match (segments.next(), segments.next(), segments.next(), segments.next()) {
         (Some("publish"), None, None, None) => ("POST, OPTIONS", (method == Method::POST).then_some(Action::PublishJson)),
+        (Some("explain"), None, None, None) => ("POST, OPTIONS", (method == Method::POST).then_some(Action::Explain)),
         (Some("channels"), None, None, None) => ("GET, HEAD, OPTIONS", is_get(method).then_some(Action::Channels)),
         (Some("channels"), Some(channel), Some("messages"), None) => {
             let channel = ChannelName::parse(&percent_decode(channel)?)?;
@@ -77,6 +79,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(action(Method::POST, "/v1/publish"), Action::PublishJson);
+        assert_eq!(action(Method::POST, "/v1/explain"), Action::Explain);
         assert_eq!(action(Method::GET, "/v1/channels"), Action::Channels);
         assert_eq!(action(Method::POST, "/v1/channels/a/messages"), Action::PublishRaw(channel("a")));
         assert_eq!(action(Method::GET, "/v1/channels/a:b/messages"), Action::History(channel("a:b")));

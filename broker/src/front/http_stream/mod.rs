@@ -11,8 +11,9 @@ use http::request::Parts;
 
 use super::cors::Cors;
 use super::ground::Ground;
-use super::request::{self, Request};
+use super::request::{self, Request, may_listen};
 use super::stream::{self, Stream};
+use crate::auth::Pass;
 use crate::error::{Error, Result};
 use crate::journal::SessionId;
 use crate::metrics::Front;
@@ -62,23 +63,25 @@ impl Format {
 
 impl HttpStream {
     /// Answers `GET /stream`.
-    pub(crate) fn answer<G: Ground>(&self, ground: &G, parts: &Parts) -> G::Answer {
+    pub(crate) fn answer<G: Ground>(&self, ground: &G, parts: &Parts, pass: Result<Pass>) -> G::Answer {
         let mut format = Format::Lines;
         let asked = request::session(parts);
         let session = asked.clone().unwrap_or_else(|_| request::fresh_session());
-        asked.and_then(|session| self.open(ground, parts, session, &mut format)).unwrap_or_else(|error| {
+        asked.and_then(|session| self.open(ground, parts, pass, session, &mut format)).unwrap_or_else(|error| {
             ground.refused(session, Front::HttpStream, &error);
             G::whole(self.refuse(format, &error, &parts.headers, session))
         })
     }
 
     /// Leaves in `format` what the client understands, for the refusal too.
-    fn open<G: Ground>(&self, ground: &G, parts: &Parts, session: SessionId, format: &mut Format) -> Result<G::Answer> {
+    fn open<G: Ground>(&self, ground: &G, parts: &Parts, pass: Result<Pass>, session: SessionId, format: &mut Format) -> Result<G::Answer> {
         let request = stream::request(parts)?;
         *format = Format::of(&request)?;
+        let pass = pass?;
         stream::may_begin(ground)?;
         let starts = request.starts(None)?;
         let padding = stream::padding(&request)?;
+        may_listen(&pass, &request.channels, &starts)?;
         let subscription = Subscription::open(ground.hub(), &request.channels, self.bounds)?;
         let layout = match (*format, subscription.groups.len() > 1) {
             (Format::Lines, false) => Layout::Line,
@@ -87,7 +90,7 @@ impl HttpStream {
             (Format::Page, true) => Layout::ScriptWithOwnCursor,
         };
         let headers = self.headers(*format, &parts.headers, session);
-        let stream = Stream { session, headers, greeting: greeting(*format, padding), subscription, starts };
+        let stream = Stream { session, headers, greeting: greeting(*format, padding), subscription, starts, stay: pass.left() };
         stream::answer(ground, stream, parts, |framing| encoder(layout, framing))
     }
 

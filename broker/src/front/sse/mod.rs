@@ -10,8 +10,9 @@ use http::{Response, StatusCode};
 use super::config::SseConfig;
 use super::cors::Cors;
 use super::ground::Ground;
-use super::request::{self, header as text_of};
+use super::request::{self, header as text_of, may_listen};
 use super::stream::{self, Stream};
+use crate::auth::Pass;
 use crate::error::{Error, ErrorCode, Result};
 use crate::journal::SessionId;
 use crate::metrics::Front;
@@ -39,7 +40,7 @@ impl Sse {
     /// An `EventSource` cannot read an error and gives up for good on any status but 200, so it is told by an event. If
     /// coming back may help, its reconnect is another try; if not, it is answered with 204, which ends it (WHATWG HTML,
     /// section 9.2.3). Everyone else gets the plain error.
-    pub(crate) fn answer<G: Ground>(&self, ground: &G, parts: &Parts) -> G::Answer {
+    pub(crate) fn answer<G: Ground>(&self, ground: &G, parts: &Parts, pass: Result<Pass>) -> G::Answer {
         let resume = text_of(&parts.headers, "last-event-id");
         if resume.is_some_and(|id| id.starts_with(OVER)) {
             let mut response = Response::new(Bytes::new());
@@ -50,7 +51,7 @@ impl Sse {
         }
         let asked = request::session(parts);
         let session = asked.clone().unwrap_or_else(|_| request::fresh_session());
-        let opened = asked.and_then(|session| self.open(ground, parts, session, resume));
+        let opened = asked.and_then(|session| self.open(ground, parts, &pass?, session, resume));
         if let Err(error) = &opened {
             ground.refused(session, Front::Sse, error);
         }
@@ -66,7 +67,7 @@ impl Sse {
         }
     }
 
-    fn open<G: Ground>(&self, ground: &G, parts: &Parts, session: SessionId, resume: Option<&str>) -> Result<G::Answer> {
+    fn open<G: Ground>(&self, ground: &G, parts: &Parts, pass: &Pass, session: SessionId, resume: Option<&str>) -> Result<G::Answer> {
         stream::may_begin(ground)?;
         let request = stream::request(parts)?;
         // Nothing is guessed: who says where it was, but not in a way that can be read, must not be taken for new.
@@ -78,6 +79,7 @@ impl Sse {
         let starts = request.starts(resume.or_else(|| request.get("lastEventId")))?;
         let padding = stream::padding(&request)?;
         let wants_envelope = matches!(request.get("envelope"), Some("1" | "true"));
+        may_listen(pass, &request.channels, &starts)?;
         let subscription = Subscription::open(ground.hub(), &request.channels, self.bounds)?;
         let channels: usize = subscription.channels().count();
         let layout = if subscription.groups.len() > 1 {
@@ -88,7 +90,7 @@ impl Sse {
             Layout::Payload
         };
         let headers = stream::headers(CONTENT_TYPE, &self.cors, &parts.headers, session);
-        let stream = Stream { session, headers, greeting: self.greeting(padding), subscription, starts };
+        let stream = Stream { session, headers, greeting: self.greeting(padding), subscription, starts, stay: pass.left() };
         stream::answer(ground, stream, parts, |framing| encoder(layout, framing))
     }
 

@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::journal::{SessionId, What};
 use crate::log::{PageLimit, SlotCursor};
 use crate::net::Frames;
-use crate::session::{Joined, News, OutOfWindow, Subscription, out_of_window};
+use crate::session::{Joined, News, OutOfWindow, Subscription, out_of_window, retry_after};
 use crate::shard::{Encoder, Woken};
 
 /// One frame's worth of the log. A client that reads slower than this fills up waits at its window, not here.
@@ -42,6 +42,8 @@ pub(crate) struct StreamBody<G: Ground> {
     /// The position lies behind the last cursor the client was told; the next heartbeat tells it.
     is_ahead: bool,
     ended: Option<CloseReason>,
+    /// When the stay is over, because what its client showed does not count any longer.
+    ends_at: Option<Instant>,
 }
 
 /// A stream that has joined.
@@ -54,7 +56,7 @@ pub(in crate::front) struct Begun<G: Ground> {
 
 impl<G: Ground> StreamBody<G> {
     pub(in crate::front) fn begin(ground: &G, encoder: &'static dyn Encoder, stream: Stream) -> Result<Begun<G>> {
-        let Stream { session, headers, greeting, mut subscription, starts } = stream;
+        let Stream { session, headers, greeting, mut subscription, starts, stay } = stream;
         // Listen first, then join: nothing is lost between the two.
         let watcher = ground.watch(&subscription, Stay::Stream)?;
         subscription.renew(ground.hub())?;
@@ -81,7 +83,9 @@ impl<G: Ground> StreamBody<G> {
             encoder.heartbeat(subscription.cursor().as_ref(), &mut first);
         }
         metrics.session_opened(front);
-        let heartbeat = Box::pin(tokio::time::sleep(ground.heartbeat_after()));
+        let ends_at = stay.map(|stay| Instant::now() + stay);
+        let after = ground.heartbeat_after();
+        let heartbeat = Box::pin(tokio::time::sleep(stay.map_or(after, |stay| stay.min(after))));
         let mut ready = VecDeque::new();
         if !first.is_empty() {
             ready.push_back(first.into());
@@ -101,6 +105,7 @@ impl<G: Ground> StreamBody<G> {
             cursor_due,
             is_ahead: false,
             ended: None,
+            ends_at,
         };
         Ok(Begun { headers, body })
     }
@@ -158,7 +163,8 @@ impl<G: Ground> StreamBody<G> {
         if self.ended.is_none() {
             self.ended = Some(reason);
             let mut out = Vec::new();
-            self.encoder.farewell(reason, self.ground.retry_hint(), &mut out);
+            let retry = retry_after(reason, || self.ground.retry_hint());
+            self.encoder.farewell(reason, retry, &mut out);
             self.ready.push_back(out.into());
         }
     }
@@ -175,9 +181,12 @@ impl<G: Ground> StreamBody<G> {
 impl<G: Ground> Frames for StreamBody<G> {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
+            if self.ended.is_none() && self.ends_at.is_some_and(|at| at <= Instant::now()) {
+                self.end(CloseReason::TokenExpired);
+            }
             if let Some(bytes) = self.ready.pop_front() {
                 let next = Instant::now() + self.ground.heartbeat_after();
-                self.heartbeat.as_mut().reset(next);
+                self.heartbeat.as_mut().reset(self.ends_at.map_or(next, |at| at.min(next)));
                 return Poll::Ready(Some(bytes));
             }
             if self.ended.is_some() {
@@ -202,7 +211,9 @@ impl<G: Ground> Frames for StreamBody<G> {
             if self.heartbeat.as_mut().poll(context).is_pending() {
                 return Poll::Pending;
             }
-            self.beat();
+            if self.ends_at.is_none_or(|at| at > Instant::now()) {
+                self.beat();
+            }
         }
     }
 }

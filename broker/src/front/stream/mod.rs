@@ -4,6 +4,8 @@
 mod body;
 mod framing;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
@@ -36,6 +38,8 @@ pub(crate) struct Stream {
     pub(super) subscription: Subscription,
     /// From where.
     pub(super) starts: Starts,
+    /// How long it may last; none for as long as the client likes.
+    pub(super) stay: Option<Duration>,
 }
 
 impl Stream {

@@ -9,8 +9,10 @@ use super::encoder::{Objects, PLAIN};
 use super::ending::Ending;
 use super::request::{Request, Unread, What};
 use super::{Call, Calls, Shared, Wanted};
+use crate::auth::{Action, Credential, Pass};
 use crate::close::CloseReason;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
+use crate::front::request::may_listen_to;
 use crate::message::ChannelName;
 use crate::metrics::ProtocolError;
 use crate::session::Since;
@@ -28,6 +30,8 @@ pub(super) struct Client {
     objects: &'static Objects,
     decoder: Decoder,
     calls: Box<dyn Calls>,
+    /// Who it is, as far as that was proven.
+    pass: Pass,
     /// What the handshake asked for, until the stay begins.
     wanted: Option<Box<Result<Wanted>>>,
     /// No message was finished since a heartbeat that came in the middle of one.
@@ -40,10 +44,11 @@ impl Client {
         objects: &'static Objects,
         has_deflate: bool,
         wanted: Result<Wanted>,
+        pass: Pass,
         calls: Box<dyn Calls>,
     ) -> Self {
         let rules = Rules { message_bytes_max: shared.config.message_bytes, has_deflate };
-        Self { shared, objects, decoder: Decoder::new(rules), calls, wanted: Some(Box::new(wanted)), is_lingering: false }
+        Self { shared, objects, decoder: Decoder::new(rules), calls, pass, wanted: Some(Box::new(wanted)), is_lingering: false }
     }
 
     fn hear(&mut self, item: Item<'_>, hands: &mut Hands<'_>) {
@@ -86,13 +91,52 @@ impl Client {
                     out.push(b'}');
                 });
             }
-            What::Publish(body) => self.call(id, "published", self.calls.publish(body), hands),
-            What::History(query) => self.call(id, "history", self.calls.history(query), hands),
+            What::Publish(body) => self.call(id, "published", self.calls.publish(&self.pass, body), hands),
+            What::History(query) => self.call(id, "history", self.calls.history(&self.pass, query), hands),
+            What::Auth(token) => {
+                if let Err(error) = self.authenticate(id, &token, hands) {
+                    self.refuse(id, &error, hands);
+                }
+            }
             What::Ping => self.objects.write_reply(hands.out(), id, "pong", |out| out.extend_from_slice(b"{}")),
         }
     }
 
+    /// Takes another token: the first one, or a fresh one in time. What it does not grant any longer is not listened to any
+    /// longer.
+    fn authenticate(&mut self, id: Option<u64>, token: &str, hands: &mut Hands<'_>) -> Result<()> {
+        let pass = self.shared.gate.admit(&Credential::Bearer(token))?;
+        if !pass.may_replace(&self.pass) {
+            return Err(Error::new(ErrorCode::PermissionDenied, "this connection is another user's: open one for each"));
+        }
+        self.pass = pass;
+        hands.stay_for(self.pass.left());
+        let until = self.pass.until();
+        self.objects.write_reply(hands.out(), id, "authenticated", |out| {
+            out.extend_from_slice(b"{");
+            if let Some(until) = until {
+                out.extend_from_slice(b"\"expires\":");
+                write_number(out, until);
+            }
+            out.push(b'}');
+        });
+        for channel in hands.channels() {
+            if let Err(error) = self.pass.check(Action::Subscribe, &channel) {
+                hands.unsubscribe(&channel);
+                self.objects.write_reply(hands.out(), None, "unsubscribed", |out| {
+                    out.extend_from_slice(b"{\"channel\":");
+                    write_string(out, channel.as_str());
+                    out.extend_from_slice(b",\"error\":");
+                    write_refusal(out, &error);
+                    out.push(b'}');
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn subscribe(&self, id: Option<u64>, channel: &ChannelName, since: &Since, hands: &mut Hands<'_>) -> Result<()> {
+        may_listen_to(&self.pass, channel, since)?;
         let added = hands.subscribe(channel, since, self.shared.bounds)?;
         let offset = hands.offset(&added);
         self.objects.write_reply(hands.out(), id, "subscribed", |out| {

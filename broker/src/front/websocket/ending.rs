@@ -31,6 +31,7 @@ impl<'a> Ending<'a> {
             ErrorCode::Overloaded => CloseCode::TRY_AGAIN_LATER,
             ErrorCode::Draining => CloseCode::GOING_AWAY,
             ErrorCode::Internal => CloseCode::INTERNAL,
+            ErrorCode::TokenExpired => CloseCode::TOKEN_EXPIRED,
             _ => CloseCode::POLICY,
         };
         Self { close, word: error.code.as_str(), sentence: &error.message, may_retry: error.code.may_retry() }
@@ -64,5 +65,6 @@ fn code_of(reason: CloseReason) -> CloseCode {
         CloseReason::Stopped => CloseCode::INTERNAL,
         CloseReason::Unresponsive | CloseReason::Refused => CloseCode::POLICY,
         CloseReason::ProtocolError => CloseCode::PROTOCOL_ERROR,
+        CloseReason::TokenExpired => CloseCode::TOKEN_EXPIRED,
     }
 }

@@ -20,6 +20,7 @@ use http::request::Parts;
 use super::config::WebSocketConfig;
 use super::ground::Ground;
 use super::request::{Request, fresh_session, session as session_of, tell_session};
+use crate::auth::{Gate, Pass};
 use crate::error::Result;
 use crate::message::ChannelName;
 use crate::metrics::Front;
@@ -54,10 +55,10 @@ impl std::fmt::Debug for Outcome {
 /// allow the same and answer the same.
 pub trait Calls: Send {
     /// Publishes what the body of `POST /v1/publish` would.
-    fn publish(&self, body: &str) -> Call;
+    fn publish(&self, pass: &Pass, body: &str) -> Call;
 
     /// Reads a page of history, as `GET /v1/channels/{channel}/messages`.
-    fn history(&self, query: &str) -> Call;
+    fn history(&self, pass: &Pass, query: &str) -> Call;
 }
 
 /// The front of one node.
@@ -72,6 +73,7 @@ pub struct WebSocket {
 struct Shared {
     config: WebSocketConfig,
     bounds: Bounds,
+    gate: Gate,
 }
 
 /// What the handshake's query asks to listen to.
@@ -82,16 +84,16 @@ struct Wanted {
 }
 
 impl WebSocket {
-    /// The front with these keys; `bounds` is how much one client may listen to.
+    /// The front with these keys; `bounds` is how much one client may listen to, and the gate lets in who shows a token later.
     #[must_use]
-    pub fn new(config: WebSocketConfig, bounds: Bounds) -> Self {
+    pub fn new(config: WebSocketConfig, bounds: Bounds, gate: Gate) -> Self {
         let compressing = (config.compress_bytes > 0).then(|| Objects::compressing(config.compress_bytes));
-        Self { shared: Arc::new(Shared { config, bounds }), compressing }
+        Self { shared: Arc::new(Shared { config, bounds, gate }), compressing }
     }
 
     /// Answers `GET /ws`. What is no handshake is answered as HTTP; whatever else is wrong is told over the connection,
     /// because that is all a browser's page gets to see.
-    pub(crate) fn answer<G: Ground>(&self, ground: &G, parts: &Parts, calls: Box<dyn Calls>) -> G::Answer {
+    pub(crate) fn answer<G: Ground>(&self, ground: &G, parts: &Parts, pass: Result<Pass>, calls: Box<dyn Calls>) -> G::Answer {
         let upgrade = match Upgrade::read(parts, self.compressing.map(|_| WINDOW_BITS_MAX)) {
             Ok(upgrade) => upgrade,
             Err(refusal) => return G::whole(refusal.response(parts.version)),
@@ -106,13 +108,19 @@ impl WebSocket {
         let mut headers = upgrade.headers();
         tell_session(session, &mut headers);
         let objects = self.compressing.filter(|_| upgrade.deflate.is_some()).unwrap_or(&encoder::PLAIN);
+        let (pass, wanted) = match pass {
+            Ok(pass) => (pass, wanted(parts)),
+            Err(error) => (self.shared.gate.anyone(), Err(error)),
+        };
+        let stay = pass.left();
         let begun = ground.converse(parts, &headers, || Opening {
             session,
             head: Vec::new(),
             encoder: objects,
             subscription: Subscription::none(),
             starts: crate::session::Since::Live.into(),
-            inbound: Some(Box::new(Client::new(self.shared.clone(), objects, upgrade.deflate.is_some(), wanted(parts), calls))),
+            stay,
+            inbound: Some(Box::new(Client::new(self.shared.clone(), objects, upgrade.deflate.is_some(), wanted, pass, calls))),
             early: Bytes::new(),
         });
         begun.unwrap_or_else(|error| G::whole(super::error_response(&error)))

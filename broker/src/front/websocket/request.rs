@@ -14,7 +14,8 @@ const ID_MAX: u64 = (1 << 53) - 1;
 const COMPLAINT_CHARS_MAX: usize = 300;
 
 /// One request.
-#[derive(Debug, PartialEq)]
+#[derive(PartialEq)]
+#[cfg_attr(test, derive(Debug))]
 pub(super) struct Request<'a> {
     /// Comes back in the answer.
     pub(super) id: Option<u64>,
@@ -22,12 +23,14 @@ pub(super) struct Request<'a> {
 }
 
 /// What is asked for. Bodies that are the HTTP API's are left to it.
-#[derive(Debug, PartialEq)]
+#[derive(PartialEq)]
+#[cfg_attr(test, derive(Debug))]
 pub(super) enum What<'a> {
     Subscribe(ChannelName, Since),
     Unsubscribe(ChannelName),
     Publish(&'a str),
     History(&'a str),
+    Auth(String),
     Ping,
 }
 
@@ -50,6 +53,8 @@ struct Outer<'a> {
     publish: Option<&'a RawValue>,
     #[serde(borrow)]
     history: Option<&'a RawValue>,
+    #[serde(borrow)]
+    auth: Option<&'a RawValue>,
     #[serde(borrow)]
     ping: Option<&'a RawValue>,
 }
@@ -75,6 +80,12 @@ struct Unsubscribe {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Auth {
+    token: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Nothing {}
 
 impl<'a> Request<'a> {
@@ -94,8 +105,8 @@ impl<'a> Request<'a> {
 }
 
 fn what<'a>(outer: &Outer<'a>) -> Result<What<'a>> {
-    match (outer.subscribe, outer.unsubscribe, outer.publish, outer.history, outer.ping) {
-        (Some(body), None, None, None, None) => {
+    match (outer.subscribe, outer.unsubscribe, outer.publish, outer.history, outer.auth, outer.ping) {
+        (Some(body), None, None, None, None, None) => {
             let Subscribe { channel, since, last } = object(body.get(), "`subscribe`")?;
             let since = match (since.as_deref(), last) {
                 (None, None) => Since::Live,
@@ -106,17 +117,22 @@ fn what<'a>(outer: &Outer<'a>) -> Result<What<'a>> {
             };
             Ok(What::Subscribe(ChannelName::parse(&channel)?, since))
         }
-        (None, Some(body), None, None, None) => {
+        (None, Some(body), None, None, None, None) => {
             let Unsubscribe { channel } = object(body.get(), "`unsubscribe`")?;
             Ok(What::Unsubscribe(ChannelName::parse(&channel)?))
         }
-        (None, None, Some(body), None, None) => Ok(What::Publish(body.get())),
-        (None, None, None, Some(body), None) => Ok(What::History(body.get())),
-        (None, None, None, None, Some(body)) => {
+        (None, None, Some(body), None, None, None) => Ok(What::Publish(body.get())),
+        (None, None, None, Some(body), None, None) => Ok(What::History(body.get())),
+        (None, None, None, None, Some(body), None) => {
+            // The library's complaint might quote the token.
+            let Auth { token } = object(body.get(), "`auth`").map_err(|_| Error::invalid("`auth` is `{\"token\": \"…\"}`"))?;
+            Ok(What::Auth(token))
+        }
+        (None, None, None, None, None, Some(body)) => {
             let Nothing {} = object(body.get(), "`ping`")?;
             Ok(What::Ping)
         }
-        _ => Err(Error::invalid("ask for exactly one of `subscribe`, `unsubscribe`, `publish`, `history` and `ping`")),
+        _ => Err(Error::invalid("ask for exactly one of `subscribe`, `unsubscribe`, `publish`, `history`, `auth` and `ping`")),
     }
 }
 
@@ -153,6 +169,7 @@ mod tests {
             (r#" {"id":2,"unsubscribe":{"channel":"h\u00fc"}} "#, Some(2), What::Unsubscribe(channel("hü"))),
             (r#"{"id":3,"publish":{"channel":1}}"#, Some(3), What::Publish(r#"{"channel":1}"#)),
             (r#"{"id":4,"history":[]}"#, Some(4), What::History("[]")),
+            (r#"{"id":6,"auth":{"token":"a.b.c"}}"#, Some(6), What::Auth("a.b.c".to_owned())),
             (r#"{"id":5,"ping":{}}"#, Some(5), What::Ping),
         ] {
             assert_eq!(Request::parse(text).unwrap(), Request { id, what }, "{text}");
@@ -166,7 +183,7 @@ mod tests {
             ("[]", None, "an object"),
             ("{", None, "an object"),
             ("{\"id\":1", None, "EOF"),
-            (r#"[1,{"channel":"a"},null,null,null,null]"#, None, "an object"),
+            (r#"[1,{"channel":"a"},null,null,null,null,null]"#, None, "an object"),
             (r#"{"id":1}"#, Some(1), "exactly one"),
             (r#"{"id":1,"ping":{},"publish":{}}"#, Some(1), "exactly one"),
             (r#"{"id":1,"subscribe":null}"#, Some(1), "exactly one"),
@@ -180,6 +197,8 @@ mod tests {
             (r#"{"id":1,"subscribe":{"channel":"a","since":"live","last":1}}"#, Some(1), "not both"),
             (r#"{"id":1,"subscribe":{"channel":"a","last":0}}"#, Some(1), "`last`"),
             (r#"{"id":1,"subscribe":{"channel":"a","last":-1}}"#, Some(1), "-1"),
+            (r#"{"id":1,"auth":{"token":7}}"#, Some(1), "`auth` is"),
+            (r#"{"id":1,"auth":"hunter2"}"#, Some(1), "`auth` is"),
             (r#"{"id":1,"unsubscribe":{"channel":"a","since":"live"}}"#, Some(1), "`since`"),
             (r#"{"id":9007199254740992,"ping":{}}"#, None, "`id`"),
             (r#"{"id":-1,"ping":{}}"#, None, "-1"),

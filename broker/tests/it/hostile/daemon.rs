@@ -33,7 +33,8 @@ impl Daemon {
             "grpc.listen=127.0.0.1:0",
             "admin.listen=127.0.0.1:0",
             "http.header_timeout=1h",
-            "insecure=true",
+            "namespaces.default.allow.subscribe=anyone",
+            "namespaces.default.allow.publish=anyone",
             more,
         ];
         let sets = keys.map(|key| format!("--set {key}")).join(" ");

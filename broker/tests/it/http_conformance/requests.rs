@@ -187,7 +187,7 @@ async fn in_dev_mode_a_name_that_was_pointed_at_this_machine_gets_nothing() {
 
     let mut guarded = config();
     guarded.dev = false;
-    guarded.insecure = true;
+    guarded.namespaces.insert(tidings::hub::namespace::DEFAULT, tidings::hub::namespace::Config::default().open());
     let node = Node::start(guarded).await.unwrap();
     assert!(asked_for(&node, "push.example").await.iter().all(|answer| answer.status != 403));
     node.stop().await;

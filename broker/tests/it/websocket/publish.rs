@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidings::auth::config::{Key, KeyHash};
+use tidings::auth::grant::Who;
+use tidings::hub::namespace;
 
 use tokio::io::AsyncWriteExt as _;
 
@@ -63,14 +65,17 @@ async fn an_answer_is_the_one_http_gives() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn publishing_and_history_need_the_key_that_http_needs_and_listening_does_not() {
+async fn publishing_and_history_need_the_key_that_http_needs_also_where_listening_does_not() {
     let scene = Scene::with(Commit::AtOnce, |config| {
-        config.keys = vec![Key { name: "backend".to_owned(), sha256: KeyHash::of(b"secret") }];
+        config.keys = vec![Key::new("backend", KeyHash::of(b"secret"))];
         config.dev = false;
+        let mut open = namespace::Config::default();
+        open.allow.subscribe = Who::Anyone;
+        config.namespaces.insert(namespace::DEFAULT, open);
     })
     .await;
     let requests = [json!({ "id": 1, "publish": { "channel": "a", "text": "x" } }), json!({ "id": 2, "history": { "channel": "a" } })];
-    for (headers, is_let_in) in [("", false), ("Authorization: Bearer wrong\r\n", false), ("Authorization: Bearer secret\r\n", true)] {
+    for (headers, is_let_in) in [("", false), ("Authorization: Basic c2VjcmV0\r\n", false), ("Authorization: Bearer secret\r\n", true)] {
         let mut socket = WebSocket::open(scene.http(), "/ws?channel=a", headers).await;
         assert!(socket.object().await.unwrap().get("subscribed").is_some());
         for request in &requests {
@@ -81,7 +86,9 @@ async fn publishing_and_history_need_the_key_that_http_needs_and_listening_does_
             }
         }
     }
-    assert_eq!(scene.metric("tidings_auth_calls_refused_total", &[]).await, 4.0);
+    assert_eq!(scene.metric("tidings_auth_calls_refused_total", &["missing"]).await, 4.0);
+    let mut guess = WebSocket::open(scene.http(), "/ws?channel=a", "Authorization: Bearer wrong\r\n").await;
+    assert_eq!(guess.object().await.unwrap()["close"]["code"], "unauthenticated", "a wrong key is not as good as none");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

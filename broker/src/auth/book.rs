@@ -1,0 +1,183 @@
+//! Everything the gate goes by, read from the configuration once and then never changed: another book takes its place.
+
+use std::sync::Arc;
+
+use super::carrier::Credential;
+use super::config::Config;
+use super::grant::{Backend, Caller, Policy};
+use super::keyring::Keyring;
+use super::refusal::{Denied, Refusal};
+use super::signed_url::Signers;
+use super::token::{Verifier, looks_like_one};
+
+/// Longest API key.
+const KEY_BYTES_MAX: usize = 1024;
+
+/// What is wrong with the configuration of credentials.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {what}")]
+pub struct Problem {
+    /// The key.
+    pub path: &'static str,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+/// Who is known, and what they may do.
+#[derive(Clone, Debug)]
+pub struct Book {
+    keyring: Keyring,
+    peers: Vec<(u32, Arc<Backend>)>,
+    /// With the configured keys.
+    configured: Verifier,
+    /// With those of the fetched set besides.
+    verifier: Verifier,
+    set: Option<Set>,
+    signers: Signers,
+    policy: Policy,
+    cookie: Option<Box<str>>,
+    open: bool,
+}
+
+/// A key set that is fetched.
+#[derive(Clone, Debug)]
+struct Set {
+    url: Box<str>,
+    /// As it was fetched last.
+    text: Option<Arc<[u8]>>,
+}
+
+impl Book {
+    /// Reads keys and permissions, files of keys included.
+    ///
+    /// # Errors
+    /// The first key that will not do.
+    pub fn read(config: &Config) -> Result<Self, Problem> {
+        let named = |nth: usize, why: String| format!("number {} of the list: {why}", nth + 1);
+        let configured = Verifier::new(&config.tokens).map_err(|(nth, why)| Problem { path: "tokens.keys", what: named(nth, why) })?;
+        let signers = Signers::new(&config.signed_urls).map_err(|(nth, why)| Problem { path: "signed_urls", what: named(nth, why) })?;
+        let peer = |peer: &super::config::UnixPeer| {
+            let (can, channels) = (peer.can.iter().copied().collect(), peer.channels.iter().cloned().collect());
+            (peer.uid, Arc::new(Backend { name: peer.name.as_str().into(), can, channels }))
+        };
+        let mut book = Self {
+            keyring: Keyring::new(&config.keys),
+            peers: config.unix_peers.iter().map(peer).collect(),
+            verifier: configured.clone(),
+            configured,
+            set: config.tokens.jwks_url.as_deref().map(|url| Set { url: url.into(), text: None }),
+            signers,
+            policy: config.policy.clone(),
+            cookie: config.tokens.cookie.as_deref().map(Into::into),
+            open: false,
+        };
+        book.open = config.open && !book.knows_anybody();
+        Ok(book)
+    }
+
+    /// Whether everyone may do everything.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Whether any credential would be believed.
+    #[must_use]
+    pub fn knows_anybody(&self) -> bool {
+        !self.keyring.is_empty() || !self.peers.is_empty() || !self.signers.is_empty() || self.configured.has_keys() || self.set.is_some()
+    }
+
+    /// What namespaces allow.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The keys that sign addresses.
+    #[must_use]
+    pub fn signers(&self) -> &Signers {
+        &self.signers
+    }
+
+    /// The name of the cookie that carries tokens.
+    #[must_use]
+    pub fn cookie(&self) -> Option<&str> {
+        self.cookie.as_deref()
+    }
+
+    /// Where more keys are fetched from.
+    #[must_use]
+    pub fn set_url(&self) -> Option<&str> {
+        self.set.as_ref().map(|set| &*set.url)
+    }
+
+    /// The backend whose processes this user of the machine runs.
+    #[must_use]
+    pub fn peer(&self, uid: u32) -> Option<&Arc<Backend>> {
+        self.peers.iter().find(|(known, _)| *known == uid).map(|(_, backend)| backend)
+    }
+
+    /// Who shows this; `now` is in seconds since 1970.
+    ///
+    /// # Errors
+    /// Why it is not believed. [`Denied::UnknownKid`] may become another answer once the key set was fetched anew.
+    pub fn caller(&self, credential: &Credential<'_>, now: u64) -> Result<Caller, Refusal> {
+        let token = |text: &str| self.verifier.verify(text, now).map(|claims| Caller::Token(Arc::new(claims)));
+        match credential {
+            Credential::None => Ok(Caller::Anyone),
+            Credential::Bearer(text) => match self.key(text) {
+                Some(backend) => Ok(Caller::Backend(backend.clone())),
+                None if looks_like_one(text) => token(text),
+                None => Err(Refusal::new(
+                    Denied::UnknownKey,
+                    "the API key is unknown; `keys` in the configuration lists the hashes of those that are known",
+                )),
+            },
+            // A key must not stand in an address or a cookie: both are written down in too many places.
+            Credential::Query(text) => token(text),
+            Credential::Cookie(text) => token(text),
+            Credential::Url(url) => self.signers.verify(url, now).map(|claims| Caller::Token(Arc::new(claims))),
+        }
+    }
+
+    fn key(&self, text: &str) -> Option<&Arc<Backend>> {
+        // A hash of a megabyte would cost its sender nothing.
+        if text.len() > KEY_BYTES_MAX { None } else { self.keyring.find(text) }
+    }
+
+    /// What those hear who show no credential.
+    #[must_use]
+    pub(super) fn without_credential(&self) -> &'static str {
+        if self.knows_anybody() {
+            "a token or an API key is needed: send `Authorization: Bearer <token or key>`"
+        } else {
+            "no API key and no token is configured; add one under `keys` (`tidings key NAME`) or `tokens`, let a namespace allow it to \
+             `anyone`, or run with --dev"
+        }
+    }
+
+    /// With a set that was fetched; the same book when it is not wanted any more, or is what it was.
+    pub(super) fn with_set(self: &Arc<Self>, url: &str, text: &[u8]) -> Result<Arc<Self>, String> {
+        match &self.set {
+            Some(set) if *set.url == *url && set.text.as_deref() != Some(text) => {
+                let verifier = self.configured.with_set(text)?;
+                let set = Some(Set { url: url.into(), text: Some(text.into()) });
+                Ok(Arc::new(Self { verifier, set, ..Self::clone(self) }))
+            }
+            _ => Ok(self.clone()),
+        }
+    }
+
+    /// With the set that the book before has fetched, if both want the same one.
+    pub(super) fn keeping_set_of(self, before: &Self) -> Self {
+        let known = before.set.as_ref().and_then(|set| Some((&*set.url, set.text.clone()?)));
+        match known {
+            Some((url, text)) => {
+                let now = Arc::new(self);
+                // It was read before, so it is read again.
+                now.with_set(url, &text).map_or_else(|_| Arc::unwrap_or_clone(now.clone()), Arc::unwrap_or_clone)
+            }
+            None => self,
+        }
+    }
+}

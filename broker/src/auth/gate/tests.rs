@@ -1,0 +1,175 @@
+use serde_json::{Value, json};
+
+use super::super::config::{Key, KeyHash, UnixPeer};
+use super::super::grant::{Permissions, Policy, Who};
+use super::super::pattern::Pattern;
+use super::super::secret::Secret;
+use super::super::token::config::{Algorithm, TokenKey};
+use super::super::token::{SigningKey, sign};
+use super::*;
+
+fn token_key(secret: &str) -> TokenKey {
+    let secret = Some(Secret::new(format!("{secret}, a secret that is long enough")));
+    TokenKey { kid: None, algorithm: Algorithm::HS256, secret, secret_file: None, public_key: None, public_key_file: None }
+}
+
+fn config() -> Config {
+    let open = Permissions { subscribe: Who::Anyone, ..Permissions::default() };
+    let policy = Policy { namespaces: [("open".to_owned(), open)].into(), ..Policy::default() };
+    let key =
+        Key { can: vec![Action::Publish], channels: vec![Pattern::parse("orders").unwrap()], ..Key::new("shop", KeyHash::of(b"k-1")) };
+    let mut config = Config { keys: vec![key, Key::new("admin", KeyHash::of(b"k-2"))], policy, ..Config::default() };
+    config.tokens.keys.push(token_key("one"));
+    config.tokens.cookie = Some("sid".into());
+    config
+}
+
+fn gate(config: &Config) -> Gate {
+    let clock = Clock::start();
+    Gate::new(Book::read(config).unwrap(), clock, Metrics::new(0, clock))
+}
+
+fn token(secret: &str, mut claims: Value) -> String {
+    if claims.get("exp").is_none() {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        claims["exp"] = (now.as_secs() + 60).into();
+    }
+    sign(&SigningKey::of_secret(&token_key(secret)).unwrap(), &claims).unwrap()
+}
+
+fn channel(name: &str) -> ChannelName {
+    ChannelName::parse(name).unwrap()
+}
+
+fn code(outcome: Result<impl std::fmt::Debug>) -> ErrorCode {
+    outcome.unwrap_err().code
+}
+
+#[test]
+fn keys_have_scopes_and_tokens_have_grants() {
+    let gate = gate(&config());
+    let shop = gate.admit(&Credential::Bearer("k-1")).unwrap();
+    assert!(shop.check(Action::Publish, &channel("orders")).is_ok());
+    assert_eq!(code(shop.check(Action::Publish, &channel("news"))), ErrorCode::PermissionDenied);
+    assert_eq!(code(shop.check_all_of(Action::Admin, "")), ErrorCode::PermissionDenied);
+    assert!(gate.admit(&Credential::Bearer("k-2")).unwrap().check_all_of(Action::Admin, "").is_ok());
+    let text = token("one", json!({ "sub": "ann", "channels": [{ "match": "news", "can": ["subscribe"] }] }));
+    for credential in [Credential::Bearer(&text), Credential::Query((&*text).into()), Credential::Cookie(&text)] {
+        let ann = gate.admit(&credential).unwrap();
+        assert!(ann.check(Action::Subscribe, &channel("news")).is_ok());
+        assert_eq!(code(ann.check(Action::Publish, &channel("news"))), ErrorCode::PermissionDenied);
+        assert_eq!(code(ann.check_all_of(Action::Admin, "")), ErrorCode::PermissionDenied);
+        assert!(ann.left().unwrap() > Duration::from_secs(50));
+    }
+}
+
+#[test]
+fn a_key_is_taken_from_a_header_only() {
+    let gate = gate(&config());
+    assert_eq!(code(gate.admit(&Credential::Query("k-2".into()))), ErrorCode::Unauthenticated);
+    assert_eq!(code(gate.admit(&Credential::Cookie("k-2"))), ErrorCode::Unauthenticated);
+}
+
+#[test]
+fn a_bad_credential_is_refused_and_does_not_count_as_none() {
+    let gate = gate(&config());
+    assert!(gate.admit(&Credential::None).unwrap().check(Action::Subscribe, &channel("open:a")).is_ok());
+    let expired = token("one", json!({ "exp": 1000 }));
+    assert_eq!(code(gate.admit(&Credential::Bearer(&expired))), ErrorCode::TokenExpired);
+    let forged = token("two", json!({}));
+    for bad in ["guess", "a.b.c", &*forged, &"x".repeat(100_000)] {
+        assert_eq!(code(gate.admit(&Credential::Bearer(bad))), ErrorCode::Unauthenticated);
+    }
+}
+
+#[test]
+fn who_shows_nothing_hears_what_would_help() {
+    let said = |config: &Config| gate(config).admit(&Credential::None).unwrap().check(Action::Publish, &channel("a")).unwrap_err();
+    let refused = said(&config());
+    assert_eq!(refused.code, ErrorCode::Unauthenticated);
+    assert!(refused.message.contains("send a token or a key"), "{refused}");
+    let refused = said(&Config::default());
+    assert!(refused.message.contains("no API key and no token is configured") && refused.message.contains("--dev"), "{refused}");
+}
+
+#[test]
+fn open_means_open_until_there_is_a_credential() {
+    let open = Config { open: true, ..Config::default() };
+    let pass = gate(&open).admit(&Credential::Bearer("nonsense")).unwrap();
+    assert!(pass.check(Action::Publish, &channel("a:b#c")).is_ok() && pass.check_all_of(Action::Admin, "").is_ok());
+    let pass = gate(&Config { open: true, ..config() }).admit(&Credential::None).unwrap();
+    assert_eq!(code(pass.check(Action::Publish, &channel("a"))), ErrorCode::Unauthenticated);
+}
+
+#[test]
+fn keys_and_permissions_are_exchanged_under_those_who_hold_a_pass() {
+    let gate = gate(&config());
+    let (admin, anyone) = (gate.admit(&Credential::Bearer("k-2")).unwrap(), gate.admit(&Credential::None).unwrap());
+    let mut next = config();
+    next.tokens.keys = vec![token_key("two")];
+    next.policy = Policy::default();
+    gate.exchange(&next).unwrap();
+    assert_eq!(code(anyone.check(Action::Subscribe, &channel("open:a"))), ErrorCode::PermissionDenied);
+    assert!(admin.check(Action::Publish, &channel("a")).is_ok());
+    assert!(gate.admit(&Credential::Bearer(&token("two", json!({})))).is_ok());
+    assert_eq!(code(gate.admit(&Credential::Bearer(&token("one", json!({}))))), ErrorCode::Unauthenticated);
+    next.tokens.keys = vec![TokenKey { secret: Some(Secret::new("short")), ..token_key("") }];
+    let problem = gate.exchange(&next).unwrap_err();
+    assert!(problem.path == "tokens.keys" && problem.what.contains("number 1"), "{problem}");
+    assert!(gate.admit(&Credential::Bearer(&token("two", json!({})))).is_ok(), "a bad configuration changes nothing");
+}
+
+#[test]
+fn a_fetched_set_is_taken_only_from_the_address_that_is_configured() {
+    let set = json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "kid": "far", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" }] })
+        .to_string();
+    let mut config = config();
+    config.tokens.jwks_url = Some("https://id.example/keys".into());
+    let gate = gate(&config);
+    // The header names the key, the signature is none: what is said against it tells whether the key is known.
+    let token = "eyJhbGciOiJFZERTQSIsImtpZCI6ImZhciJ9.e30.AAAA";
+    let cause = || gate.book().caller(&Credential::Bearer(token), 0).unwrap_err().cause;
+    assert_eq!(cause(), Denied::UnknownKid);
+    gate.take_set("https://evil.example/keys", set.as_bytes()).unwrap();
+    assert_eq!(cause(), Denied::UnknownKid);
+    gate.take_set("https://id.example/keys", set.as_bytes()).unwrap();
+    assert_eq!(cause(), Denied::Signature);
+    assert!(gate.take_set("https://id.example/keys", b"{}").is_err());
+    gate.exchange(&config).unwrap();
+    assert_eq!(cause(), Denied::Signature, "kept over a reload and over a bad answer");
+    config.tokens.jwks_url = None;
+    gate.exchange(&config).unwrap();
+    assert_eq!(cause(), Denied::UnknownKid);
+}
+
+#[test]
+fn the_system_vouches_for_the_users_that_are_listed() {
+    let mut config = config();
+    config.unix_peers.push(UnixPeer {
+        name: "sidecar".into(),
+        uid: 1000,
+        can: vec![Action::Publish],
+        channels: vec![Pattern::everything()],
+    });
+    let gate = gate(&config);
+    assert!(gate.peer(1000).unwrap().check(Action::Publish, &channel("a")).is_ok());
+    assert!(gate.peer(0).is_none() && gate.peer(1001).is_none());
+}
+
+#[test]
+fn a_connection_stays_with_its_user() {
+    let gate = gate(&config());
+    let pass = |sub: Value| gate.admit(&Credential::Bearer(&token("one", json!({ "sub": sub })))).unwrap();
+    let (ann, bob, nobody) = (pass(json!("ann")), pass(json!("bob")), pass(json!(null)));
+    assert!(ann.may_replace(&nobody) && ann.may_replace(&ann) && nobody.may_replace(&nobody));
+    assert!(!bob.may_replace(&ann) && !nobody.may_replace(&ann));
+}
+
+#[test]
+fn a_flood_of_denials_is_said_a_few_times_and_counted_in_full() {
+    let logged = Logged::default();
+    let said = (0..1000).filter(|_| logged.may_log(7).is_some()).count();
+    assert_eq!(said as u64, LOGGED_PER_SECOND);
+    assert_eq!(logged.may_log(8), Some(1000 - LOGGED_PER_SECOND));
+    assert_eq!(logged.may_log(8), Some(0));
+}
