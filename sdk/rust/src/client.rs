@@ -17,6 +17,7 @@ use crate::message::{Message, Published, check_size, outcome};
 use crate::query::{ChannelsQuery, HistoryQuery};
 use crate::stream::PublishStream;
 use crate::subscription::Subscribe;
+use crate::tls::Tls;
 
 /// Longest time a call is tried. The broker knows a retry for 30 seconds; what is sent within 20 arrives in time.
 pub const PATIENCE_MAX: Duration = Duration::from_secs(20);
@@ -33,12 +34,22 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to a broker: `http://HOST:PORT`, `HOST:PORT`, or `unix:/PATH` for a socket of this machine.
+    /// Connects to a broker: `http://HOST:PORT`, `HOST:PORT`, `https://HOST:PORT` for one that speaks TLS with a certificate
+    /// this system trusts, or `unix:/PATH` for a socket of this machine.
     ///
     /// # Errors
-    /// [`Error::Address`] when the address makes no sense, [`Error::Unavailable`] when nobody answers there.
+    /// [`Error::Address`] when the address makes no sense, [`Error::Unavailable`] when nobody answers there, or the broker's
+    /// certificate is not trusted.
     pub async fn connect(address: &str) -> Result<Self> {
-        Ok(Self::over(Link::connect(address).await?))
+        Self::connect_with(address, Tls::new()).await
+    }
+
+    /// The same with other trust, or a certificate of one's own. Without `https://` it means nothing.
+    ///
+    /// # Errors
+    /// As [`Client::connect`]; [`Error::Address`] also when what is to be trusted or shown cannot be read.
+    pub async fn connect_with(address: &str, tls: Tls) -> Result<Self> {
+        Ok(Self::over(Link::connect(address, tls).await?))
     }
 
     /// The same, but the connection is made by the first call, which then waits for a broker that is not up yet.
@@ -47,7 +58,15 @@ impl Client {
     /// # Errors
     /// [`Error::Address`] when the address makes no sense.
     pub fn connect_lazy(address: &str) -> Result<Self> {
-        Ok(Self::over(Link::lazy(address)?))
+        Self::connect_lazy_with(address, Tls::new())
+    }
+
+    /// The same with other trust, or a certificate of one's own.
+    ///
+    /// # Errors
+    /// [`Error::Address`] when the address makes no sense, or what is to be trusted or shown cannot be read.
+    pub fn connect_lazy_with(address: &str, tls: Tls) -> Result<Self> {
+        Ok(Self::over(Link::lazy(address, tls)?))
     }
 
     fn over(link: Link) -> Self {

@@ -48,6 +48,7 @@ mod query;
 mod received;
 mod stream;
 mod subscription;
+mod tls;
 
 pub use client::{Client, PATIENCE_MAX};
 pub use error::{Code, Error, Refused, Result};
@@ -56,3 +57,4 @@ pub use query::{ChannelInfo, ChannelsPage, ChannelsQuery, HistoryQuery, Page};
 pub use received::{Gap, Received};
 pub use stream::{Ack, PublishStream};
 pub use subscription::{Delivery, Interruption, Subscribe, Subscription};
+pub use tls::Tls;

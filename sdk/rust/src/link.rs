@@ -8,6 +8,7 @@ use tidings_proto::v1::broker_client::BrokerClient;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::error::{Error, Result, append_causes};
+use crate::tls::Tls;
 
 /// Longest wait for a connection.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
@@ -44,8 +45,8 @@ impl Link {
     ///
     /// # Errors
     /// [`Error::Address`] when the address makes no sense, [`Error::Unavailable`] when nobody answers there.
-    pub(crate) async fn connect(address: &str) -> Result<Self> {
-        let endpoint = endpoint(address)?;
+    pub(crate) async fn connect(address: &str, tls: Tls) -> Result<Self> {
+        let endpoint = endpoint(address, tls)?;
         let channel = endpoint.connect().await.map_err(|error| {
             let mut why = format!("cannot connect to {address}");
             append_causes(&mut why, std::error::Error::source(&error));
@@ -58,8 +59,8 @@ impl Link {
     ///
     /// # Errors
     /// [`Error::Address`] when the address makes no sense.
-    pub(crate) fn lazy(address: &str) -> Result<Self> {
-        let endpoint = endpoint(address)?;
+    pub(crate) fn lazy(address: &str, tls: Tls) -> Result<Self> {
+        let endpoint = endpoint(address, tls)?;
         let channel = endpoint.connect_lazy();
         Ok(Self::over(endpoint, channel))
     }
@@ -102,14 +103,19 @@ impl fmt::Debug for Link {
 }
 
 /// Reads an address and sets up how to reach it.
-fn endpoint(address: &str) -> Result<Endpoint> {
+fn endpoint(address: &str, tls: Tls) -> Result<Endpoint> {
     let unusable = |why: &str| Error::Address { address: address.to_owned(), why: why.to_owned() };
-    if address.starts_with("https:") {
-        return Err(unusable("this client speaks no TLS yet; use http:// or unix:"));
-    }
-    let known = ["http://", "unix:"].iter().any(|scheme| address.starts_with(scheme));
+    let known = ["http://", "https://", "unix:"].iter().any(|scheme| address.starts_with(scheme));
     let full = if known { address.to_owned() } else { format!("http://{address}") };
-    let endpoint = Endpoint::from_shared(full).map_err(|_| unusable("expected http://HOST:PORT, HOST:PORT or unix:/PATH"))?;
+    let expected = "expected http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:/PATH";
+    let mut endpoint = Endpoint::from_shared(full).map_err(|_| unusable(expected))?;
+    if address.starts_with("https://") {
+        endpoint = endpoint.tls_config(tls.config()).map_err(|error| {
+            let mut why = "TLS cannot be set up".to_owned();
+            append_causes(&mut why, std::error::Error::source(&error));
+            unusable(&why)
+        })?;
+    }
     Ok(endpoint
         .connect_timeout(CONNECT_MAX)
         .tcp_nodelay(true)
@@ -124,19 +130,24 @@ fn endpoint(address: &str) -> Result<Endpoint> {
 mod tests {
     use super::*;
 
+    /// Whatever this system trusts, or whether it trusts anybody.
+    fn own() -> Tls {
+        Tls::new().trusting("")
+    }
+
     #[test]
     fn addresses_are_read_as_people_write_them() {
-        for address in ["http://127.0.0.1:8001", "127.0.0.1:8001", "localhost:8001", "unix:/run/tidings.sock"] {
-            assert!(endpoint(address).is_ok(), "{address}");
+        for address in ["http://127.0.0.1:8001", "https://push.example:443", "127.0.0.1:8001", "localhost:8001", "unix:/run/tidings.sock"] {
+            assert!(endpoint(address, own()).is_ok(), "{address}");
         }
-        for address in ["https://example.org", "", "ftp://x y"] {
-            assert!(matches!(endpoint(address), Err(Error::Address { .. })), "{address}");
+        for address in ["https://", "", "ftp://x y"] {
+            assert!(matches!(endpoint(address, own()), Err(Error::Address { .. })), "{address}");
         }
     }
 
     #[tokio::test]
     async fn a_stalled_connection_is_replaced_once_however_many_calls_notice() {
-        let link = Link::lazy("127.0.0.1:1").unwrap();
+        let link = Link::lazy("127.0.0.1:1", Tls::new()).unwrap();
         let stalled = link.line();
         link.replace(&stalled);
         link.replace(&stalled);
