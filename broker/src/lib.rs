@@ -24,4 +24,5 @@ pub mod net;
 pub mod node;
 pub mod session;
 pub mod shard;
+pub mod tls;
 pub mod wire;

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::units::{self, HumanDuration};
+use crate::tls;
 
 /// The admin listener: /metrics, /livez, /readyz.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -17,6 +18,10 @@ pub struct Config {
     #[serde(deserialize_with = "units::address")]
     #[schemars(with = "String")]
     pub listen: SocketAddr,
+    /// TLS of this listener.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<tls::config::Config>")]
+    pub tls: tls::config::Config,
     /// How often the broker publishes to itself to learn whether it delivers; /readyz fails when none passed within 10s.
     #[serde(with = "units::duration")]
     #[schemars(with = "HumanDuration")]
@@ -27,6 +32,11 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8002)), probe_interval: Duration::from_secs(1), journal: 10_000 }
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8002)),
+            tls: tls::config::Config::default(),
+            probe_interval: Duration::from_secs(1),
+            journal: 10_000,
+        }
     }
 }

@@ -25,6 +25,8 @@ pub struct Admin {
     pub gauges: Arc<dyn Fn() -> Gauges + Send + Sync>,
     /// Whether this node should get traffic.
     pub readiness: Readiness,
+    /// What connections begin with, where the listener speaks TLS.
+    pub entrance: Option<crate::tls::Entrance>,
     /// Whether only requests to an address or to `localhost` are answered.
     pub only_local: bool,
 }

@@ -8,9 +8,11 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::Admin;
 use crate::host;
 use crate::limits::{Crowd, Place};
+use crate::tls::{ClientName, client_name};
 
 /// Connections at once: a few scrapers and health checks. Whoever hangs on to more loses the oldest, so that nobody can
 /// keep health checks out.
@@ -68,7 +71,28 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 }
 
 async fn connection(socket: TcpStream, mut place: Place, admin: Admin, stop: CancellationToken) {
-    let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(answer(&admin, &request))));
+    let Some(entrance) = &admin.entrance else { return speak(socket, None, place, admin, stop).await };
+    let secured = tokio::select! {
+        secured = entrance.pass(socket) => secured,
+        () = &mut place => None,
+        () = stop.cancelled() => None,
+    };
+    if let Some(stream) = secured {
+        let client = client_name(stream.get_ref().1);
+        speak(stream, client, place, admin, stop).await;
+    }
+}
+
+async fn speak<S>(socket: S, client: Option<ClientName>, mut place: Place, admin: Admin, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let service = service_fn(|mut request: Request<Incoming>| {
+        if let Some(client) = &client {
+            request.extensions_mut().insert(client.clone());
+        }
+        std::future::ready(Ok::<_, Infallible>(answer(&admin, &request)))
+    });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(16 * 1024);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));

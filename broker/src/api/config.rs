@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::units::{self, Size};
+use crate::tls;
 
 /// The gRPC listener: publish, subscribe, query; health and reflection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -17,6 +18,10 @@ pub struct GrpcConfig {
     #[serde(deserialize_with = "units::address_or_null")]
     #[schemars(with = "Option<String>")]
     pub listen: Option<SocketAddr>,
+    /// TLS of the TCP listener; a Unix socket needs none.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<tls::config::Config>")]
+    pub tls: tls::config::Config,
     /// Path of a Unix socket for backends on the same machine, beside or instead of `listen`; null for none.
     pub unix: Option<PathBuf>,
     /// Largest request message; must hold the largest payload or batch that publishers send.
@@ -29,6 +34,12 @@ pub struct GrpcConfig {
 
 impl Default for GrpcConfig {
     fn default() -> Self {
-        Self { listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8001))), unix: None, message_bytes: 4 << 20, streams: 256 }
+        Self {
+            listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8001))),
+            tls: tls::config::Config::default(),
+            unix: None,
+            message_bytes: 4 << 20,
+            streams: 256,
+        }
     }
 }

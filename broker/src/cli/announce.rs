@@ -45,14 +45,15 @@ pub(crate) fn warnings(config: &Config) {
 pub(crate) fn addresses(config: &Config, addresses: &Addresses) {
     let mut lines = format!("tidings {}\n", env!("CARGO_PKG_VERSION"));
     let what = if config.dev { "open it in a browser" } else { "subscribe, publish" };
-    lines.push_str(&format!("  http   http://{}/  ({what})\n", addresses.http));
+    let scheme = |speaks_tls| if speaks_tls { "https" } else { "http" };
+    lines.push_str(&format!("  http   {}://{}/  ({what})\n", scheme(config.http.tls.is_on()), addresses.http));
     if let Some(grpc) = addresses.grpc {
-        lines.push_str(&format!("  grpc   http://{grpc}  (publish from a backend)\n"));
+        lines.push_str(&format!("  grpc   {}://{grpc}  (publish from a backend)\n", scheme(config.grpc.tls.is_on())));
     }
     if let Some(unix) = &addresses.unix {
         lines.push_str(&format!("  grpc   unix:{}\n", unix.display()));
     }
-    lines.push_str(&format!("  admin  http://{}/metrics  (also /livez, /readyz)\n", addresses.admin));
+    lines.push_str(&format!("  admin  {}://{}/metrics  (also /livez, /readyz)\n", scheme(config.admin.tls.is_on()), addresses.admin));
     // When nobody reads standard output there is nobody to tell; the log has it too.
     super::print(&lines);
     let grpc = addresses.grpc.map(tracing::field::display);

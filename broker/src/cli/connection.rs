@@ -1,13 +1,13 @@
 //! What `tidings publish` and `tidings subscribe` share: which broker, with which key, and how they end.
 
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-use tidings_sdk::{Client, Code, Error};
+use tidings_sdk::{Client, Code, Error, Tls};
 
 /// The end of every `--help` of a client.
 const EXIT_CODES: &str = "\
@@ -28,7 +28,7 @@ pub(crate) fn help(examples: &str) -> String {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Connection {
-    /// The broker's gRPC address: http://HOST:PORT, HOST:PORT or unix:/PATH
+    /// The broker's gRPC address: http://HOST:PORT, https://HOST:PORT, HOST:PORT or unix:/PATH
     #[arg(long, env = "TIDINGS_URL", value_name = "ADDRESS", default_value = "http://127.0.0.1:8001")]
     url: String,
     /// The API key. Better in the environment or a file: other users of this machine can read command lines
@@ -37,6 +37,15 @@ pub(crate) struct Connection {
     /// A file that holds the API key
     #[arg(long, value_name = "FILE", conflicts_with = "key")]
     key_file: Option<PathBuf>,
+    /// Trust only the certificates in this PEM file and what they signed, instead of those that this system trusts
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// The certificate to show to a broker that asks for one, a PEM file
+    #[arg(long, value_name = "FILE", requires = "certificate_key")]
+    certificate: Option<PathBuf>,
+    /// Its private key, a PEM file
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    certificate_key: Option<PathBuf>,
 }
 
 impl Connection {
@@ -46,13 +55,10 @@ impl Connection {
     /// Said already; the code to end with.
     pub(crate) async fn open(&self, patience: Option<Duration>) -> Result<Client, Ended> {
         let key = match &self.key_file {
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(|why| Ended::failed(format_args!("{}: {why}", path.display())))?;
-                Some(text.trim().to_owned())
-            }
+            Some(path) => Some(read(path)?.trim().to_owned()),
             None => self.key.clone(),
         };
-        let mut client = Client::connect(&self.url).await.map_err(|why| Ended::of(&why))?;
+        let mut client = Client::connect_with(&self.url, self.tls()?).await.map_err(|why| Ended::of(&why))?;
         if let Some(key) = key {
             client = client.with_key(&key).map_err(|why| Ended::of(&why))?;
         }
@@ -61,6 +67,23 @@ impl Connection {
             None => client,
         })
     }
+}
+
+impl Connection {
+    fn tls(&self) -> Result<Tls, Ended> {
+        let mut tls = Tls::new();
+        if let Some(ca) = &self.ca {
+            tls = tls.trusting(read(ca)?);
+        }
+        if let (Some(certificate), Some(key)) = (&self.certificate, &self.certificate_key) {
+            tls = tls.showing(read(certificate)?, read(key)?);
+        }
+        Ok(tls)
+    }
+}
+
+fn read(path: &Path) -> Result<String, Ended> {
+    std::fs::read_to_string(path).map_err(|why| Ended::failed(format_args!("{}: {why}", path.display())))
 }
 
 /// How a client ends. The worst of several counts, in this order.

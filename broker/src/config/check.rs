@@ -74,6 +74,7 @@ impl Config {
         let mut findings = Findings::default();
         self.check_log(&mut findings);
         self.check_listeners(&mut findings);
+        self.check_tls(&mut findings);
         self.check_http(&mut findings);
         self.check_cors(&mut findings);
         self.check_grpc(&mut findings);
@@ -119,6 +120,23 @@ impl Config {
         for (i, (path, address)) in listeners.iter().enumerate() {
             if let Some((other, _)) = listeners[..i].iter().find(|(_, taken)| collide(*address, *taken)) {
                 findings.add(*path, format!("{address} is taken by `{other}`"), "give each listener its own port");
+            }
+        }
+    }
+
+    fn check_tls(&self, findings: &mut Findings) {
+        for (listener, tls) in [("http", &self.http.tls), ("grpc", &self.grpc.tls), ("admin", &self.admin.tls)] {
+            findings.duration(format!("{listener}.tls.handshake_timeout"), tls.handshake_timeout, SECOND / 10, HOUR);
+            match (&tls.certificate, &tls.key) {
+                (Some(_), None) => {
+                    findings.add(format!("{listener}.tls.certificate"), "has no key", "set `key` beside it, the file of its private key")
+                }
+                (None, Some(_)) => findings.add(format!("{listener}.tls.key"), "has no certificate", "set `certificate` beside it"),
+                (None, None) if tls.clients.is_some() => {
+                    let hint = "set `certificate` and `key` beside it: only a listener that speaks TLS can ask for certificates";
+                    findings.add(format!("{listener}.tls.clients"), "means nothing without TLS", hint);
+                }
+                _ => {}
             }
         }
     }

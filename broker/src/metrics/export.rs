@@ -7,7 +7,7 @@ use metrics::{Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::PrometheusRecorder;
 
 use super::cell::{BOUNDS_MICROS, Cell, DurationsSum};
-use super::labels::{Bound, Denied, Front, ProtocolError, RefusedConnection, Source};
+use super::labels::{Bound, Denied, Front, Handshake, Listener, ProtocolError, RefusedConnection, Source};
 use super::shard::{FrontCells, ShardMetrics};
 use super::{Gauges, Metrics, PublishCells};
 use crate::close::CloseReason;
@@ -20,7 +20,7 @@ const DELIVERY_STAGE: &str = "tidings_delivery_stage_seconds";
 const PUBLISH_WAIT: &str = "tidings_publish_wait_seconds";
 
 /// Each family with its one line of help. What moves it and what to do about it stands in `docs/OPERATING.md`.
-const HELP: [(&str, &str); 50] = [
+const HELP: [(&str, &str); 54] = [
     ("tidings_build_info", "Always 1; the version is a label."),
     ("tidings_connections_accepted_total", "Sockets accepted, public and gRPC."),
     ("tidings_connections_closed_total", "Accepted sockets that are gone."),
@@ -31,6 +31,13 @@ const HELP: [(&str, &str); 50] = [
     ("tidings_connections_refused_total", "Connections turned away, by reason."),
     ("tidings_open_files_limit", "Soft limit on open files."),
     ("tidings_protocol_errors_seen_total", "Peers that broke their protocol, by kind."),
+    ("tidings_tls_handshakes_ended_total", "TLS handshakes by listener and what they came to."),
+    ("tidings_tls_certificates_read_total", "Times certificate files were read, by listener and result."),
+    ("tidings_tls_certificate_stale", "1 when the files on disk changed and cannot be used, by listener."),
+    (
+        "tidings_tls_certificate_expires_timestamp_seconds",
+        "When the certificate in use expires, seconds since 1970, by listener; 0 without TLS.",
+    ),
     ("tidings_sessions_opened_total", "Clients that began to listen, by front."),
     ("tidings_sessions_closed_total", "Clients whose stay ended, by front and reason."),
     ("tidings_sessions", "Clients listening now, by front."),
@@ -89,6 +96,7 @@ pub(super) fn collect(metrics: &Metrics, gauges: &Gauges) {
     out.gauge("tidings_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
     connections(&out, metrics);
     bounds(&out, metrics, gauges);
+    tls(&out, metrics);
     for front in Front::ALL {
         sessions(&out, metrics, front);
     }
@@ -154,6 +162,20 @@ fn bounds(out: &Out<'_>, metrics: &Metrics, gauges: &Gauges) {
         let label = [("bound", bound.as_str())];
         out.gauge("tidings_bound_used", &label, used(bound) as f64);
         out.gauge("tidings_bound_limit", &label, metrics.bounds[bound.index()].get() as f64);
+    }
+}
+
+fn tls(out: &Out<'_>, metrics: &Metrics) {
+    for listener in Listener::ALL {
+        let (cells, label) = (&metrics.tls[listener.index()], ("listener", listener.as_str()));
+        for outcome in Handshake::ALL {
+            let count = cells.handshakes[outcome.index()].get();
+            out.counter("tidings_tls_handshakes_ended_total", &[label, ("outcome", outcome.as_str())], count);
+        }
+        out.counter("tidings_tls_certificates_read_total", &[label, ("result", "used")], cells.loaded.get());
+        out.counter("tidings_tls_certificates_read_total", &[label, ("result", "refused")], cells.refused.get());
+        out.gauge("tidings_tls_certificate_stale", &[label], cells.is_stale.get() as f64);
+        out.gauge("tidings_tls_certificate_expires_timestamp_seconds", &[label], cells.expires.get() as f64);
     }
 }
 

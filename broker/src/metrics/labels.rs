@@ -308,6 +308,73 @@ impl Bound {
     }
 }
 
+/// A door of the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Listener {
+    /// The public one.
+    Http,
+    /// For backends.
+    Grpc,
+    /// For operators.
+    Admin,
+}
+
+impl Listener {
+    /// Every listener, in the order of [`Listener::index`].
+    pub const ALL: [Self; 3] = [Self::Http, Self::Grpc, Self::Admin];
+
+    /// The label's value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Grpc => "grpc",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// A dense number for tables.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// What a TLS handshake came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Handshake {
+    /// A connection.
+    Done,
+    /// Nothing: no common version or cipher, a certificate refused by either side, garbage.
+    Failed,
+    /// Nothing, in the time it had.
+    TimedOut,
+    /// It was none: the caller spoke in the clear.
+    Plaintext,
+}
+
+impl Handshake {
+    /// Every outcome, in the order of [`Handshake::index`].
+    pub const ALL: [Self; 4] = [Self::Done, Self::Failed, Self::TimedOut, Self::Plaintext];
+
+    /// The label's value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::Plaintext => "plaintext",
+        }
+    }
+
+    /// A dense number for tables.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,6 +386,8 @@ mod tests {
         assert!(RefusedConnection::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(Denied::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(Bound::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
+        assert!(Listener::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
+        assert!(Handshake::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(ProtocolError::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
     }
 }

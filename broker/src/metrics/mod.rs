@@ -9,6 +9,7 @@ mod labels;
 mod shard;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crossbeam_utils::CachePadded;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use self::cell::{Cell, Durations, Writers};
-pub use self::labels::{Bound, Denied, Front, ProtocolError, RefusedConnection, Source};
+pub use self::labels::{Bound, Denied, Front, Handshake, Listener, ProtocolError, RefusedConnection, Source};
 pub use self::shard::ShardMetrics;
 use crate::clock::Clock;
 use crate::error::ErrorCode;
@@ -39,6 +40,7 @@ pub struct Metrics {
     probe_passed_at: Cell,
     open_files_limit: Cell,
     bounds: [Cell; Bound::ALL.len()],
+    tls: [tls::TlsCells; Listener::ALL.len()],
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     process: metrics_process::Collector,
@@ -106,6 +108,7 @@ impl Metrics {
             probe_passed_at: Cell::default(),
             open_files_limit: Cell::default(),
             bounds: Default::default(),
+            tls: Default::default(),
             recorder,
             handle,
             process,

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
-use super::refusal::{refuse, refuse_at_once};
+use super::refusal::{refuse, refuse_at_once, refuse_handshake};
 use crate::metrics::{Metrics, RefusedConnection};
 use crate::shard::{Command, Handle, Seat};
 
@@ -40,6 +40,8 @@ pub struct Acceptor {
     pub connections_max: usize,
     /// Connections of one shard.
     pub shard_connections_max: usize,
+    /// Whether connections begin with a TLS handshake, and who is turned away must hear it in TLS's terms.
+    pub speaks_tls: bool,
     /// Socket options.
     pub config: Config,
     /// Counters.
@@ -65,7 +67,7 @@ pub async fn accept(listener: TcpListener, acceptor: Acceptor, stop: Cancellatio
                     tracing::warn!(event = "accept_failed", listener = "http", %error, "no connection can be accepted now");
                     complained = Some(Instant::now());
                 }
-                let refused = spare.refuse_next(&listener);
+                let refused = spare.refuse_next(&listener, acceptor.speaks_tls);
                 acceptor.metrics.connection_refused(RefusedConnection::OpenFiles);
                 if !refused {
                     tokio::time::sleep(PAUSE).await;
@@ -97,11 +99,13 @@ impl Spare {
     }
 
     /// Accepts the next connection only to turn it away. `false` when even that failed.
-    fn refuse_next(&mut self, listener: &TcpListener) -> bool {
+    fn refuse_next(&mut self, listener: &TcpListener, speaks_tls: bool) -> bool {
         self.0 = None;
         let accepted = rustix::net::accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC);
-        if let Ok(stream) = &accepted {
-            refuse_at_once(stream);
+        match &accepted {
+            Ok(stream) if speaks_tls => refuse_handshake(stream),
+            Ok(stream) => refuse_at_once(stream),
+            Err(_) => {}
         }
         let refused = accepted.is_ok();
         drop(accepted);
@@ -123,8 +127,8 @@ impl Acceptor {
         stream.set_nonblocking(true)?;
         self.tune(&stream)?;
         match self.least_loaded().filter(|shard| self.has_room(shard)) {
-            Some(shard) => self.give(shard, stream, read),
-            None => self.turn_away(&stream),
+            Some(shard) => self.give(shard, stream, Some(read)),
+            None => self.turn_away(&stream, true),
         }
         Ok(())
     }
@@ -140,7 +144,7 @@ impl Acceptor {
         let Some(shard) = self.least_loaded() else { return };
         if !self.has_room(shard) {
             self.metrics.connection_refused(RefusedConnection::Limit);
-            return refuse(stream);
+            return if self.speaks_tls { refuse_handshake(stream) } else { refuse(stream) };
         }
         if let Err(error) = self.tune(&stream) {
             // The peer is gone already; nothing else makes these fail on a fresh socket.
@@ -148,18 +152,19 @@ impl Acceptor {
             return;
         }
         let Ok(stream) = stream.into_std() else { return };
-        self.give(shard, stream, Bytes::new());
+        self.give(shard, stream, None);
     }
 
-    fn give(&self, shard: &Handle, stream: std::net::TcpStream, read: Bytes) {
+    fn give(&self, shard: &Handle, stream: std::net::TcpStream, read: Option<Bytes>) {
+        let is_bare = read.is_some() || !self.speaks_tls;
         if let Err(Command::Connection(stream, ..)) = shard.tell(Command::Connection(stream, shard.load.seat(), read)) {
-            self.turn_away(&stream);
+            self.turn_away(&stream, is_bare);
         }
     }
 
-    fn turn_away(&self, stream: &std::net::TcpStream) {
+    fn turn_away(&self, stream: &std::net::TcpStream, is_bare: bool) {
         self.metrics.connection_refused(RefusedConnection::Limit);
-        refuse_at_once(stream);
+        if is_bare { refuse_at_once(stream) } else { refuse_handshake(stream) }
     }
 
     /// The living shard with the fewest connections.
@@ -213,7 +218,8 @@ mod tests {
         // Without a shard each is let in and dropped: an end. One that is left in the queue gets a reset.
         let metrics = Metrics::new(1, Clock::start());
         let (shards, everyone) = (Vec::new(), Arc::default());
-        let acceptor = Acceptor { shards, everyone, connections_max: 1, shard_connections_max: 1, config: Config::default(), metrics };
+        let (config, speaks_tls) = (Config::default(), false);
+        let acceptor = Acceptor { shards, everyone, connections_max: 1, shard_connections_max: 1, speaks_tls, config, metrics };
         accept(listener, acceptor, stop).await;
         let ends = waiting.into_iter().map(|mut stream| stream.read(&mut [0; 1]).is_ok_and(|count| count == 0));
         assert_eq!(ends.filter(|ended| *ended).count(), 500);

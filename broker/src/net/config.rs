@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::units::{self, HumanDuration, Size};
+use crate::tls;
 
 /// The public HTTP listener: browser fronts, HTTP API, demo.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -17,6 +18,10 @@ pub struct Config {
     #[serde(deserialize_with = "units::address")]
     #[schemars(with = "String")]
     pub listen: SocketAddr,
+    /// TLS; without it this listener speaks plain HTTP, for a proxy in front that ends TLS.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<tls::config::Config>")]
+    pub tls: tls::config::Config,
     /// A request's head must have arrived whole within this time, else the connection is closed (slow-header attacks).
     #[serde(with = "units::duration")]
     #[schemars(with = "HumanDuration")]
@@ -45,6 +50,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)),
+            tls: tls::config::Config::default(),
             header_timeout: Duration::from_secs(10),
             header_bytes: 16 << 10,
             idle_timeout: Duration::from_secs(60),

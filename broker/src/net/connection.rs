@@ -23,14 +23,15 @@ use super::body::PIECE_BYTES;
 use super::first_bytes::is_http2;
 use super::linger::linger;
 use super::pace::{Over, Pace, Patience, Tracked};
-use super::refusal::refuse_at_once;
+use super::refusal::{refuse_at_once, refuse_on};
 use super::rewound::Rewound;
 use super::socket::Socket;
 use super::{Answer, Body, Door, Peer};
 use crate::error::{Error, ErrorCode};
-use crate::limits::Crowd;
+use crate::limits::{Crowd, Place};
 use crate::metrics::{ProtocolError, RefusedConnection};
-use crate::shard::{OnConnection, Opening, Seat, Shard};
+use crate::shard::{OnConnection, Opening, Pipe, Seat, Shard};
+use crate::tls::{self, Entrance};
 
 /// Windows for browsers: large enough for uploads, small enough that one connection cannot hold much memory.
 const STREAM_WINDOW: u32 = 64 << 10;
@@ -52,6 +53,8 @@ pub struct Http {
     pub newcomers: Arc<Crowd>,
     /// Answers that are not all read yet, in bytes.
     pub unread: Arc<Crowd>,
+    /// What connections of the listener begin with, where it speaks TLS.
+    pub entrance: Option<Entrance>,
 }
 
 /// What a shard does with a new socket of the public listener.
@@ -71,8 +74,8 @@ pub fn on_connection(http: Http) -> OnConnection {
     })
 }
 
-fn begin(shard: &Shard, stream: TcpStream, seat: Seat, opening: Opening) {
-    if let Err((stream, error)) = shard.start(stream, seat, opening) {
+fn begin(shard: &Shard, stream: Pipe, seat: Seat, opening: Opening) {
+    if let Err((mut stream, error)) = shard.start(stream, seat, opening) {
         // Found out too late for an ordinary response; the head is not written yet, so this one can be.
         let mut body = Vec::new();
         crate::wire::write_error(&mut body, &error);
@@ -82,35 +85,30 @@ fn begin(shard: &Shard, stream: TcpStream, seat: Seat, opening: Opening) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         let mut answer = super::raw_head(Version::HTTP_11, error.code.http_status(), &headers);
         answer.extend_from_slice(&body);
-        let _ = stream.try_write(&answer);
+        stream.say(&answer);
         shard.metrics().connection_closed();
     }
 }
 
 /// Speaks HTTP until the connection ends (`None`) or a front takes the socket.
-async fn drive(http: Http, shard: Shard, stream: TcpStream, read: Bytes) -> Option<(TcpStream, Box<Opening>)> {
+async fn drive(http: Http, shard: Shard, stream: TcpStream, read: Option<Bytes>) -> Option<(Pipe, Box<Opening>)> {
     let address = stream.peer_addr().ok()?;
-    let began = Instant::now();
     let mut place = http.newcomers.enter();
-    let spoken = tokio::select! {
-        biased;
-        spoken = is_http2(&stream, &read) => spoken?,
-        () = &mut place => {
-            end_early(&shard, &stream, Over::PushedOut);
-            return None;
+    let began = Instant::now();
+    let (stream, is_http2, began) = match (&http.entrance, &read) {
+        // Boxed: what a handshake needs is freed behind it.
+        (Some(entrance), None) => Box::pin(open_with_tls(entrance, &shard, stream, &mut place)).await?,
+        _ => {
+            let is_http2 = open(&http, &shard, &stream, read.as_deref().unwrap_or_default(), &mut place).await?;
+            (stream.into(), is_http2, began)
         }
-        () = tokio::time::sleep(http.config.header_timeout) => {
-            end_early(&shard, &stream, Over::HeadTooSlow);
-            return None;
-        }
-        () = leave(&shard) => return None,
     };
-    let pace = Pace::new(place, began);
-    if spoken {
-        Box::pin(drive_http2(http, shard, Rewound::new(stream, read), address, pace)).await;
+    let (stream, pace) = (Rewound::new(stream, read.unwrap_or_default()), Pace::new(place, began));
+    if is_http2 {
+        Box::pin(drive_http2(http, shard, stream, address, pace)).await;
         return None;
     }
-    match Box::pin(drive_http1(http, shard, Rewound::new(stream, read), address, pace)).await {
+    match Box::pin(drive_http1(http, shard, stream, address, pace)).await {
         Ended::Taken(stream, opening) => Some((stream, opening)),
         Ended::Closed(stream) => {
             // Boxed: its buffer would otherwise be part of every connection.
@@ -119,6 +117,40 @@ async fn drive(http: Http, shard: Shard, stream: TcpStream, read: Bytes) -> Opti
         }
         Ended::Cut => None,
     }
+}
+
+/// Tells by the first bytes which HTTP is spoken. `None` when it came to nothing.
+async fn open(http: &Http, shard: &Shard, stream: &TcpStream, read: &[u8], place: &mut Place) -> Option<bool> {
+    tokio::select! {
+        biased;
+        spoken = is_http2(stream, read) => spoken,
+        () = place => {
+            count(shard, Over::PushedOut);
+            refuse_at_once(stream);
+            None
+        }
+        () = tokio::time::sleep(http.config.header_timeout) => {
+            count(shard, Over::HeadTooSlow);
+            None
+        }
+        () = leave(shard) => None,
+    }
+}
+
+/// Shakes hands, which tells too. The head of the first request has its time from then on.
+async fn open_with_tls(entrance: &Entrance, shard: &Shard, stream: TcpStream, place: &mut Place) -> Option<(Pipe, bool, Instant)> {
+    let secured = tokio::select! {
+        biased;
+        secured = entrance.pass(stream) => secured?,
+        () = place => {
+            count(shard, Over::PushedOut);
+            return None;
+        }
+        () = leave(shard) => return None,
+    };
+    let (socket, session) = secured.into_inner();
+    let is_http2 = tls::is_http2(&session);
+    Some((Pipe::secured(socket, session), is_http2, Instant::now()))
 }
 
 /// Resolves when the node has been leaving for a moment, so that who just knocked is still told to go elsewhere.
@@ -130,9 +162,9 @@ async fn leave(shard: &Shard) {
 /// How a connection that spoke HTTP/1 ended.
 enum Ended {
     /// A front has the socket.
-    Taken(TcpStream, Box<Opening>),
+    Taken(Pipe, Box<Opening>),
     /// By HTTP's own rules; the peer may still have to read the last answer.
-    Closed(TcpStream),
+    Closed(Pipe),
     /// The peer is gone, or was given up.
     Cut,
 }
@@ -166,7 +198,7 @@ async fn drive_http1(http: Http, shard: Shard, stream: Rewound, address: SocketA
     .await;
     let mut opening = taken.borrow_mut().take();
     let parts = connection.into_parts();
-    let (socket, unread) = parts.io.into_inner().into_parts();
+    let (mut socket, unread) = parts.io.into_inner().into_parts();
     if let Some(opening) = &mut opening {
         // What the client said without waiting for the answer.
         opening.early = if unread.is_empty() { parts.read_buf } else { [parts.read_buf, unread].concat().into() };
@@ -180,7 +212,10 @@ async fn drive_http1(http: Http, shard: Shard, stream: Rewound, address: SocketA
             if said { Ended::Closed(socket) } else { Ended::Cut }
         }
         (None, Err(over)) => {
-            end_early(&shard, &socket, over);
+            count(&shard, over);
+            if over == Over::PushedOut {
+                refuse_on(&mut socket);
+            }
             Ended::Cut
         }
     }
@@ -223,14 +258,6 @@ async fn drive_http2(http: Http, shard: Shard, stream: Rewound, address: SocketA
     };
     if let Err(error) = ended {
         note_http2(&shard, &error);
-    }
-}
-
-/// Ends a connection that has run out of time or place.
-fn end_early(shard: &Shard, stream: &TcpStream, over: Over) {
-    count(shard, over);
-    if over == Over::PushedOut {
-        refuse_at_once(stream);
     }
 }
 

@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 /// Longest a closed connection is kept for its peer to read the last answer and close too.
@@ -13,7 +12,7 @@ const LINGER: Duration = Duration::from_secs(1);
 const DISCARDED_BYTES_MAX: usize = 1 << 20;
 
 /// Closes our side, then waits a moment for the peer to close its own.
-pub(super) async fn linger(mut stream: TcpStream) {
+pub(super) async fn linger<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
     let discard = async {
         stream.shutdown().await.ok()?;
         let mut left = DISCARDED_BYTES_MAX;

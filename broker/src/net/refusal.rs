@@ -11,9 +11,12 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::linger::linger;
+use crate::shard::Pipe;
 
 /// What a client is told that is turned away, in one packet.
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 2\r\nconnection: close\r\ncontent-length: 94\r\n\r\n{\"error\":{\"code\":\"overloaded\",\"message\":\"no more connections now (see limits)\",\"retry\":true}}\n";
+/// The same before a TLS handshake: the alert `internal_error`, fatal (RFC 8446, section 6). No other says "not now".
+const ALERT: &[u8] = &[21, 3, 3, 0, 2, 2, 80];
 /// What event sources say they are.
 const EVENT_STREAM: &[u8] = b"text/event-stream";
 /// Longest it is waited for what the client wants.
@@ -33,7 +36,7 @@ pub(super) fn refuse(stream: TcpStream) {
         // A browser's EventSource gives up for good on any answer but an event stream, and reconnects after a connection
         // that just ended: so that is what it gets.
         if timeout(LISTEN, wants_events(&stream)).await != Ok(true) {
-            say(&stream);
+            say(&stream, REFUSAL);
         }
         linger(stream).await;
         drop(permit);
@@ -42,15 +45,30 @@ pub(super) fn refuse(stream: TcpStream) {
 
 /// Says why in one non-blocking write, and closes.
 pub(super) fn refuse_at_once(stream: impl AsFd) {
+    part(stream, REFUSAL);
+}
+
+/// As [`refuse_at_once`], for a client that began or is about to begin a TLS handshake.
+pub(super) fn refuse_handshake(stream: impl AsFd) {
+    part(stream, ALERT);
+}
+
+/// As [`refuse_at_once`], once it is known how the client is spoken to.
+pub(super) fn refuse_on(stream: &mut Pipe) {
+    stream.ignore(&mut [0; LOOK]);
+    stream.say(REFUSAL);
+}
+
+fn part(stream: impl AsFd, words: &[u8]) {
     // A socket that is closed with something unread is reset, and that could overtake the words.
     let _ = recv(stream.as_fd(), &mut [0; LOOK][..], RecvFlags::DONTWAIT);
-    say(stream.as_fd());
+    say(stream.as_fd(), words);
     // Best effort, as above: a client that is refused may be gone already.
     let _ = shutdown(stream, Shutdown::Write);
 }
 
-fn say(stream: impl AsFd) {
-    let _ = send(stream, REFUSAL, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+fn say(stream: impl AsFd, words: &[u8]) {
+    let _ = send(stream, words, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
 }
 
 /// Looks at the request's head without taking it.

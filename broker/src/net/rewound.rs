@@ -1,4 +1,4 @@
-//! A TCP socket of which something was already read: what was read comes first, as if it never had been.
+//! A connection of which something was already read: what was read comes first, as if it never had been.
 
 use std::io::{IoSlice, Result};
 use std::pin::Pin;
@@ -6,22 +6,23 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
-/// The socket.
+use crate::shard::Pipe;
+
+/// The connection.
 #[derive(Debug)]
 pub(super) struct Rewound {
-    stream: TcpStream,
+    stream: Pipe,
     read: Bytes,
 }
 
 impl Rewound {
-    pub(super) fn new(stream: TcpStream, read: Bytes) -> Self {
+    pub(super) fn new(stream: Pipe, read: Bytes) -> Self {
         Self { stream, read }
     }
 
     /// The bare socket, and what was read of it before and not taken since.
-    pub(super) fn into_parts(self) -> (TcpStream, Bytes) {
+    pub(super) fn into_parts(self) -> (Pipe, Bytes) {
         (self.stream, self.read)
     }
 }

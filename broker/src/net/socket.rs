@@ -1,4 +1,4 @@
-//! A TCP socket as HTTP/1 sees it, with two additions: it tells the connection's pace what moves, and it keeps the end of the
+//! A connection as HTTP/1 sees it, with two additions: it tells the connection's pace what moves, and it keeps the end of the
 //! peer's side to itself for a moment while a request is being answered.
 
 use std::future::Future as _;
@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::pace::Pace;
 use super::rewound::Rewound;
+use crate::shard::Pipe;
 
 /// How long an answer may still take after the peer closed its side. A peer that says all it has to say and closes (RFC
 /// 9112, section 9.6) wants the answer; one that hung up does not, and looks the same. hyper gives up at once on both.
@@ -35,7 +35,7 @@ impl Socket {
     }
 
     /// As [`Rewound::into_parts`].
-    pub(super) fn into_parts(self) -> (TcpStream, Bytes) {
+    pub(super) fn into_parts(self) -> (Pipe, Bytes) {
         self.stream.into_parts()
     }
 }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::routes::Routes;
 use super::service::HttpService;
+use super::tls::Tls;
 use super::{StartError, tasks};
 use crate::admin::{self, NotReady, Readiness};
 use crate::api;
@@ -57,6 +58,7 @@ pub struct Embedded {
     pub(super) acceptor: net::Acceptor,
     pub(super) guests: Guests,
     pub(super) newcomers: Arc<Crowd>,
+    pub(super) tls: Tls,
     pub(super) readiness: Readiness,
     /// No new connections, no new sessions.
     pub(super) draining: CancellationToken,
@@ -80,7 +82,11 @@ impl Embedded {
     /// Outside a runtime.
     pub fn start(config: Config) -> Result<Self, StartError> {
         // A connection that this program accepted could not be handed to a shard with a table of its own.
-        Self::build(Config { own_file_tables: false, ..config })
+        let mut config = Config { own_file_tables: false, ..config };
+        for tls in [&mut config.http.tls, &mut config.grpc.tls, &mut config.admin.tls] {
+            *tls = Default::default();
+        }
+        Self::build(config)
     }
 
     pub(super) fn build(config: Config) -> Result<Self, StartError> {
@@ -107,14 +113,17 @@ impl Embedded {
         let journal = Journal::new(config.admin.journal as usize);
         let rooms = shard::Rooms { hub: hub.clone(), metrics: metrics.clone(), journal: journal.clone(), draining: draining.clone() };
         let newcomers = Crowd::new(config.limits.connections_pending as usize);
-        let http = net::Http {
+        let tls = Tls::load(&config, &metrics)?;
+        let unread = Crowd::new(config.limits.unsent_bytes as usize);
+        let http = |entrance| net::Http {
             config: Arc::new(config.http.clone()),
             door: Arc::new(routes.clone()),
             newcomers: newcomers.clone(),
-            unread: Crowd::new(config.limits.unsent_bytes as usize),
+            unread: unread.clone(),
+            entrance,
         };
         let on_death = on_death(metrics.clone(), readiness.clone(), failed.clone());
-        let start_shard = |number| shard::spawn(number, rooms.clone(), bounds, net::on_connection(http.clone()), on_death.clone());
+        let start_shard = |number| shard::spawn(number, rooms.clone(), bounds, net::on_connection(http(tls.http())), on_death.clone());
         let shards = (0..shard_count).map(|number| start_shard(number).map(Arc::new)).collect::<std::io::Result<Vec<_>>>()?;
         let shards = Arc::new(shards);
         let acceptor = net::Acceptor {
@@ -122,6 +131,7 @@ impl Embedded {
             everyone: shards.clone(),
             connections_max: connections_max as usize,
             shard_connections_max: usize::MAX,
+            speaks_tls: tls.http.is_some(),
             config: config.http.clone(),
             metrics: metrics.clone(),
         };
@@ -146,6 +156,7 @@ impl Embedded {
             acceptor,
             guests,
             newcomers,
+            tls,
             readiness,
             draining,
             stopped,

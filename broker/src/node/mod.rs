@@ -11,6 +11,7 @@ mod tables;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ use crate::broker::Broker;
 use crate::config::Config;
 use crate::limits;
 use crate::net;
+use crate::tls::Unusable;
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +50,14 @@ pub enum StartError {
     /// Keys or tokens cannot be used as they are configured.
     #[error("{0}")]
     Auth(#[from] auth::Problem),
+    /// A listener has nothing to prove itself with.
+    #[error("{key}.tls: {why}")]
+    Tls {
+        /// Which listener.
+        key: &'static str,
+        /// What is wrong with its files.
+        why: Unusable,
+    },
     /// A thread could not be started.
     #[error("cannot start a shard: {0}")]
     Shard(#[from] std::io::Error),
@@ -100,13 +110,15 @@ impl Node {
             journal: embedded.journal.clone(),
             clock: embedded.clock,
         };
-        if let Some(listener) = grpc_listener {
-            let serving = api::grpc::serve(listener, services.clone(), embedded.draining.clone());
-            grpc.spawn(embedded.stopped.clone().run_until_cancelled_owned(serving));
+        match (grpc_listener, embedded.tls.grpc()) {
+            (Some(listener), Some(entrance)) => {
+                spawn_grpc(&grpc, &embedded, api::grpc::TlsListener { listener, entrance }, services.clone());
+            }
+            (Some(listener), None) => spawn_grpc(&grpc, &embedded, listener, services.clone()),
+            (None, _) => {}
         }
         if let Some(listener) = unix_listener {
-            let serving = api::grpc::serve(listener, services, embedded.draining.clone());
-            grpc.spawn(embedded.stopped.clone().run_until_cancelled_owned(serving));
+            spawn_grpc(&grpc, &embedded, listener, services);
         }
         grpc.close();
 
@@ -115,9 +127,12 @@ impl Node {
             metrics: metrics.clone(),
             gauges: Arc::new(move || tasks::gauges(&hub, &newcomers)),
             readiness: embedded.readiness.clone(),
+            entrance: embedded.tls.admin(),
             only_local: config.admin.listen.ip().to_canonical().is_loopback(),
         };
         tokio::spawn(admin::serve(admin_listener, admin, embedded.stopped.clone()));
+        let watching = crate::tls::watch(embedded.tls.all());
+        tokio::spawn(embedded.stopped.clone().run_until_cancelled_owned(watching));
         let unix = config.grpc.unix.clone();
         Ok(Self { embedded, addresses, grpc, unix })
     }
@@ -163,6 +178,14 @@ impl Drop for Node {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+fn spawn_grpc<A>(tasks: &TaskTracker, embedded: &Embedded, listener: A, services: api::grpc::GrpcServices)
+where
+    A: api::grpc::Accept + Sync + 'static,
+{
+    let serving = api::grpc::serve(listener, services, embedded.draining.clone());
+    tasks.spawn(embedded.stopped.clone().run_until_cancelled_owned(serving));
 }
 
 fn bind(key: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, StartError> {

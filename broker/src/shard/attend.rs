@@ -1,15 +1,12 @@
 //! What a session's own small task does: notice that the client left, and go on when its full socket has drained.
 
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use tokio::io::Interest;
-use tokio::net::TcpStream;
-
+use super::pipe::Pipe;
 use super::session::{Listener, Session};
 use super::state::State;
 use super::tally::Tally;
-use super::write::{Wrote, send, unsent};
+use super::write::{Wrote, unsent};
 use crate::close::CloseReason;
 use crate::journal::What;
 
@@ -22,14 +19,13 @@ impl State {
         let Some(Listener::Session(session)) = self.listeners.get_mut(key as usize) else {
             return Poll::Ready(CloseReason::Stopped);
         };
-        let stream = session.stream.clone();
         let has_conversation = session.conversation.is_some();
-        if !has_conversation && poll_left(&stream, context).is_ready() {
+        if !has_conversation && poll_left(&mut session.stream, context).is_ready() {
             session.rest = None;
             return Poll::Ready(*session.ended.get_or_insert(CloseReason::ClientGone));
         }
         if session.rest.is_some() {
-            match session.poll_rest(&stream, context, tally) {
+            match session.poll_rest(context, tally) {
                 Poll::Pending => self.late.enter(key, session, self.tick, self.metrics.shard(self.number)),
                 Poll::Ready(Wrote::Gone) => {
                     session.rest = None;
@@ -71,24 +67,15 @@ impl State {
 
 impl Session {
     /// Writes the rest as the socket takes it.
-    fn poll_rest(&mut self, stream: &Rc<TcpStream>, context: &mut Context<'_>, tally: &mut Tally) -> Poll<Wrote> {
+    fn poll_rest(&mut self, context: &mut Context<'_>, tally: &mut Tally) -> Poll<Wrote> {
         while let Some(rest) = self.rest.as_mut() {
-            match stream.poll_write_ready(context) {
+            match self.stream.poll_send_ready(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(_)) => return Poll::Ready(Wrote::Gone),
                 Poll::Ready(Ok(())) => {}
             }
             tally.wrote();
-            let mut outcome = Wrote::Gone;
-            // Through tokio, so that a full socket takes its readiness down; else this would spin.
-            let _ = stream.try_io(Interest::WRITABLE, || {
-                outcome = send(&**stream, &rest.bytes);
-                match outcome {
-                    Wrote::Part(_) => Err(std::io::ErrorKind::WouldBlock.into()),
-                    Wrote::All | Wrote::Gone => Ok(()),
-                }
-            });
-            match outcome {
+            match self.stream.send_when_ready(&rest.bytes) {
                 Wrote::All => {
                     let front = self.encoder.front();
                     tally.delivered(front, rest.messages, rest.counted(rest.bytes.len()));
@@ -109,19 +96,11 @@ impl Session {
 }
 
 /// Ready when the client closed its side. A stream is one-way, so whatever a client sends on it is thrown away.
-fn poll_left(stream: &TcpStream, context: &mut Context<'_>) -> Poll<()> {
+fn poll_left(stream: &mut Pipe, context: &mut Context<'_>) -> Poll<()> {
     let mut thrown_away = [0; 1024];
     for _ in 0..READS {
-        match stream.poll_read_ready(context) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Err(_)) => return Poll::Ready(()),
-            Poll::Ready(Ok(())) => {}
-        }
-        match stream.try_read(&mut thrown_away) {
-            Ok(0) => return Poll::Ready(()),
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => return Poll::Ready(()),
+        if std::task::ready!(stream.poll_receive(context, &mut thrown_away)) == 0 {
+            return Poll::Ready(());
         }
     }
     context.waker().wake_by_ref();

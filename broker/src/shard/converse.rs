@@ -8,8 +8,6 @@
 use std::ops::ControlFlow;
 use std::task::{Context, Poll};
 
-use tokio::net::TcpStream;
-
 use super::inbound::{Conversation, Ended, Hands, LastWords, Phase};
 use super::session::{Listener, Session};
 use super::state::{FINISH_TICKS, LAST_WORD_TICKS, State};
@@ -146,19 +144,18 @@ impl State {
         if session.rest.is_some() {
             return ControlFlow::Break(Poll::Pending);
         }
-        let stream = session.stream.clone();
         let ended = session.ended;
         let Some(conversation) = &mut session.conversation else { return gone };
         match (ended, &conversation.phase) {
             (None, _) => {}
-            (Some(reason), Phase::Said { is_client_due: true }) => return self.hear_last_word(key, reason, &stream, input, context),
+            (Some(reason), Phase::Said { is_client_due: true }) => return self.hear_last_word(key, reason, input, context),
             (Some(reason), Phase::Said { is_client_due: false }) => return ControlFlow::Break(Poll::Ready(reason)),
             (Some(_), Phase::Open) => return self.finish(key, Some(Ended::by_client(Vec::new())), context, tally),
             (Some(_), Phase::Finishing(_)) => return self.finish(key, None, context, tally),
         }
         let mut held = std::mem::take(&mut conversation.held);
         let bytes = if held.is_empty() {
-            match poll_read(&stream, input, context) {
+            match session.stream.poll_receive(context, input) {
                 Poll::Ready(0) => return self.finish(key, Some(Ended::by_client(Vec::new())), context, tally),
                 Poll::Ready(count) => {
                     conversation.is_asked = false;
@@ -211,7 +208,6 @@ impl State {
         &mut self,
         key: u32,
         reason: CloseReason,
-        stream: &TcpStream,
         input: &mut [u8],
         context: &mut Context<'_>,
     ) -> ControlFlow<Poll<CloseReason>> {
@@ -223,7 +219,7 @@ impl State {
         if conversation.inbound.read_last(&mut std::mem::take(&mut conversation.held)).is_break() {
             return over;
         }
-        let heard = match poll_read(stream, input, context) {
+        let heard = match session.stream.poll_receive(context, input) {
             Poll::Pending => ControlFlow::Break(Poll::Pending),
             Poll::Ready(0) => return over,
             Poll::Ready(count) => match conversation.inbound.read_last(&mut input[..count]) {
@@ -305,20 +301,4 @@ impl Conversation {
 
 fn left() -> Error {
     Error::new(ErrorCode::Internal, "the session is over")
-}
-
-/// Reads what is there. Ready with 0 when nothing will come any more.
-fn poll_read(stream: &TcpStream, input: &mut [u8], context: &mut Context<'_>) -> Poll<usize> {
-    loop {
-        match stream.poll_read_ready(context) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Err(_)) => return Poll::Ready(0),
-            Poll::Ready(Ok(())) => {}
-        }
-        match stream.try_read(input) {
-            Ok(count) => return Poll::Ready(count),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => return Poll::Ready(0),
-        }
-    }
 }

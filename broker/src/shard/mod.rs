@@ -12,6 +12,7 @@ pub mod config;
 mod converse;
 mod encoder;
 mod inbound;
+mod pipe;
 mod ring;
 mod serve;
 mod session;
@@ -31,12 +32,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use cache::encode;
 pub use encoder::{Encoder, Form};
 pub use inbound::{Answer, Hands, Inbound, Later};
+pub use pipe::Pipe;
 pub use thread::{Command, Handle, Load, OnConnection, OnDeath, Rooms, Seat, spawn};
 pub use watch::{Watcher, Woken};
 
@@ -154,7 +155,7 @@ impl Shard {
     ///
     /// # Errors
     /// What joining the channels refuses; the socket is untouched then.
-    pub fn start(&self, stream: TcpStream, seat: Seat, opening: Opening) -> Result<(), (TcpStream, crate::error::Error)> {
+    pub fn start(&self, stream: Pipe, seat: Seat, opening: Opening) -> Result<(), (Pipe, crate::error::Error)> {
         let (session, front) = (opening.session, opening.encoder.front());
         let key = match self.cell.with(|state| state.start(stream, opening)) {
             Ok(key) => key,
@@ -262,7 +263,7 @@ impl std::fmt::Debug for Shard {
 }
 
 impl State {
-    fn start(&mut self, stream: TcpStream, opening: Opening) -> Result<u32, (TcpStream, crate::error::Error)> {
+    fn start(&mut self, stream: Pipe, opening: Opening) -> Result<u32, (Pipe, crate::error::Error)> {
         let Opening { session: id, head, encoder, mut subscription, starts, stay, inbound, early } = opening;
         let key = self.listeners.insert(Listener::Watch(session::Watch::default())) as u32;
         // Listen first, then join: what is committed in between comes by both ways and is told apart by its position.
@@ -306,7 +307,7 @@ impl State {
         }
         let mut session = Session {
             id,
-            stream: Rc::new(stream),
+            stream,
             encoder,
             subscription,
             conversation: inbound.map(|inbound| Box::new(Conversation::new(inbound, &early))),

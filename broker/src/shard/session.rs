@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
-use tokio::net::TcpStream;
 
 use super::encoder::Encoder;
 use super::inbound::Conversation;
+use super::pipe::Pipe;
 use super::unsent::{Held, Unsent};
 use crate::close::CloseReason;
 use crate::journal::SessionId;
@@ -44,7 +44,7 @@ impl Rest {
 pub(super) struct Session {
     /// Whose stay it is.
     pub(super) id: SessionId,
-    pub(super) stream: Rc<TcpStream>,
+    pub(super) stream: Pipe,
     pub(super) encoder: &'static dyn Encoder,
     pub(super) subscription: Subscription,
     /// The client's side, where the front listens to it.
@@ -91,6 +91,7 @@ pub(super) struct Watch {
 }
 
 /// Whoever listens on a shard.
+#[allow(clippy::large_enum_variant, reason = "nearly all are sessions, and a delivery should not have to follow a pointer to each")]
 #[derive(Debug)]
 pub(super) enum Listener {
     Session(Session),

@@ -38,8 +38,9 @@ impl std::fmt::Debug for Errand {
 /// What a shard is told from outside.
 #[derive(Debug)]
 pub enum Command {
-    /// A freshly accepted socket, non-blocking, not yet in any runtime, and what was already read from it.
-    Connection(std::net::TcpStream, Seat, Bytes),
+    /// A freshly accepted socket, non-blocking, not yet in any runtime. With what was already read from it when another
+    /// program accepted it, and then it is bare whatever the listener speaks.
+    Connection(std::net::TcpStream, Seat, Option<Bytes>),
     /// A socket that has said all it has to say in HTTP, non-blocking, for a session.
     Session(std::net::TcpStream, Seat, Box<Opening>),
     /// The stays of one wave end; `done` hears when the farewells are written or waiting.
@@ -102,8 +103,8 @@ impl Drop for Seat {
     }
 }
 
-/// What a shard does with a new socket, and what was already read from it. Given by whoever knows HTTP.
-pub type OnConnection = Arc<dyn Fn(Shard, tokio::net::TcpStream, Seat, Bytes) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync>;
+/// What a shard does with a new socket ([`Command::Connection`]). Given by whoever knows HTTP.
+pub type OnConnection = Arc<dyn Fn(Shard, tokio::net::TcpStream, Seat, Option<Bytes>) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync>;
 
 /// A shard as seen from other threads.
 #[derive(Debug)]
@@ -253,7 +254,7 @@ async fn obey(shard: Shard, mut inbound: mpsc::Receiver<Command>, on_connection:
             Command::Session(stream, seat, opening) => match tokio::net::TcpStream::from_std(stream) {
                 Ok(stream) => {
                     shard.metrics().connection_accepted();
-                    if let Err((_, error)) = shard.start(stream, seat, *opening) {
+                    if let Err((_, error)) = shard.start(stream.into(), seat, *opening) {
                         tracing::debug!(event = "connection_lost", %error, "a session could not begin");
                         shard.metrics().connection_closed();
                     }

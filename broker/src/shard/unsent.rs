@@ -22,6 +22,7 @@ pub(super) struct Unsent {
 pub(super) struct Held {
     unsent: Rc<Unsent>,
     end: usize,
+    encrypted: usize,
 }
 
 impl Unsent {
@@ -30,21 +31,22 @@ impl Unsent {
         self.bytes.get()
     }
 
-    /// A rest is kept, for as long as the guard lives.
-    pub(super) fn hold(self: &Rc<Self>, rest: &Bytes) -> Held {
+    /// A rest is kept, for as long as the guard lives; before it so many bytes that TLS holds, which nobody can share.
+    pub(super) fn hold(self: &Rc<Self>, rest: &Bytes, encrypted: usize) -> Held {
         let end = rest.as_ptr() as usize + rest.len();
         let mut held = self.held.borrow_mut();
         let (holders, longest) = held.entry(end).or_default();
         *holders += 1;
         let more = rest.len().saturating_sub(*longest);
         *longest += more;
-        self.bytes.set(self.bytes.get() + more);
-        Held { unsent: self.clone(), end }
+        self.bytes.set(self.bytes.get() + more + encrypted);
+        Held { unsent: self.clone(), end, encrypted }
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
+        self.unsent.bytes.set(self.unsent.bytes.get() - self.encrypted);
         let mut held = self.unsent.held.borrow_mut();
         let Some((holders, longest)) = held.get_mut(&self.end) else { return };
         *holders -= 1;
@@ -63,14 +65,14 @@ mod tests {
     fn what_several_hold_of_one_write_counts_once_and_until_the_last_lets_go() {
         let unsent = Rc::new(Unsent::default());
         let (write, other) = (Bytes::from(vec![1; 1000]), Bytes::from(vec![2; 10]));
-        let short = unsent.hold(&write.slice(900..));
-        let long = unsent.hold(&write.slice(100..));
-        let beside = unsent.hold(&other);
-        assert_eq!(unsent.bytes(), 910);
+        let short = unsent.hold(&write.slice(900..), 0);
+        let long = unsent.hold(&write.slice(100..), 0);
+        let beside = unsent.hold(&other, 7);
+        assert_eq!(unsent.bytes(), 917);
         drop(long);
-        assert_eq!(unsent.bytes(), 910);
+        assert_eq!(unsent.bytes(), 917);
         drop(short);
-        assert_eq!(unsent.bytes(), 10);
+        assert_eq!(unsent.bytes(), 17);
         drop(beside);
         assert_eq!((unsent.bytes(), unsent.held.borrow().len()), (0, 0));
     }

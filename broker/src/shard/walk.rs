@@ -9,7 +9,7 @@ use super::ring::VACANT;
 use super::session::{Listener, Rest, Session};
 use super::state::{State, raise};
 use super::tally::Tally;
-use super::write::{Wrote, send, unsent};
+use super::write::{Wrote, unsent};
 use crate::close::CloseReason;
 
 /// Visits between two looks into the inbox. Larger slices join fewer messages per write.
@@ -110,7 +110,7 @@ impl State {
         let Some(joined) = channel.joined(after, session.encoder, self.bounds.page_bytes) else { return };
         group.pos = joined.upto;
         let (first, count) = (joined.first, joined.count);
-        let outcome = send(&*session.stream, &joined.bytes);
+        let outcome = session.stream.send(&joined.bytes);
         tally.wrote();
         session.wrote_at = self.tick;
         match outcome {
@@ -212,7 +212,7 @@ impl Session {
         }
         tally.wrote();
         self.wrote_at = tick;
-        match send(&*self.stream, bytes) {
+        match self.stream.send(bytes) {
             Wrote::All => {
                 let front = self.encoder.front();
                 if messages > 0 {
@@ -234,7 +234,7 @@ impl Session {
 
     /// The socket is full: its task waits until it drains.
     pub(super) fn block(&mut self, bytes: Bytes, messages: u64, accepted: Option<Duration>) {
-        let held = self.unsent.hold(&bytes);
+        let held = self.unsent.hold(&bytes, self.stream.encrypted());
         self.rest = Some(Box::new(Rest { bytes, messages, accepted, _held: held }));
         self.wake();
     }

@@ -181,7 +181,7 @@ async fn each_kind_of_failure_has_its_code() {
     assert_eq!(ends(&["subscribe", "a", "--since", "nonsense"], Some("secret")).await, 1);
     assert_eq!(ends(&["publish", "a", "x", "--url", "127.0.0.1:1"], None).await, 4);
     assert_eq!(ends(&["subscribe", "a", "--url", "127.0.0.1:1"], None).await, 4);
-    assert_eq!(ends(&["publish", "a", "x", "--url", "https://example.org"], None).await, 2);
+    assert_eq!(ends(&["publish", "a", "x", "--url", "ftp://x y"], None).await, 2);
     for usage in
         [&["subscribe"][..], &["publish"], &["subscribe", "a", "--last", "1", "--since", "x"], &["publish", "a", "x", "--ttl", "5"]]
     {

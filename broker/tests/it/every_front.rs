@@ -1,4 +1,5 @@
-//! The promises to those who listen, each held on every way to listen, with messages committed at once and late.
+//! The promises to those who listen, each held on every way to listen, with messages committed at once and late, and over
+//! TLS as in the clear.
 //!
 //! A new front is one row in `on_every_front!`.
 
@@ -22,6 +23,22 @@ macro_rules! on_every_front {
                 sse_guest SseGuest, sse_guest_http2 SseGuestHttp2, stream_guest StreamGuest, poll_guest PollGuest,
                 websocket_guest WebSocketGuest, websocket_carried WebSocketCarried,
                 websocket WebSocket, websocket_requests WebSocketRequests, grpc Grpc, door Door);
+
+            mod over_tls {
+                use crate::support::Way;
+                on_every_front!(@tls $promise:
+                    sse_http1 SseHttp1, sse_http2 SseHttp2, stream_http1 StreamHttp1, stream_http2 StreamHttp2,
+                    poll_http1 PollHttp1, poll_http2 PollHttp2,
+                    websocket WebSocket, websocket_requests WebSocketRequests, grpc Grpc);
+            }
+        }
+    )+ };
+    (@tls $promise:ident: $($name:ident $way:ident),+) => { $(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            for commit in [crate::support::Commit::AtOnce, crate::support::Commit::Late] {
+                crate::support::over_tls(super::super::$promise(Way::$way, commit)).await;
+            }
         }
     )+ };
     (@rows $promise:ident: $($(#[$mark:meta])* $name:ident $way:ident),+) => { $(
@@ -389,7 +406,7 @@ async fn a_drain_sends_clients_away_gently(way: Way, commit: Commit) {
         drop(listener);
         return soon("the drain", scene.node.drain()).await;
     }
-    let Scene { node } = scene;
+    let Scene { node, .. } = scene;
     let admin = node.addresses().admin;
     let answered = async {
         if way.is_poll() {

@@ -24,6 +24,7 @@ mod slow_client;
 mod source;
 mod support;
 mod tidy;
+mod tls;
 mod websocket;
 mod websocket_codec;
 mod ws_echo;

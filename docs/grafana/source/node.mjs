@@ -133,6 +133,22 @@ export const node = {
           },
         },
         {
+          title: "TLS handshakes",
+          about: "Of all listeners. Failed after a renewal: the chain in the file is not whole. Plaintext: somebody speaks http to a port that speaks TLS.",
+          unit: "cps", stack: true,
+          queries: { "{{outcome}}": "sum by (outcome) (rate(tidings_tls_handshakes_ended_total{$of}[$rate]))" },
+        },
+        {
+          title: "Certificates",
+          about: "Days until the certificate in use expires; 0 for a listener without TLS. Refused: the files on disk changed and cannot be used.",
+          unit: "short",
+          queries: {
+            "{{instance}} {{listener}} days": "clamp_min((tidings_tls_certificate_expires_timestamp_seconds{$of} - time()) / 86400, 0)",
+            "{{instance}} {{listener}} refused": "tidings_tls_certificate_stale{$of}",
+            "{{result}} reads a second": "sum by (result) (rate(tidings_tls_certificates_read_total{$of}[$rate]))",
+          },
+        },
+        {
           title: "Subscriptions",
           about: "Session and channel pairs: a session on several channels counts several.",
           unit: "short",

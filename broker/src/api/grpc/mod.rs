@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 
-pub use serve::{Accept, serve};
+pub use serve::{Accept, Caller, TlsListener, serve};
 pub use status::grpc_code;
 
 /// Everything the gRPC services stand on. Cheap to clone: a node may serve them on several listeners.

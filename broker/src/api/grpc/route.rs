@@ -19,6 +19,7 @@ use tower_service::Service;
 use super::GrpcServices;
 use super::health::Readiness;
 use super::preface::WRONG_PROTOCOL;
+use super::serve::Caller;
 use super::service::BrokerService;
 use super::status::{CODE_KEY, of_layer, status};
 use crate::auth::{Credential, Denied, Pass, Refusal, carrier};
@@ -33,8 +34,7 @@ type Handler = Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
 #[derive(Clone)]
 pub(super) struct Routes {
     services: GrpcServices,
-    /// The user of this machine at the other end, where the system says who that is.
-    peer: Option<u32>,
+    caller: Caller,
     by_name: Arc<[(&'static str, Handler)]>,
 }
 
@@ -59,15 +59,18 @@ impl Routes {
             // What older tools ask for; the same answers.
             ("grpc.reflection.v1alpha.ServerReflection", handler(reflection().build_v1alpha().map_err(std::io::Error::other)?, as_it_is)),
         ];
-        Ok(Self { services, peer: None, by_name: by_name.into() })
+        Ok(Self { services, caller: Caller::default(), by_name: by_name.into() })
     }
 
-    /// For a connection whose other end is a process of this user.
-    pub(super) fn of_peer(&self, peer: Option<u32>) -> Self {
-        Self { peer, ..self.clone() }
+    /// For a connection with this caller at the other end.
+    pub(super) fn of(self, caller: Caller) -> Self {
+        Self { caller, ..self }
     }
 
     fn answer(&self, mut request: Request<Incoming>) -> Answer {
+        if let Some(client) = &self.caller.certificate {
+            request.extensions_mut().insert(client.clone());
+        }
         if !is_grpc(&request) {
             return ready(unsupported());
         }
@@ -107,7 +110,7 @@ impl Routes {
     fn look_at(&self, headers: &HeaderMap) -> Result<Pass, Refusal> {
         let gate = &self.services.gate;
         match carrier::bearer(headers) {
-            Ok(None) => Ok(self.peer.and_then(|uid| gate.peer(uid)).unwrap_or_else(|| gate.anyone())),
+            Ok(None) => Ok(self.caller.user.and_then(|uid| gate.peer(uid)).unwrap_or_else(|| gate.anyone())),
             Ok(Some(bearer)) => gate.look_at(&Credential::Bearer(bearer)),
             // Where nothing is asked for, nothing can be wrong with it.
             Err(_) if gate.book().is_open() => Ok(gate.anyone()),

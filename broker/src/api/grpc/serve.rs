@@ -2,7 +2,9 @@
 //!
 //! Connections run on the runtime of the caller and not on the shards: the generated services move between threads.
 
+use std::future::{Ready, ready};
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +15,14 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::route::Routes;
 use super::{GrpcServices, preface};
 use crate::limits::{Crowd, Place};
 use crate::metrics::{Metrics, ProtocolError, RefusedConnection};
+use crate::tls::{ClientName, Entrance, client_name};
 
 /// Most connections of one listener whose first bytes are still on their way.
 const NEWCOMERS_MAX: usize = 64;
@@ -38,42 +42,71 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Wait after a failed accept. It fails when open files run out, which only time mends.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Where connections come from: a TCP listener or a Unix socket.
+/// What is known of who is at the other end of a connection before it says anything.
+#[derive(Clone, Debug, Default)]
+pub struct Caller {
+    /// The user of this machine whose process it is, where the system knows.
+    pub user: Option<u32>,
+    /// Whom its certificate names, where the listener asked for one.
+    pub certificate: Option<ClientName>,
+}
+
+/// Where connections come from: a TCP listener, bare or behind TLS, or a Unix socket.
 pub trait Accept: Send {
-    /// A connection.
+    /// A connection that can be spoken over.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// One that must be opened first; `None` when that came to nothing.
+    type Opening: Future<Output = Option<(Self::Stream, Caller)>> + Send + 'static;
 
     /// The next one. Dropped half-way, it loses none.
-    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Opening>> + Send;
+}
 
-    /// The user whose process is at the other end, where the system knows.
-    fn user(stream: &Self::Stream) -> Option<u32>;
+/// A TCP listener whose connections begin with a TLS handshake.
+#[derive(Debug)]
+pub struct TlsListener {
+    /// Where they come from.
+    pub listener: TcpListener,
+    /// What they pass.
+    pub entrance: Entrance,
+}
+
+impl Accept for TlsListener {
+    type Stream = TlsStream<TcpStream>;
+    type Opening = Pin<Box<dyn Future<Output = Option<(Self::Stream, Caller)>> + Send>>;
+
+    async fn accept(&self) -> io::Result<Self::Opening> {
+        let (stream, _) = self.listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let entrance = self.entrance.clone();
+        Ok(Box::pin(async move {
+            let stream = entrance.pass(stream).await?;
+            let certificate = client_name(stream.get_ref().1);
+            Some((stream, Caller { certificate, ..Caller::default() }))
+        }))
+    }
 }
 
 impl Accept for TcpListener {
     type Stream = TcpStream;
+    type Opening = Ready<Option<(TcpStream, Caller)>>;
 
-    async fn accept(&self) -> io::Result<TcpStream> {
+    async fn accept(&self) -> io::Result<Self::Opening> {
         let (stream, _) = Self::accept(self).await?;
         // Acks and deliveries are small and must not wait for company.
         stream.set_nodelay(true)?;
-        Ok(stream)
-    }
-
-    fn user(_: &TcpStream) -> Option<u32> {
-        None
+        Ok(ready(Some((stream, Caller::default()))))
     }
 }
 
 impl Accept for UnixListener {
     type Stream = UnixStream;
+    type Opening = Ready<Option<(UnixStream, Caller)>>;
 
-    async fn accept(&self) -> io::Result<UnixStream> {
-        Ok(Self::accept(self).await?.0)
-    }
-
-    fn user(stream: &UnixStream) -> Option<u32> {
-        stream.peer_cred().ok().map(|peer| peer.uid())
+    async fn accept(&self) -> io::Result<Self::Opening> {
+        let (stream, _) = Self::accept(self).await?;
+        let user = stream.peer_cred().ok().map(|peer| peer.uid());
+        Ok(ready(Some((stream, Caller { user, ..Caller::default() }))))
     }
 }
 
@@ -94,11 +127,10 @@ pub async fn serve<A: Accept>(listener: A, services: GrpcServices, drain: Cancel
             () = drain.cancelled() => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok(stream) => match places.clone().try_acquire_owned() {
+                Ok(opening) => match places.clone().try_acquire_owned() {
                     Ok(permit) => {
                         let counted = Counted::new(metrics.clone(), permit);
-                        let routes = routes.of_peer(A::user(&stream));
-                        connections.spawn(connection(stream, newcomers.enter(), counted, http2.clone(), routes, drain.clone()));
+                        connections.spawn(connection(opening, newcomers.enter(), counted, http2.clone(), routes.clone(), drain.clone()));
                     }
                     Err(_) => metrics.connection_refused(RefusedConnection::Limit),
                 },
@@ -128,8 +160,8 @@ fn http2_builder(services: &GrpcServices) -> http2::Builder<TokioExecutor> {
     builder
 }
 
-async fn connection<S>(
-    mut stream: S,
+async fn connection<S, O>(
+    opening: O,
     mut place: Place,
     counted: Counted,
     http2: http2::Builder<TokioExecutor>,
@@ -137,18 +169,29 @@ async fn connection<S>(
     drain: CancellationToken,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    O: Future<Output = Option<(S, Caller)>> + Send,
 {
-    let first = tokio::select! {
+    let metrics = counted.metrics.clone();
+    let begin = async {
+        // Bounds its own time.
+        let (mut stream, caller) = opening.await?;
+        match timeout(PREFACE_TIMEOUT, preface::read(&mut stream)).await {
+            Ok(Ok(Some(first))) => Some((stream, caller, first)),
+            Ok(_) => None,
+            Err(_) => {
+                metrics.protocol_error(ProtocolError::HeaderTimeout);
+                None
+            }
+        }
+    };
+    let begun = tokio::select! {
         () = drain.cancelled() => return,
         () = &mut place => return counted.metrics.connection_refused(RefusedConnection::Limit),
-        first = timeout(PREFACE_TIMEOUT, preface::read(&mut stream)) => first,
+        begun = begin => begun,
     };
     drop(place);
-    let first = match first {
-        Ok(Ok(Some(first))) => first,
-        Ok(_) => return,
-        Err(_) => return counted.metrics.protocol_error(ProtocolError::HeaderTimeout),
-    };
+    let Some((stream, caller, first)) = begun else { return };
+    let routes = routes.of(caller);
     let (reader, writer) = tokio::io::split(stream);
     let whole = tokio::io::join(io::Cursor::new(first).chain(reader), writer);
     let mut connection = std::pin::pin!(http2.serve_connection(TokioIo::new(whole), routes));

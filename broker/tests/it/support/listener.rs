@@ -479,6 +479,7 @@ async fn address(way: Way, scene: &Scene) -> SocketAddr {
         Way::SseGuest | Way::StreamGuest | Way::PollGuest | Way::WebSocketGuest => Server::Http1,
         Way::SseGuestHttp2 => Server::Http2,
         Way::WebSocketCarried => Server::Wrapped,
+        Way::SseHttp2 | Way::StreamHttp2 | Way::PollHttp2 => return scene.http2(),
         _ => return scene.http(),
     };
     super::host(scene.node.embedded(), server).await

@@ -9,6 +9,7 @@ mod http2;
 mod lines;
 mod listener;
 mod scene;
+mod tls;
 mod websocket;
 
 pub(crate) use daemon::Daemon;
@@ -18,7 +19,8 @@ pub(crate) use http1::{BodyDecoder, Http1};
 pub(crate) use http2::Http2;
 pub(crate) use lines::{Lines, script_call};
 pub(crate) use listener::{Listener, Message, News, Since, Way};
-pub(crate) use scene::{Commit, Scene, draft, metric, sibling};
+pub(crate) use scene::{Commit, Scene, draft, metric, over_tls, sibling};
+pub(crate) use tls::{Authority, bridge, connect, showing, trusting};
 pub(crate) use websocket::{Framed, WebSocket, handshake, masked};
 
 use std::future::Future;

@@ -10,7 +10,7 @@ use tidings::log::Slot;
 use tidings::message::{ChannelName, Draft, Headers, Payload};
 use tidings::node::Node;
 
-use super::Http1;
+use super::{Authority, Http1, bridge, trusting};
 
 /// When a message counts as committed. Nothing that is promised may depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,26 @@ pub(crate) enum Commit {
 #[derive(Debug)]
 pub(crate) struct Scene {
     pub(crate) node: Node,
+    tls: Option<Bridges>,
+}
+
+/// Where clients that speak no TLS reach a node that speaks nothing else.
+#[derive(Debug)]
+struct Bridges {
+    http1: SocketAddr,
+    http2: SocketAddr,
+    grpc: SocketAddr,
+    _files: tempfile::TempDir,
+}
+
+tokio::task_local! {
+    static OVER_TLS: ();
+}
+
+/// Runs a test on scenes whose public and gRPC listeners speak TLS.
+pub(crate) async fn over_tls<T>(test: impl Future<Output = T>) -> T {
+    // Boxed: a test keeps all its buffers, and a thread of tests has little stack.
+    OVER_TLS.scope((), Box::pin(test)).await
 }
 
 impl Scene {
@@ -39,7 +59,27 @@ impl Scene {
         (config.http.listen, config.grpc.listen, config.admin.listen) = (local, Some(local), local);
         config.commit_delay = (commit == Commit::Late).then_some(Duration::from_millis(2));
         change(&mut config);
-        Self { node: Node::start(config).await.unwrap() }
+        match OVER_TLS.try_with(|()| ()) {
+            Ok(()) => Box::pin(Self::secured(config)).await,
+            Err(_) => Self { node: Box::pin(Node::start(config)).await.unwrap(), tls: None },
+        }
+    }
+
+    async fn secured(mut config: Config) -> Self {
+        let (files, authority) = (tempfile::tempdir().unwrap(), Authority::new());
+        let (certificate, key) = authority.write(files.path(), "node");
+        for tls in [&mut config.http.tls, &mut config.grpc.tls] {
+            (tls.certificate, tls.key) = (Some(certificate.clone()), Some(key.clone()));
+        }
+        let node = Node::start(config).await.unwrap();
+        let (http, grpc) = (node.addresses().http, node.addresses().grpc);
+        let http1 = bridge(http, trusting(&authority, &["http/1.1"])).await;
+        let http2 = bridge(http, trusting(&authority, &["h2"])).await;
+        let grpc = match grpc {
+            Some(grpc) => bridge(grpc, trusting(&authority, &["h2"])).await,
+            None => http2,
+        };
+        Self { node, tls: Some(Bridges { http1, http2, grpc, _files: files }) }
     }
 
     /// With the rules of one namespace changed; `default` is that of channels without one.
@@ -53,11 +93,16 @@ impl Scene {
     }
 
     pub(crate) fn http(&self) -> SocketAddr {
-        self.node.addresses().http
+        self.tls.as_ref().map_or(self.node.addresses().http, |tls| tls.http1)
+    }
+
+    /// The same for those who speak HTTP/2: who speaks TLS agrees on that first.
+    pub(crate) fn http2(&self) -> SocketAddr {
+        self.tls.as_ref().map_or(self.node.addresses().http, |tls| tls.http2)
     }
 
     pub(crate) fn grpc(&self) -> SocketAddr {
-        self.node.addresses().grpc.unwrap()
+        self.tls.as_ref().map_or_else(|| self.node.addresses().grpc.unwrap(), |tls| tls.grpc)
     }
 
     /// Publishes text and waits until it is committed.
