@@ -164,6 +164,8 @@ fn settings(make: &Make, name: &str, address: &str, seeds: &[String]) -> Vec<Str
         "insecure=true",
         "shards=1",
         "log.format=json",
+        "namespaces.default.unlisted=true",
+        "namespaces.default.allow={publish: anyone, subscribe: anyone, history: anyone}",
         "namespaces.default.history.size=1000000",
         "namespaces.default.history.bytes=1GiB",
         "namespaces.default.history.ttl=1h",
