@@ -16,23 +16,23 @@ use tidings::node::Node;
 use crate::Counts;
 use crate::valgrind::{Threads, Tool};
 
-const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub(crate) const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const FEW: usize = 1;
 const MANY: usize = 65;
 const SHORT: u64 = 100;
 const LONG: u64 = 500;
 /// Runs of which the cheapest counts.
-const RUNS: usize = 3;
+pub(crate) const RUNS: usize = 3;
 /// What every payload ends with.
 const END: u8 = b'~';
 /// A program under valgrind is slow, and a loaded machine makes it slower.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A node with one shard that is left alone.
-async fn start_node() -> anyhow::Result<Node> {
+pub(crate) async fn start_node(grpc: Option<SocketAddr>) -> anyhow::Result<Node> {
     let mut config = Config { shards: 1, ..Config::default() };
     config.namespaces.insert(namespace::DEFAULT, namespace::Config::default().open());
-    (config.http.listen, config.grpc.listen, config.admin.listen) = (LOCAL, None, LOCAL);
+    (config.http.listen, config.grpc.listen, config.admin.listen) = (LOCAL, grpc, LOCAL);
     // Nothing may happen by the clock.
     config.admin.probe_interval = Duration::from_secs(3600);
     Ok(Node::start(config).await?)
@@ -42,7 +42,7 @@ async fn start_node() -> anyhow::Result<Node> {
 pub(crate) fn node() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let node = start_node().await?;
+        let node = start_node(None).await?;
         println!("{} {}", node.addresses().http, node.addresses().admin);
         let ended = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
         ended.await??;

@@ -6,6 +6,7 @@
 
 mod baseline;
 mod fanout;
+mod grpc;
 mod operations;
 mod valgrind;
 
@@ -42,15 +43,20 @@ enum Command {
     /// Be a broker until standard input ends; `check` runs this under valgrind
     #[command(hide = true)]
     Node,
+    /// The same with gRPC, on a thread of its own
+    #[command(hide = true)]
+    GrpcNode,
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Operation { name, times } => operations::run(&name, times),
         Command::Node => fanout::node(),
+        Command::GrpcNode => grpc::node(),
         Command::Check { write, baseline } => {
             let mut counts = operations::count()?;
             counts.extend(fanout::count()?);
+            counts.extend(grpc::count()?);
             if write { baseline::write(&baseline, counts) } else { baseline::check(&baseline, &counts) }
         }
     }

@@ -12,12 +12,13 @@ use tidings::hub::{Bounds, CommitRule, Hub, RuleBook};
 use tidings::log::{Cursor, CursorText, Epoch, Line, NamespaceId, Pos, Retention, Slot, SlotCursor, SlotLog, Tag};
 use tidings::message::{ChannelName, Draft, Headers, Payload};
 use tidings::metrics::Metrics;
+use tidings::wire::write_message;
 
 use crate::Counts;
 use crate::valgrind::{Threads, Tool};
 
 /// Every operation.
-const OPERATIONS: [&str; 6] = ["cursor_text", "cursor_parse", "admit", "append", "publish", "publish_and_pull"];
+const OPERATIONS: [&str; 7] = ["cursor_text", "cursor_parse", "admit", "encode", "append", "publish", "publish_and_pull"];
 /// How often each is done at first.
 const SHORT: u64 = 100;
 /// And then: so often that what differs from start to start (a clock that calibrates itself) is little beside it.
@@ -76,6 +77,21 @@ pub(crate) fn run(name: &str, times: u64) -> anyhow::Result<()> {
             let mut cursor = SlotCursor::new(slot, pos(0));
             for idx in 1..=times {
                 black_box(line.admit(&mut cursor, black_box(pos(idx)), None));
+            }
+        }
+        "encode" => {
+            let mut log = SlotLog::new(slot, epoch);
+            let retention = Retention { size: 1, ttl: Duration::from_secs(60), bytes: 4 << 20 };
+            let key = log.open_channel(channel.clone(), NamespaceId(0), retention, NOW);
+            let (mut committed, mut evicted): (Vec<(_, Arc<_>)>, _) = (Vec::new(), Vec::new());
+            let appended = log.append(key, draft()?, NOW, usize::MAX);
+            log.commit_to(appended.pos.idx, NOW, &mut committed, &mut evicted);
+            let (_, entry) = committed.first().context("a message")?;
+            let mut out = Vec::new();
+            for _ in 0..times {
+                out.clear();
+                write_message(&mut out, black_box(entry));
+                black_box(&out);
             }
         }
         "append" => {
