@@ -4,6 +4,7 @@
 mod cli;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use cli::{Arguments, BrokerTask, Task};
@@ -32,13 +33,13 @@ fn main() -> ExitCode {
 
 fn serve(loaded: cli::Loaded) -> ExitCode {
     // Dropped last: it writes what still waits.
-    let _log = cli::log::install(&loaded.config.log);
+    let log = Arc::new(cli::log::install(&loaded.config.log));
     tracing::info!(event = "starting", version = env!("CARGO_PKG_VERSION"), config = %loaded.source, "tidings starts");
     cli::open_files::raise(&loaded.config);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).thread_name("tidings").enable_all().build();
     let ended = match runtime {
         Ok(runtime) => {
-            let ended = runtime.block_on(run(loaded.config));
+            let ended = runtime.block_on(run(loaded.config, log.clone()));
             // Whatever still runs after the drain, or after the second signal, is cut.
             runtime.shutdown_background();
             ended
@@ -61,12 +62,12 @@ enum Ended {
     Failed,
 }
 
-async fn run(mut config: Config) -> anyhow::Result<Ended> {
+async fn run(mut config: Config, log: Arc<cli::log::Log>) -> anyhow::Result<Ended> {
     // Before the node starts: a signal during the start must not be lost.
     let mut signals = cli::signals::Signals::listen().context("cannot listen for signals")?;
     cli::announce::warnings(&config);
     let demo_key = cli::demo::key(&mut config);
-    let node = Node::start(config.clone()).await?;
+    let node = Node::start_with(config.clone(), Some(log)).await?;
     cli::announce::addresses(&config, node.addresses());
     let demo = cli::demo::start(&config, node.addresses(), demo_key);
 

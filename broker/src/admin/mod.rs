@@ -1,19 +1,33 @@
-//! Health and metrics for operators, on a listener of their own: `/metrics`, `/livez`, `/readyz`.
+//! What operators see, on a listener of their own: `/metrics`, `/livez`, `/readyz` for machines, a page at `/` and the API
+//! behind it (`/api/…`) for people.
 //!
-//! It only reads. What it shows of the node's state comes from [`Readiness`], which whoever drains the node and the
-//! self-probe keep up to date.
+//! What it shows of the node's state comes from [`Readiness`], which whoever drains the node and the self-probe keep up to
+//! date, from the [`Journal`], and from [`Inside`], which the node fills in.
 
+mod access;
+mod api;
 pub mod config;
+mod inside;
+mod page;
 mod probe;
 mod readiness;
 mod server;
+mod trend;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
+pub use self::access::Access;
+pub use self::inside::{Cluster, Count, Inside, Link, Listening, Node, Present};
 pub use self::probe::{Listen, run as run_probe};
 pub use self::readiness::{NotReady, Readiness};
 pub use self::server::serve;
+pub use self::trend::Trend;
+use crate::broker::Broker;
+use crate::clock::Clock;
+use crate::journal::Journal;
 use crate::metrics::{Gauges, Metrics};
 
 /// What the admin listener shows. Cheap to clone.
@@ -29,6 +43,20 @@ pub struct Admin {
     pub entrance: Option<crate::tls::Entrance>,
     /// Whether only requests to an address or to `localhost` are answered.
     pub only_local: bool,
+    /// Who may use the API.
+    pub access: Access,
+    /// The one door.
+    pub broker: Broker,
+    /// What happened to clients.
+    pub journal: Journal,
+    /// What only the node can tell.
+    pub inside: Arc<dyn Inside>,
+    /// The process's log, if it is ours.
+    pub log: Option<Arc<dyn LogLevels>>,
+    /// The node's clock.
+    pub clock: Clock,
+    /// The last hour; empty at first.
+    pub trend: Arc<Mutex<Trend>>,
 }
 
 /// The levels of the process's log, which change while it runs.

@@ -18,7 +18,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Admin;
+use super::{Admin, api, page, trend};
 use crate::host;
 use crate::limits::{Crowd, Place};
 use crate::tls::{ClientName, client_name};
@@ -43,11 +43,14 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
     let crowd = Crowd::new(CONNECTIONS_MAX);
     let mut upkeep = interval(UPKEEP_INTERVAL);
     upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut step = interval(trend::STEP);
+    step.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
             _ = upkeep.tick() => admin.metrics.upkeep(),
+            _ = step.tick() => api::step(&admin),
             socket = accept(&listener) => {
                 connections.spawn(connection(socket, crowd.enter(), admin.clone(), stop.clone()));
             }
@@ -91,7 +94,8 @@ where
         if let Some(client) = &client {
             request.extensions_mut().insert(client.clone());
         }
-        std::future::ready(Ok::<_, Infallible>(answer(&admin, &request)))
+        let admin = admin.clone();
+        async move { Ok::<_, Infallible>(answer(&admin, request).await) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(16 * 1024);
@@ -111,21 +115,29 @@ async fn stop_or_age(stop: &CancellationToken) {
     let _ = timeout(CONNECTION_AGE_MAX, stop.cancelled()).await;
 }
 
-fn answer<B>(admin: &Admin, request: &Request<B>) -> Response<Full<Bytes>> {
+async fn answer(admin: &Admin, request: Request<Incoming>) -> Response<Full<Bytes>> {
     // On loopback nobody is asked for a key, and a browser on this machine must not carry it to a foreign page.
     if admin.only_local
-        && let Err(error) = host::check(request, true)
+        && let Err(error) = host::check(&request, true)
     {
         return text(error.code.http_status(), "text/plain", format!("{}\n", error.message));
     }
     let path = request.uri().path();
-    if !matches!(path, "/metrics" | "/livez" | "/readyz") {
-        return text(StatusCode::NOT_FOUND, "text/plain", "here are /metrics, /livez and /readyz\n");
+    if api::is_api_path(path) {
+        // Boxed, or it would be part of every health check too.
+        return Box::pin(api::handle(admin, request)).await;
+    }
+    let file = page::file(path);
+    if file.is_none() && !matches!(path, "/metrics" | "/livez" | "/readyz") {
+        return text(StatusCode::NOT_FOUND, "text/plain", "here are /, /api/, /metrics, /livez and /readyz\n");
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET or HEAD\n");
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
+    }
+    if let Some(file) = file {
+        return page::response(file);
     }
     match path {
         "/metrics" => metrics(admin),

@@ -53,7 +53,9 @@ pub(crate) fn addresses(config: &Config, addresses: &Addresses) {
     if let Some(unix) = &addresses.unix {
         lines.push_str(&format!("  grpc   unix:{}\n", unix.display()));
     }
-    lines.push_str(&format!("  admin  {}://{}/metrics  (also /livez, /readyz)\n", scheme(config.admin.tls.is_on()), addresses.admin));
+    let page = if config.dev || !config.admin.keys.is_empty() { "; the page for operators at /" } else { "" };
+    let admin = format!("{}://{}", scheme(config.admin.tls.is_on()), addresses.admin);
+    lines.push_str(&format!("  admin  {admin}/metrics  (also /livez, /readyz{page})\n"));
     // When nobody reads standard output there is nobody to tell; the log has it too.
     super::print(&lines);
     let grpc = addresses.grpc.map(tracing::field::display);

@@ -53,7 +53,7 @@ pub struct Config {
     #[serde(deserialize_with = "units::null_is_default")]
     #[schemars(with = "Option<api::config::GrpcConfig>")]
     pub grpc: api::config::GrpcConfig,
-    /// The admin listener: /metrics, /livez, /readyz.
+    /// The admin listener: /metrics, /livez, /readyz for machines; a page and its API for people.
     #[serde(deserialize_with = "units::null_is_default")]
     #[schemars(with = "Option<admin::config::Config>")]
     pub admin: admin::config::Config,

@@ -147,7 +147,16 @@ fn connections(out: &Out<'_>, metrics: &Metrics) {
 }
 
 fn bounds(out: &Out<'_>, metrics: &Metrics, gauges: &Gauges) {
-    let used = |bound| match bound {
+    for bound in Bound::ALL {
+        let label = [("bound", bound.as_str())];
+        out.gauge("tidings_bound_used", &label, bound_used(metrics, gauges, bound) as f64);
+        out.gauge("tidings_bound_limit", &label, metrics.bounds[bound.index()].get() as f64);
+    }
+}
+
+/// How much of a bound is used.
+pub(super) fn bound_used(metrics: &Metrics, gauges: &Gauges, bound: Bound) -> u64 {
+    match bound {
         Bound::Connections => metrics.shards.iter().map(|shard| open(shard)).sum(),
         Bound::GrpcConnections => open(&metrics.off_shard),
         Bound::ConnectionsPending => gauges.connections_pending,
@@ -157,11 +166,6 @@ fn bounds(out: &Out<'_>, metrics: &Metrics, gauges: &Gauges) {
         Bound::DedupeIds => gauges.dedupe_ids,
         Bound::ShardInbox => gauges.inbox_depths.iter().copied().max().unwrap_or(0),
         Bound::ShardRing => metrics.shards.iter().map(|shard| shard.ring_bytes.get()).max().unwrap_or(0),
-    };
-    for bound in Bound::ALL {
-        let label = [("bound", bound.as_str())];
-        out.gauge("tidings_bound_used", &label, used(bound) as f64);
-        out.gauge("tidings_bound_limit", &label, metrics.bounds[bound.index()].get() as f64);
     }
 }
 
@@ -180,7 +184,7 @@ fn tls(out: &Out<'_>, metrics: &Metrics) {
 }
 
 /// Sockets of one group that are open now.
-fn open(group: &ShardMetrics) -> u64 {
+pub(super) fn open(group: &ShardMetrics) -> u64 {
     let closed = group.connections_closed.get();
     group.connections_accepted.get().saturating_sub(closed)
 }
@@ -263,7 +267,7 @@ fn state(out: &Out<'_>, metrics: &Metrics, gauges: &Gauges) {
     out.gauge("tidings_draining", &[], f64::from(u8::from(gauges.draining)));
 }
 
-fn total(metrics: &Metrics, pick: impl Fn(&ShardMetrics) -> &Cell) -> u64 {
+pub(super) fn total(metrics: &Metrics, pick: impl Fn(&ShardMetrics) -> &Cell) -> u64 {
     metrics.groups().map(|group| pick(group).get()).fold(0, u64::wrapping_add)
 }
 

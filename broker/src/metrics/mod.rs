@@ -7,6 +7,7 @@ mod cell;
 mod export;
 mod labels;
 mod shard;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -20,6 +21,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 use self::cell::{Cell, Durations, Writers};
 pub use self::labels::{Bound, Denied, Front, Handshake, Listener, ProtocolError, RefusedConnection, Source};
 pub use self::shard::ShardMetrics;
+pub use self::snapshot::{Latency, Snapshot};
 use crate::clock::Clock;
 use crate::error::ErrorCode;
 

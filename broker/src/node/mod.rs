@@ -5,6 +5,7 @@ mod addresses;
 mod calls;
 mod drain;
 mod embedded;
+mod inspect;
 mod routes;
 mod service;
 mod tables;
@@ -25,7 +26,7 @@ pub use addresses::Addresses;
 pub use embedded::Embedded;
 pub use service::{Answering, HttpService};
 
-use crate::admin::{self, Admin};
+use crate::admin::{self, Access, Admin, LogLevels};
 use crate::api;
 use crate::auth;
 use crate::broker::Broker;
@@ -78,6 +79,14 @@ impl Node {
     /// # Errors
     /// When an address cannot be bound or a thread cannot be started.
     pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with(config, None).await
+    }
+
+    /// As [`Node::start`], in a process whose log's levels may be changed over the admin API.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub async fn start_with(config: Config, log: Option<Arc<dyn LogLevels>>) -> Result<Self, StartError> {
         let embedded = Embedded::build(config)?;
         let (config, metrics) = (&embedded.config, &embedded.metrics);
         // Before any listener: a copy of one in a shard's table would keep it open after it was closed.
@@ -123,12 +132,20 @@ impl Node {
         grpc.close();
 
         let (hub, newcomers) = (embedded.hub.clone(), embedded.newcomers.clone());
+        let is_local = config.admin.listen.ip().to_canonical().is_loopback();
         let admin = Admin {
             metrics: metrics.clone(),
             gauges: Arc::new(move || tasks::gauges(&hub, &newcomers)),
             readiness: embedded.readiness.clone(),
             entrance: embedded.tls.admin(),
-            only_local: config.admin.listen.ip().to_canonical().is_loopback(),
+            only_local: is_local,
+            access: Access::new(&config.admin.keys, config.dev && is_local),
+            broker: embedded.broker.clone(),
+            journal: embedded.journal.clone(),
+            inside: Arc::new(inspect::Shards { shards: embedded.shards.clone(), address: addresses.http.to_string() }),
+            log,
+            clock: embedded.clock,
+            trend: Arc::default(),
         };
         tokio::spawn(admin::serve(admin_listener, admin, embedded.stopped.clone()));
         let watching = crate::tls::watch(embedded.tls.all());

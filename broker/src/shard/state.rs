@@ -116,6 +116,11 @@ impl State {
         Ok(())
     }
 
+    /// The shard's own number for a channel that somebody listens to here.
+    pub(super) fn local_of(&self, name: &ChannelName) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
     fn local(&mut self, name: &ChannelName) -> Result<u32> {
         if let Some(local) = self.by_name.get(name) {
             return Ok(*local);

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its scene shall stop there")]
 #![allow(clippy::large_futures, reason = "a test runs once and may keep its buffers on the stack")]
 
+mod admin;
 mod auth;
 mod cli;
 mod cli_clients;
