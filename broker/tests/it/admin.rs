@@ -205,7 +205,7 @@ async fn the_overview_counts_and_the_trend_remembers() {
 async fn levels_of_the_log_change_while_it_runs() {
     let mut daemon = Daemon::start_heard(&[
         "dev=false",
-        "insecure=true",
+        "namespaces.default={allow: {subscribe: anyone, publish: anyone, history: anyone}, unlisted: true}",
         &format!("admin.keys=[{{name: op, sha256: {}}}]", KeyHash::of(KEY.as_bytes())),
     ])
     .await;
