@@ -32,7 +32,6 @@ fn main() -> ExitCode {
 }
 
 fn serve(loaded: cli::Loaded) -> ExitCode {
-    // Dropped last: it writes what still waits.
     let log = Arc::new(cli::log::install(&loaded.config.log));
     tracing::info!(event = "starting", version = env!("CARGO_PKG_VERSION"), config = %loaded.source, "tidings starts");
     cli::open_files::raise(&loaded.config);
@@ -46,14 +45,17 @@ fn serve(loaded: cli::Loaded) -> ExitCode {
         }
         Err(why) => Err(why).context("cannot start the runtime"),
     };
-    match ended {
+    let code = match ended {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::Failed) => ExitCode::from(FAILED),
         Err(why) => {
             tracing::error!(event = "failed", "{why:#}");
             ExitCode::FAILURE
         }
-    }
+    };
+    // The admin listener may still hold the log, so that nothing would drop it.
+    log.flush();
+    code
 }
 
 /// How a run came to its end.

@@ -23,7 +23,7 @@ use form::Form;
 use sample::Sampler;
 use writer::Writer;
 
-/// The log of this process. What waits to be written is written when it is dropped.
+/// The log of this process. What waits to be written is written when it is dropped, and by [`Log::flush`].
 pub(crate) struct Log {
     levels: reload::Handle<Targets, Registry>,
     current: Mutex<String>,
@@ -68,9 +68,16 @@ impl LogLevels for Log {
     }
 }
 
+impl Log {
+    /// Writes what still waits.
+    pub(crate) fn flush(&self) {
+        self.writer.flush();
+    }
+}
+
 impl Drop for Log {
     fn drop(&mut self) {
-        self.writer.flush();
+        self.flush();
     }
 }
 
