@@ -24,6 +24,8 @@ RUN cargo build --release --locked --package tidings && strip --strip-debug targ
 FROM debian:bookworm-slim
 LABEL org.opencontainers.image.title="tidings" org.opencontainers.image.licenses="MIT OR Apache-2.0"
 COPY --from=build /source/target/release/tidings /usr/local/bin/tidings
+# Whom to believe when keys are fetched (tokens.jwks_url).
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 # Here it looks for config.yaml. Nothing is ever written.
 WORKDIR /etc/tidings
 USER 65532:65532

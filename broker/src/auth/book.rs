@@ -111,6 +111,12 @@ impl Book {
         self.set.as_ref().map(|set| &*set.url)
     }
 
+    /// How many keys for tokens are known.
+    #[must_use]
+    pub fn key_count(&self) -> usize {
+        self.verifier.key_count()
+    }
+
     /// The backend whose processes this user of the machine runs.
     #[must_use]
     pub fn peer(&self, uid: u32) -> Option<&Arc<Backend>> {

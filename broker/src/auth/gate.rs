@@ -57,17 +57,23 @@ impl Gate {
     pub fn exchange(&self, config: &Config) -> Result<(), Problem> {
         let book = Book::read(config)?;
         self.0.book.rcu(|now| Arc::new(book.clone().keeping_set_of(now)));
+        // It may want another set, or one at all.
+        self.0.sets.wake();
         Ok(())
     }
 
-    /// Takes in a key set that was fetched from this address, if it is still the one that is wanted.
+    /// Takes in a key set that was fetched from this address, if it is still the one that is wanted. Says how many keys for
+    /// tokens are known now, if it changed anything.
     ///
     /// # Errors
     /// A sentence when it is none; the one before stays.
-    pub fn take_set(&self, url: &str, text: &[u8]) -> Result<(), String> {
-        let mut outcome = Ok(());
+    pub fn take_set(&self, url: &str, text: &[u8]) -> Result<Option<usize>, String> {
+        let mut outcome = Ok(None);
         self.0.book.rcu(|book| match book.with_set(url, text) {
-            Ok(changed) => changed,
+            Ok(changed) => {
+                outcome = Ok((!Arc::ptr_eq(&changed, book)).then(|| changed.key_count()));
+                changed
+            }
             Err(why) => {
                 outcome = Err(why);
                 book.clone()

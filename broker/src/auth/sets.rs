@@ -47,6 +47,11 @@ impl Sets {
         tokio::time::timeout(PATIENCE, ended.changed()).await.is_ok_and(|changed| changed.is_ok())
     }
 
+    /// Lets the one who fetches look at what is wanted now.
+    pub fn wake(&self) {
+        self.wanted.notify_one();
+    }
+
     /// Waits until somebody asks.
     pub async fn wanted(&self) {
         self.wanted.notified().await;

@@ -23,7 +23,7 @@ pub struct Page {
 
 /// To be sent with every page. The policy allows nothing but this listener's own files and addresses, and no markup that
 /// a message might smuggle in could run: scripts and styles come from files alone. `no-cache` lets a new build be seen.
-pub const HEADERS: [(&str, &str); 4] = [
+pub const HEADERS: [(&str, &str); 7] = [
     (
         "content-security-policy",
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data: 'self'; base-uri 'none'; \
@@ -31,6 +31,9 @@ pub const HEADERS: [(&str, &str); 4] = [
     ),
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
+    ("x-frame-options", "DENY"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
     ("cache-control", "no-cache"),
 ];
 

@@ -137,6 +137,7 @@ impl Embedded {
         };
         let guests = Guests::new(rooms, bounds, acceptor.clone(), stopped.clone());
 
+        tokio::spawn(stopped.clone().run_until_cancelled_owned(super::key_set::keep(gate.clone(), clock)));
         let interval = config.admin.probe_interval;
         let probe = admin::run_probe(broker.clone(), all_listen(shards.clone()), readiness.clone(), metrics.clone(), interval);
         tokio::spawn(stopped.clone().run_until_cancelled_owned(probe));

@@ -6,6 +6,7 @@ mod calls;
 mod drain;
 mod embedded;
 mod inspect;
+mod key_set;
 mod routes;
 mod service;
 mod tables;

@@ -2,6 +2,8 @@
 
 mod carriers;
 mod expiry;
+mod key_set;
 mod origin;
+mod page;
 mod rotation;
 mod scene;

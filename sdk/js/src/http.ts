@@ -25,12 +25,16 @@ export class Http {
     return url;
   }
 
-  /** The address of the WebSocket, with what cannot stand in a header there. */
-  async socket(): Promise<URL> {
-    const token = await this.options.token?.();
-    const url = this.url("ws", token ? [["token", token]] : []);
+  /** The address of the WebSocket. No token stands in it: addresses are written down on the way. */
+  socket(): URL {
+    const url = this.url("ws", []);
     url.protocol = url.protocol.replace("http", "ws");
     return url;
+  }
+
+  /** A token that counts now, if one is to be shown. */
+  async token(): Promise<string | undefined> {
+    return this.options.token?.();
   }
 
   /** The answer, when it is a good one; throws otherwise. */

@@ -118,7 +118,7 @@ export interface History<Data = unknown> {
 export interface Options {
   /** Fronts to use, the best one first: `["websocket", "sse", "stream", "poll"]`. */
   fronts?: Front[];
-  /** Asked before each connection and request; sent as `Authorization: Bearer`, by WebSocket as `token=`. */
+  /** Asked before each connection and request, and before the one in use expires; sent as `Authorization: Bearer`, by WebSocket as its first message. */
   token?: () => string | undefined | Promise<string | undefined>;
   /** How long a front may take until its first word, in milliseconds: 8,000. */
   connectTimeout?: number;

@@ -84,6 +84,15 @@ impl Client {
         Ok(self)
     }
 
+    /// Shows this token (JWT) with every call: for who acts in a user's name. When it expires, calls fail with
+    /// [`Code::TokenExpired`](crate::Code::TokenExpired) and subscriptions end: go on with a client that has a fresh one.
+    ///
+    /// # Errors
+    /// As [`Client::with_key`].
+    pub fn with_token(self, token: &str) -> Result<Self> {
+        self.with_key(token)
+    }
+
     /// Tries each call for this long, at most [`PATIENCE_MAX`], which is also what it starts with.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {

@@ -107,7 +107,11 @@ impl SigningKey {
         Ok(Self { kid: kid.map(Into::into), algorithm, key })
     }
 
-    pub(in crate::auth) fn sign(&self, text: &[u8]) -> Result<Vec<u8>, String> {
+    /// The signature of some bytes.
+    ///
+    /// # Errors
+    /// A sentence when the key cannot sign.
+    pub fn sign(&self, text: &[u8]) -> Result<Vec<u8>, String> {
         let signer = (DEFAULT_PROVIDER.signer_factory)(&self.algorithm.into(), &self.key).map_err(|why| why.to_string())?;
         signer.try_sign(text).map_err(|_| "the key cannot sign".to_owned())
     }

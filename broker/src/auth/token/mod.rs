@@ -69,6 +69,12 @@ impl Verifier {
         !self.keys.is_empty()
     }
 
+    /// How many keys there are.
+    #[must_use]
+    pub fn key_count(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Longest token that is looked at.
     #[must_use]
     pub fn bytes_max(&self) -> usize {

@@ -14,12 +14,15 @@ interface Joined {
 // biome-ignore lint: what comes is checked where it is used.
 type Frame = any;
 
+/** A fresh token is asked for no more often than this, in milliseconds. */
+const RENEW = 10_000;
+
 export async function websocket(session: Session): Promise<void> {
   const { http, WebSocket, subscriptions, silence, connectTimeout } = session.around;
   if (!WebSocket) throw new Error("there is no WebSocket here");
-  const url = await http.socket();
+  const token = await http.token();
   if (session.over) return;
-  const socket = new WebSocket(url, "tidings.v1.json");
+  const socket = new WebSocket(http.socket(), "tidings.v1.json");
 
   const joined = new Map<string, Joined>();
   const waiting = new Map<number, (frame: Frame) => void>();
@@ -28,6 +31,24 @@ export async function websocket(session: Session): Promise<void> {
   const send = (question: object, answered: (frame: Frame) => void): void => {
     waiting.set(++last, answered);
     socket.send(JSON.stringify({ id: last, ...question }));
+  };
+
+  let renewing: ReturnType<typeof setTimeout> | undefined;
+  /** Shows a token, and in time before it expires a fresh one. */
+  const show = (token: string): void =>
+    send({ auth: { token } }, ({ authenticated, error }) => {
+      if (error) return session.end(error.retry ? "told" : "over", told(error));
+      if (!authenticated.expires) return;
+      const left = authenticated.expires * 1000 - Date.now();
+      // A clock that is off must not make it ask all the time.
+      renewing = setTimeout(renew, Math.min(Math.max(left * 0.8, RENEW), 2 ** 31 - 1));
+    });
+  const renew = async (): Promise<void> => {
+    // Whoever cannot say it now may in a moment; if not, the broker ends the stay and the next one asks again.
+    const fresh = await http.token().catch(() => undefined);
+    if (socket.readyState !== 1) return;
+    if (fresh) show(fresh);
+    else renewing = setTimeout(renew, RENEW);
   };
 
   const sync = (): void => {
@@ -79,6 +100,11 @@ export async function websocket(session: Session): Promise<void> {
     } else if (frame.gap) {
       session.brought = true;
       listener(frame.gap.channel)?._miss(frame.gap);
+    } else if (frame.unsubscribed) {
+      const { channel, error } = frame.unsubscribed;
+      const gone = listener(channel);
+      joined.delete(channel);
+      gone?._close(told(error));
     } else if (frame.heartbeat?.cursor) {
       for (const [channel] of joined) {
         const found = listener(channel);
@@ -100,6 +126,7 @@ export async function websocket(session: Session): Promise<void> {
 
   session.signal.addEventListener("abort", () => {
     clearInterval(pulse);
+    clearTimeout(renewing);
     socket.close();
     for (const answered of waiting.values()) answered({ error: { code: "unreachable", message: "the connection ended", retry: true } });
   });
@@ -116,6 +143,7 @@ export async function websocket(session: Session): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     // It counts as open at the first answer: some proxies let the handshake through and nothing else.
     socket.onopen = () => {
+      if (token) show(token);
       sync();
       if (!last) ping();
     };

@@ -12,14 +12,16 @@ async function live(channels, options = {}) {
   await pass(1);
   const [socket] = client.sockets;
   socket.open();
-  for (const { id, subscribe } of socket.sent) socket.say({ id, subscribed: { channel: subscribe.channel, cursor: `${subscribe.channel}0` } });
+  for (const { id, auth } of socket.sent.filter((frame) => frame.auth)) socket.say({ id, authenticated: { expires: auth.token && options.expires } });
+  for (const { id, subscribe } of socket.sent.filter((frame) => frame.subscribe)) socket.say({ id, subscribed: { channel: subscribe.channel, cursor: `${subscribe.channel}0` } });
   await settle();
   return { ...client, socket, listeners };
 }
 
 test("channels are subscribed on one socket and each gets its own messages", async () => {
   const { socket, sockets, listeners: [a, b], tidings } = await live(["a", "b"], { token: () => "secret" });
-  assert.equal(socket.url.href, "ws://broker/ws?token=secret");
+  assert.equal(socket.url.href, "ws://broker/ws", "no token in an address");
+  assert.deepEqual(socket.sent.shift(), { id: 1, auth: { token: "secret" } });
   assert.equal(socket.protocol, "tidings.v1.json");
   assert.deepEqual(socket.sent.map((frame) => frame.subscribe), [{ channel: "a", since: "live" }, { channel: "b", since: "live" }]);
   socket.say({ message: message("a", "one", "a1") }, { message: message("b", "two", "b1") }, { gap: { channel: "a", reason: "window", oldest: "x" } });
@@ -31,6 +33,32 @@ test("channels are subscribed on one socket and each gets its own messages", asy
   await settle();
   assert.deepEqual(a.heard.at(-1), "closed");
   assert.equal(socket.readyState, 3);
+});
+
+test("a fresh token is shown in time, on the same socket", async () => {
+  let count = 0;
+  const { socket, sockets, listeners: [a, b] } = await live(["a", "b"], { token: () => `t${++count}`, expires: Date.now() / 1000 + 20 });
+  await pass(15_000);
+  assert.equal(socket.sent.filter((frame) => frame.auth).length, 1);
+  await pass(2000);
+  const fresh = socket.sent.at(-1);
+  assert.deepEqual(fresh.auth, { token: "t2" });
+  socket.say({ id: fresh.id, authenticated: {} }, { unsubscribed: { channel: "b", error: { code: "permission_denied", message: "no", retry: false } } });
+  socket.say({ message: message("a", "one", "a1") }, { message: message("b", "two", "b1") });
+  assert.deepEqual([a.heard.at(-1), b.heard.at(-1), sockets.length], ["one", "closed permission_denied", 1]);
+});
+
+test("a token that expired is fetched anew, and one that is refused is the end", async () => {
+  let count = 0;
+  const { socket, sockets, tidings } = await live(["a"], { token: () => `t${++count}` });
+  socket.say({ close: { code: "token_expired", message: "late", retry: true, retry_after_ms: 500 } });
+  await pass(1500);
+  sockets[1].open();
+  const [shown] = sockets[1].sent;
+  assert.deepEqual(shown, { id: 1, auth: { token: "t2" } });
+  sockets[1].say({ id: 1, error: { code: "unauthenticated", message: "forged", retry: false } });
+  await settle();
+  assert.deepEqual([tidings.state.name, tidings.state.reason], ["closed", "forged"]);
 });
 
 test("the next socket goes on where each channel stood", async () => {

@@ -1,0 +1,131 @@
+//! Keys that are fetched: from one address, seldom, and the old ones as long as there are no others.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tidings::auth::token::config::Algorithm;
+use tidings::auth::token::{SigningKey, sign};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use super::scene::{denied, get, now, ok, start, verdict};
+use crate::support::soon;
+
+/// Says the same to whoever asks, until it is told otherwise.
+struct Issuer {
+    address: SocketAddr,
+    says: Arc<Mutex<String>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Issuer {
+    async fn start(says: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, says, asked) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(says)), Arc::new(AtomicUsize::new(0)));
+        let issuer = Self { address, says: says.clone(), asked: asked.clone() };
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                asked.fetch_add(1, Ordering::Relaxed);
+                let mut request = [0; 4096];
+                let _ = socket.read(&mut request).await;
+                let says = says.lock().clone();
+                let _ = socket.write_all(says.as_bytes()).await;
+            }
+        });
+        issuer
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/keys", self.address)
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+fn answer(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+}
+
+/// A key of the issuer: what it publishes, and what it signs with.
+fn key(kid: &str) -> (Value, SigningKey) {
+    let pair = Ed25519KeyPair::generate().unwrap();
+    let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der.as_ref()));
+    let public =
+        json!({ "kty": "OKP", "crv": "Ed25519", "use": "sig", "kid": kid, "x": URL_SAFE_NO_PAD.encode(pair.public_key().as_ref()) });
+    (public, SigningKey::of_pem(Some(kid), Algorithm::EdDSA, pem.as_bytes()).unwrap())
+}
+
+fn bearer(key: &SigningKey) -> String {
+    let claims = json!({ "sub": "ann", "aud": "push", "exp": now() + 60, "channels": [{ "match": "chat:*", "can": ["subscribe"] }] });
+    format!("Authorization: Bearer {}\r\n", sign(key, &claims).unwrap())
+}
+
+async fn node(url: String) -> tidings::node::Node {
+    start(|config| {
+        config.tokens.keys.clear();
+        config.tokens.jwks_url = Some(url);
+        config.tokens.audience = vec!["push".into()];
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_token_waits_for_the_keys_and_a_flood_of_unknown_ones_asks_no_more() {
+    let (public, mine) = key("one");
+    let issuer = Issuer::start(answer(&json!({ "keys": [public] }).to_string())).await;
+    let node = node(issuer.url()).await;
+    let to = node.addresses().http;
+    assert_eq!(verdict(&soon("the answer", get(to, "/poll?channel=chat:a", &bearer(&mine))).await), ok());
+    let (_, unknown) = key("other");
+    for _ in 0..20 {
+        assert_eq!(verdict(&get(to, "/poll?channel=chat:a", &bearer(&unknown)).await), denied(401, "unauthenticated"));
+    }
+    assert_eq!(issuer.asked(), 1, "once in ten seconds at most");
+    let (_, forged) = key("one");
+    assert_eq!(verdict(&get(to, "/poll?channel=chat:a", &bearer(&forged)).await), denied(401, "unauthenticated"));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_set_is_not_taken_and_nobody_is_followed() {
+    let (public, mine) = key("one");
+    let elsewhere = Issuer::start(answer(&json!({ "keys": [public] }).to_string())).await;
+    let redirect = format!("HTTP/1.1 302 Found\r\nLocation: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", elsewhere.url());
+    let huge = answer(&format!("{{\"keys\":[],\"x\":\"{}\"}}", "x".repeat(300_000)));
+    for says in [redirect, huge, answer("{}"), "nonsense".to_owned(), String::new()] {
+        let issuer = Issuer::start(says.clone()).await;
+        let node = node(issuer.url()).await;
+        let said = verdict(&soon("the answer", get(node.addresses().http, "/poll?channel=chat:a", &bearer(&mine))).await);
+        assert_eq!(said, denied(401, "unauthenticated"), "{:.80}", says);
+        assert!(issuer.asked() >= 1);
+        node.stop().await;
+    }
+    assert_eq!(elsewhere.asked(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_stay_in_force_when_the_issuer_fails() {
+    let (public, mine) = key("one");
+    let issuer = Issuer::start(answer(&json!({ "keys": [public] }).to_string())).await;
+    let node = node(issuer.url()).await;
+    let to = node.addresses().http;
+    assert_eq!(verdict(&soon("the answer", get(to, "/poll?channel=chat:a", &bearer(&mine))).await), ok());
+    *issuer.says.lock() = "HTTP/1.1 500 Oops\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned();
+    let (_, unknown) = key("two");
+    // Longer than the pause, so that it is asked again.
+    tokio::time::sleep(tidings::auth::sets::PAUSE + std::time::Duration::from_millis(200)).await;
+    assert_eq!(verdict(&soon("the answer", get(to, "/poll?channel=chat:a", &bearer(&unknown))).await), denied(401, "unauthenticated"));
+    assert_eq!(issuer.asked(), 2);
+    assert_eq!(verdict(&get(to, "/poll?channel=chat:a", &bearer(&mine)).await), ok());
+    node.stop().await;
+}
