@@ -17,6 +17,7 @@ import { draw } from "./draw.js";
 import { faults, start_all, wild } from "./faults.js";
 import { until } from "./process.js";
 import { Prometheus, promtool } from "./prometheus.js";
+import { SIGNS, WILD, is_seen } from "./told_apart.js";
 
 const root = fileURLToPath(new URL("../../../", import.meta.url));
 const at = (...parts) => path.join(root, ...parts);
@@ -155,6 +156,14 @@ describe("against a real Prometheus", () => {
         }
       }
       assert.deepEqual(empty, []);
+      // From the panels alone each trouble is told from the others, and from a node that is well.
+      for (const [fault, signs] of Object.entries(SIGNS)) {
+        const seen_on = [];
+        for (const instance of [...Object.keys(SIGNS), "calm"]) {
+          if (await is_seen(signs, overview, (query) => prometheus.range(asked(query, instance), 10))) seen_on.push(instance);
+        }
+        assert.deepEqual(seen_on, [fault], `the signs of "${fault}"`);
+      }
       // Each metric a rule names is there, so that silence means a low value and no missing one.
       for (const rule of await prometheus.rules()) {
         assert.equal(rule.health, "ok", `${rule.name}: ${rule.lastError}`);
@@ -170,6 +179,7 @@ describe("against a real Prometheus", () => {
       if (process.env.PICTURES) await draw(process.env.PICTURES, sources, (query) => prometheus.range(asked(query), 40), "wild");
       if (late) throw late;
       only_what_must({ wild }, seen);
+      assert.ok(await is_seen(WILD, overview, (query) => prometheus.range(asked(query), 10)), "the signs of a publisher gone wild");
     });
   });
 });
