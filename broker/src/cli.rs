@@ -8,6 +8,7 @@ pub(crate) mod log;
 pub(crate) mod open_files;
 mod output;
 pub(crate) mod publish;
+pub(crate) mod reload;
 pub(crate) mod signals;
 pub(crate) mod subscribe;
 pub(crate) mod token;
@@ -157,6 +158,11 @@ impl Settings {
     fn under(mut self, over: Self) -> Self {
         self.set.extend(over.set);
         Self { config: over.config.or(self.config), dev: self.dev || over.dev, set: self.set }
+    }
+
+    /// The file, if one is read.
+    fn file(&self) -> Option<PathBuf> {
+        self.config.clone().or_else(|| Path::new(DEFAULT_FILE).exists().then(|| DEFAULT_FILE.into()))
     }
 
     /// File, then environment, then flags.

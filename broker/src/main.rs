@@ -27,18 +27,18 @@ fn main() -> ExitCode {
         (Err(problems), _) => cli::refuse(&problems),
         (Ok(loaded), BrokerTask::Check) => cli::print(&format!("{}: fine\n", loaded.source)),
         (Ok(loaded), BrokerTask::Print) => cli::print_config(&loaded.config),
-        (Ok(loaded), BrokerTask::Serve) => serve(loaded),
+        (Ok(loaded), BrokerTask::Serve) => serve(loaded, settings),
     }
 }
 
-fn serve(loaded: cli::Loaded) -> ExitCode {
+fn serve(loaded: cli::Loaded, settings: cli::Settings) -> ExitCode {
     let log = Arc::new(cli::log::install(&loaded.config.log));
     tracing::info!(event = "starting", version = env!("CARGO_PKG_VERSION"), config = %loaded.source, "tidings starts");
     cli::open_files::raise(&loaded.config);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).thread_name("tidings").enable_all().build();
     let ended = match runtime {
         Ok(runtime) => {
-            let ended = runtime.block_on(run(loaded.config, log.clone()));
+            let ended = runtime.block_on(run(loaded.config, settings, log.clone()));
             // Whatever still runs after the drain, or after the second signal, is cut.
             runtime.shutdown_background();
             ended
@@ -64,25 +64,30 @@ enum Ended {
     Failed,
 }
 
-async fn run(mut config: Config, log: Arc<cli::log::Log>) -> anyhow::Result<Ended> {
+async fn run(mut config: Config, settings: cli::Settings, log: Arc<cli::log::Log>) -> anyhow::Result<Ended> {
     // Before the node starts: a signal during the start must not be lost.
     let mut signals = cli::signals::Signals::listen().context("cannot listen for signals")?;
     cli::announce::warnings(&config);
+    let asked = config.clone();
     let demo_key = cli::demo::key(&mut config);
-    let node = Node::start_with(config.clone(), Some(log)).await?;
+    let mut reloads = cli::reload::Reloads::listen(settings, cli::reload::added(&config, &asked)).context("cannot listen for signals")?;
+    let node = Node::start_with(config.clone(), Some(log.clone())).await?;
     cli::announce::addresses(&config, node.addresses());
     let demo = cli::demo::start(&config, node.addresses(), demo_key);
 
     let grace = config.drain.grace;
-    let ended = tokio::select! {
-        signal = signals.next() => {
-            tracing::info!(event = "draining", signal, ?grace, "draining; a second signal ends at once");
-            Ended::Drained
-        }
-        // Whoever is on the other shards is let go as gently as ever.
-        () = node.failed() => {
-            tracing::error!(event = "draining", ?grace, "draining, to be restarted");
-            Ended::Failed
+    let ended = loop {
+        tokio::select! {
+            signal = signals.next() => {
+                tracing::info!(event = "draining", signal, ?grace, "draining; a second signal ends at once");
+                break Ended::Drained;
+            }
+            // Whoever is on the other shards is let go as gently as ever.
+            () = node.failed() => {
+                tracing::error!(event = "draining", ?grace, "draining, to be restarted");
+                break Ended::Failed;
+            }
+            because = reloads.wanted() => reloads.reload(&node, &log, because),
         }
     };
     drop(demo);

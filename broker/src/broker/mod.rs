@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 
 use crate::close::CloseReason;
@@ -31,7 +32,7 @@ pub struct Broker {
 
 struct Shared {
     hub: Arc<Hub>,
-    limits: Limits,
+    limits: ArcSwap<Limits>,
     metrics: Arc<Metrics>,
     /// The node has stopped. A flag beside the token, since publishers look at it and the token takes a lock.
     is_closed: AtomicBool,
@@ -198,11 +199,16 @@ pub enum Delivery {
 }
 
 impl Broker {
+    /// Other limits from now on, for all who hold the door.
+    pub(crate) fn limit(&self, limits: Limits) {
+        self.shared.limits.store(Arc::new(limits));
+    }
+
     /// A door to this hub.
     #[must_use]
     pub fn new(hub: Arc<Hub>, limits: Limits, metrics: Arc<Metrics>) -> Self {
         let (is_closed, closed) = (AtomicBool::new(false), CancellationToken::new());
-        Self { shared: Arc::new(Shared { hub, limits, metrics, is_closed, closed }) }
+        Self { shared: Arc::new(Shared { hub, limits: ArcSwap::from_pointee(limits), metrics, is_closed, closed }) }
     }
 
     /// The node has stopped: nothing is published any more, and who listens here is told that it is over.
@@ -229,20 +235,24 @@ impl Broker {
         if is_closed.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorCode::Draining, "this broker has stopped"));
         }
-        let rules = hub.rules().of(&draft.channel).1;
-        let (payload_max, payload) = (rules.payload_bytes, draft.payload.bytes().len());
+        let (payload_max, payload_kinds) = {
+            let book = hub.rules();
+            let rules = book.of(&draft.channel).1;
+            (rules.payload_bytes, rules.payload_kinds)
+        };
+        let payload = draft.payload.bytes().len();
         if payload > payload_max {
             return Err(Error::new(
                 ErrorCode::TooLarge,
                 format!("the payload has {payload} bytes, this namespace takes {payload_max} (payload_bytes)"),
             ));
         }
-        if !rules.payload_kinds.has(draft.payload.kind()) {
+        if !payload_kinds.has(draft.payload.kind()) {
             let what = format!("this namespace takes no {} payloads (payload_kinds)", draft.payload.kind().as_str());
             return Err(Error::invalid(what));
         }
         let Some(channel) = hub.find(&draft.channel) else { return hub.append(draft).map(Receipt) };
-        if let Some(waited) = hub.room(&channel, limits.publish_wait).await? {
+        if let Some(waited) = hub.room(&channel, limits.load().publish_wait).await? {
             metrics.publish_waited(waited);
         }
         hub.append_to(channel, draft).map(Receipt)
@@ -253,7 +263,7 @@ impl Broker {
     /// # Errors
     /// None today; kept so that a node that must ask another one can say that it failed.
     pub fn history(&self, channel: &ChannelName, query: &HistoryQuery) -> Result<HistoryPage> {
-        let limit = PageLimit { entries: query.limit.clamp(1, self.shared.limits.page_messages), bytes: HISTORY_PAGE_BYTES };
+        let limit = PageLimit { entries: query.limit.clamp(1, self.shared.limits.load().page_messages), bytes: HISTORY_PAGE_BYTES };
         let hub = &self.shared.hub;
         Ok(match query.order {
             Order::OldestFirst => {
@@ -278,7 +288,7 @@ impl Broker {
     /// The channels with state on this node, by name. The broker's own are not shown.
     #[must_use]
     pub fn channels(&self, query: &ChannelsQuery) -> ChannelsPage {
-        let limit = query.limit.clamp(1, self.shared.limits.page_messages);
+        let limit = query.limit.clamp(1, self.shared.limits.load().page_messages);
         let mut found = self.shared.hub.channels_where(|name| {
             !name.is_internal()
                 && name.as_str().starts_with(&query.prefix)
@@ -309,7 +319,7 @@ impl Broker {
     /// `invalid_request` without a channel or with too many, `overloaded` at the bound of channels.
     pub fn subscribe(&self, subscribe: Subscribe) -> Result<Subscription> {
         let Shared { hub, limits, .. } = &*self.shared;
-        let state = session::Subscription::open(hub, &subscribe.channels, limits.subscribe)?;
+        let state = session::Subscription::open(hub, &subscribe.channels, limits.load().subscribe)?;
         Subscription::begin(hub.clone(), state, &subscribe.since, self.shared.closed.clone())
     }
 }

@@ -6,6 +6,7 @@ mod file;
 mod hint;
 mod logging;
 mod overlay;
+mod reload;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use logging::{LogConfig, LogFormat};
 pub use overlay::Override;
+pub use reload::Change;
 pub use threads::workers;
 
 use crate::hub::namespace::Namespaces;

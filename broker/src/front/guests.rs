@@ -134,8 +134,8 @@ impl Ground for Guests {
         let guest = Arc::new(Guest { signal: Arc::default(), stay, ended: OnceLock::new() });
         let key = {
             let mut present = self.0.present.lock();
-            if present.len() >= self.0.acceptor.connections_max {
-                return Err(full(self.0.acceptor.connections_max));
+            if present.len() >= self.0.acceptor.connections_max() {
+                return Err(full(self.0.acceptor.connections_max()));
             }
             present.insert(guest.clone())
         };
@@ -166,7 +166,7 @@ impl Ground for Guests {
     fn converse(&self, parts: &Parts, headers: &HeaderMap, opening: impl FnOnce() -> Opening) -> Result<Self::Answer> {
         let handover = Handover::of(parts)
             .ok_or_else(|| Error::invalid("the server around this broker lets no connection go: it has to serve HTTP/1.1 with upgrades"))?;
-        let (shard, seat) = self.0.acceptor.seat().ok_or_else(|| full(self.0.acceptor.connections_max))?;
+        let (shard, seat) = self.0.acceptor.seat().ok_or_else(|| full(self.0.acceptor.connections_max()))?;
         let (guests, opening) = (self.clone(), opening());
         tokio::spawn(async move {
             let stopped = guests.0.stopped.clone();

@@ -122,7 +122,7 @@ impl Hub {
                 }
                 // Taken at most once: neither a dead handle nor a lack of room comes to this line.
                 let draft = draft.take()?;
-                let room = self.bounds.dedupe_ids.saturating_sub(self.totals.dedupe_ids.load(Ordering::Relaxed));
+                let room = self.bounds().dedupe_ids.saturating_sub(self.totals.dedupe_ids.load(Ordering::Relaxed));
                 let appended = state.log.append(channel.key, draft, now, room as usize);
                 if channel.speak() {
                     self.totals.channels_silent.fetch_sub(1, Ordering::Relaxed);
@@ -168,13 +168,13 @@ impl Hub {
     }
 
     fn has_history_room(&self, bytes: u64) -> bool {
-        self.totals.history_bytes.load(Ordering::Relaxed) + bytes <= self.bounds.history_bytes
+        self.totals.history_bytes.load(Ordering::Relaxed) + bytes <= self.bounds().history_bytes
     }
 
     /// Lets the oldest messages of other slots give way, one slot after the other from where the last search ended, so that
     /// none pays for all. Locks one slot at a time and none for long. `false` when the bound is smaller than that.
     fn make_room_elsewhere(&self, bytes: u64, evicted: &mut Vec<Arc<Entry>>) -> bool {
-        if bytes > self.bounds.history_bytes {
+        if bytes > self.bounds().history_bytes {
             return false;
         }
         for _ in 0..SLOTS {
@@ -194,7 +194,7 @@ impl Hub {
     fn histories_full(&self) -> Error {
         Error::new(
             ErrorCode::Overloaded,
-            format!("the histories hold as many bytes as this broker keeps ({}, limits.history_bytes)", self.bounds.history_bytes),
+            format!("the histories hold as many bytes as this broker keeps ({}, limits.history_bytes)", self.bounds().history_bytes),
         )
     }
 

@@ -21,6 +21,7 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use arc_swap::{ArcSwap, Guard};
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use parking_lot::Mutex;
@@ -90,9 +91,9 @@ impl SlotState {
 pub struct Hub {
     slots: Box<[Mutex<Option<Box<SlotState>>>]>,
     channels: DashMap<ChannelName, Arc<Channel>, RandomState>,
-    rules: RuleBook,
+    rules: ArcSwap<RuleBook>,
     inboxes: Vec<Arc<Inbox>>,
-    bounds: Bounds,
+    bounds: ArcSwap<Bounds>,
     epoch: Epoch,
     commit_rule: CommitRule,
     clock: Clock,
@@ -160,9 +161,9 @@ impl Hub {
         Self {
             slots: (0..SLOTS).map(|_| Mutex::new(None)).collect(),
             channels: DashMap::with_hasher(RandomState::default()),
-            rules,
+            rules: ArcSwap::from_pointee(rules),
             inboxes,
-            bounds,
+            bounds: ArcSwap::from_pointee(bounds),
             epoch,
             commit_rule,
             clock,
@@ -178,10 +179,21 @@ impl Hub {
         self.clock
     }
 
-    /// The rules of every namespace.
+    /// The rules of every namespace, as of now.
     #[must_use]
-    pub fn rules(&self) -> &RuleBook {
-        &self.rules
+    pub fn rules(&self) -> Guard<Arc<RuleBook>> {
+        self.rules.load()
+    }
+
+    /// Other rules and bounds from now on. Channels that there are keep their history; what is over a lower bound leaves as
+    /// room is asked for.
+    pub fn exchange(&self, namespaces: &namespace::Namespaces, bounds: Bounds) {
+        self.rules.rcu(|now| now.changed_to(namespaces));
+        self.bounds.store(Arc::new(bounds));
+    }
+
+    fn bounds(&self) -> Guard<Arc<Bounds>> {
+        self.bounds.load()
     }
 
     /// The inbox of one shard.
@@ -223,12 +235,12 @@ impl Hub {
         if let Some(channel) = self.find(name) {
             return Ok(channel);
         }
-        if self.totals.channels_silent.load(Ordering::Relaxed) >= self.bounds.channels_silent {
+        if self.totals.channels_silent.load(Ordering::Relaxed) >= self.bounds().channels_silent {
             return Err(Error::new(
                 ErrorCode::Overloaded,
                 format!(
                     "as many channels are listened to that nobody has published to as this broker keeps ({}, limits.channels_silent)",
-                    self.bounds.channels_silent
+                    self.bounds().channels_silent
                 ),
             ));
         }
@@ -244,14 +256,15 @@ impl Hub {
     }
 
     fn make(&self, name: &ChannelName) -> Result<Arc<Channel>> {
-        if self.totals.channels.load(Ordering::Relaxed) >= self.bounds.channels {
+        if self.totals.channels.load(Ordering::Relaxed) >= self.bounds().channels {
             return Err(Error::new(
                 ErrorCode::Overloaded,
-                format!("there are as many channels as this broker keeps ({}, limits.channels)", self.bounds.channels),
+                format!("there are as many channels as this broker keeps ({}, limits.channels)", self.bounds().channels),
             ));
         }
         let slot = Slot::of(name);
-        let (namespace, rules) = self.rules.of(name);
+        let book = self.rules();
+        let (namespace, rules) = book.of(name);
         let now = self.clock.now();
         Ok(self.with_slot(slot, |state| {
             // Looked up again under the slot's lock: only here are names added and removed.

@@ -113,6 +113,11 @@ impl Namespaces {
         listed.unwrap_or_else(|| self.0.get(DEFAULT).expect("every way to make one adds the default entry"))
     }
 
+    /// The entry of this very name.
+    pub(crate) fn listed_mut(&mut self, name: &str) -> Option<&mut Config> {
+        self.0.get_mut(name)
+    }
+
     /// Adds or replaces one.
     pub fn insert(&mut self, name: impl Into<String>, config: Config) {
         self.0.insert(name.into(), config);

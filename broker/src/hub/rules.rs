@@ -56,11 +56,19 @@ impl From<&namespace::Config> for Rules {
     }
 }
 
+impl Rules {
+    fn with(self, config: &namespace::Config) -> Self {
+        Self { retention: self.retention, has_history: self.has_history, ..Self::from(config) }
+    }
+}
+
 /// All rules. Number 0 is the default namespace.
 #[derive(Clone, Debug)]
 pub struct RuleBook {
     rules: Vec<Rules>,
     by_name: HashMap<String, NamespaceId>,
+    /// No longer listed; their numbers stay theirs.
+    retired: HashMap<String, NamespaceId>,
 }
 
 impl RuleBook {
@@ -73,7 +81,33 @@ impl RuleBook {
             by_name.insert(name.to_owned(), NamespaceId(rules.len() as u16));
             rules.push(Rules::from(config));
         }
-        Self { rules, by_name }
+        Self { rules, by_name, retired: HashMap::new() }
+    }
+
+    /// The rules that another configuration names. What was known keeps its number, since channels remember it, and its
+    /// history: that of a channel is laid out when it is made.
+    #[must_use]
+    pub fn changed_to(&self, namespaces: &namespace::Namespaces) -> Self {
+        let mut rules = self.rules.clone();
+        let mut retired = self.retired.clone();
+        retired.extend(self.by_name.clone());
+        let mut by_name = HashMap::new();
+        rules[0] = self.rules[0].clone().with(namespaces.get(None));
+        for (name, config) in namespaces.iter().filter(|(name, _)| *name != DEFAULT) {
+            let id = match retired.remove(name) {
+                Some(id) => {
+                    let known = &mut rules[usize::from(id.0)];
+                    *known = known.clone().with(config);
+                    id
+                }
+                None => {
+                    rules.push(Rules::from(config));
+                    NamespaceId((rules.len() - 1) as u16)
+                }
+            };
+            by_name.insert(name.to_owned(), id);
+        }
+        Self { rules, by_name, retired }
     }
 
     /// The namespace of a channel and its rules; the default one when the name has none or an unlisted one.
@@ -81,5 +115,36 @@ impl RuleBook {
     pub fn of(&self, channel: &ChannelName) -> (NamespaceId, &Rules) {
         let id = channel.namespace().and_then(|name| self.by_name.get(name)).copied().unwrap_or(NamespaceId(0));
         (id, &self.rules[usize::from(id.0)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel(name: &str) -> ChannelName {
+        ChannelName::parse(name).unwrap()
+    }
+
+    #[test]
+    fn other_rules_leave_numbers_and_histories_as_they_are() {
+        let with = |names: &[(&str, usize, u32)]| {
+            let mut namespaces = namespace::Namespaces::default();
+            for (name, payload_bytes, size) in names {
+                let mut config = namespace::Config { payload_bytes: *payload_bytes, ..Default::default() };
+                config.history.size = *size;
+                namespaces.insert(*name, config);
+            }
+            namespaces
+        };
+        let of = |book: &RuleBook, name: &str| {
+            let (id, rules) = book.of(&channel(name));
+            (id.0, rules.payload_bytes, rules.retention.size)
+        };
+        let before = RuleBook::new(&with(&[("default", 1, 10), ("a", 2, 20), ("b", 3, 30)]));
+        let after = before.changed_to(&with(&[("default", 5, 50), ("b", 6, 60), ("c", 7, 70)]));
+        assert_eq!(["x", "a:x", "b:x", "c:x"].map(|name| of(&after, name)), [(0, 5, 10), (0, 5, 10), (2, 6, 30), (3, 7, 70)]);
+        let again = after.changed_to(&with(&[("a", 8, 80)]));
+        assert_eq!(["a:x", "c:x"].map(|name| of(&again, name).0), [1, 0], "a name that comes back has its number again");
     }
 }

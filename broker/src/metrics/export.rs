@@ -20,7 +20,7 @@ const DELIVERY_STAGE: &str = "tidings_delivery_stage_seconds";
 const PUBLISH_WAIT: &str = "tidings_publish_wait_seconds";
 
 /// Each family with its one line of help. What moves it and what to do about it stands in `docs/OPERATING.md`.
-const HELP: [(&str, &str); 54] = [
+const HELP: [(&str, &str); 58] = [
     ("tidings_build_info", "Always 1; the version is a label."),
     ("tidings_connections_accepted_total", "Sockets accepted, public and gRPC."),
     ("tidings_connections_closed_total", "Accepted sockets that are gone."),
@@ -76,6 +76,10 @@ const HELP: [(&str, &str); 54] = [
     ("tidings_auth_calls_refused_total", "Callers not let in, or not allowed what they asked for, by cause."),
     ("tidings_probes_made_total", "Self-probes by result."),
     ("tidings_probe_passed_age_seconds", "Time since a self-probe passed, or since the start."),
+    ("tidings_config_reloads_tried_total", "Reloads of the configuration by result."),
+    ("tidings_config_refused", "1 while the configuration that is wanted cannot be used."),
+    ("tidings_config_keys_waiting", "Keys of the configuration that are wanted otherwise and need a restart."),
+    ("tidings_config_applied_timestamp_seconds", "When the configuration was reloaded last, seconds since 1970; 0 before the first time."),
     ("tidings_ready", "1 when this node should get traffic."),
     ("tidings_draining", "1 when this node is leaving."),
 ];
@@ -263,6 +267,12 @@ fn state(out: &Out<'_>, metrics: &Metrics, gauges: &Gauges) {
     out.counter("tidings_probes_made_total", &[("result", "failed")], metrics.probes_failed.get());
     let age = metrics.clock.mono().saturating_sub(Duration::from_millis(metrics.probe_passed_at.get()));
     out.gauge("tidings_probe_passed_age_seconds", &[], age.as_secs_f64());
+    let reloads = &metrics.reloads;
+    out.counter("tidings_config_reloads_tried_total", &[("result", "applied")], reloads.applied.get());
+    out.counter("tidings_config_reloads_tried_total", &[("result", "refused")], reloads.refused.get());
+    out.gauge("tidings_config_refused", &[], reloads.is_refused.get() as f64);
+    out.gauge("tidings_config_keys_waiting", &[], reloads.waiting.get() as f64);
+    out.gauge("tidings_config_applied_timestamp_seconds", &[], reloads.applied_at.get() as f64);
     out.gauge("tidings_ready", &[], f64::from(u8::from(gauges.ready)));
     out.gauge("tidings_draining", &[], f64::from(u8::from(gauges.draining)));
 }

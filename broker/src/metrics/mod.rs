@@ -6,6 +6,7 @@
 mod cell;
 mod export;
 mod labels;
+mod reload;
 mod shard;
 mod snapshot;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub struct Metrics {
     probe_passed_at: Cell,
     open_files_limit: Cell,
     bounds: [Cell; Bound::ALL.len()],
+    reloads: reload::ReloadCells,
     tls: [tls::TlsCells; Listener::ALL.len()],
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
@@ -110,6 +112,7 @@ impl Metrics {
             probe_passed_at: Cell::default(),
             open_files_limit: Cell::default(),
             bounds: Default::default(),
+            reloads: Default::default(),
             tls: Default::default(),
             recorder,
             handle,

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,8 +37,8 @@ pub struct Acceptor {
     pub shards: Vec<Arc<Handle>>,
     /// All shards of the node.
     pub everyone: Arc<Vec<Arc<Handle>>>,
-    /// Connections at once over all shards.
-    pub connections_max: usize,
+    /// Connections at once over all shards; all clones look at the same one.
+    pub connections_max: Arc<AtomicUsize>,
     /// Connections of one shard.
     pub shard_connections_max: usize,
     /// Whether connections begin with a TLS handshake, and who is turned away must hear it in TLS's terms.
@@ -173,9 +174,15 @@ impl Acceptor {
         living.min_by_key(|shard| shard.load.connections())
     }
 
+    /// Connections at once over all shards.
+    #[must_use]
+    pub fn connections_max(&self) -> usize {
+        self.connections_max.load(Ordering::Relaxed)
+    }
+
     fn has_room(&self, shard: &Handle) -> bool {
         let connections: usize = self.everyone.iter().map(|shard| shard.load.connections()).sum();
-        connections < self.connections_max && shard.load.connections() < self.shard_connections_max
+        connections < self.connections_max() && shard.load.connections() < self.shard_connections_max
     }
 
     pub(super) fn tune(&self, stream: &impl AsFd) -> std::io::Result<()> {
@@ -219,7 +226,8 @@ mod tests {
         let metrics = Metrics::new(1, Clock::start());
         let (shards, everyone) = (Vec::new(), Arc::default());
         let (config, speaks_tls) = (Config::default(), false);
-        let acceptor = Acceptor { shards, everyone, connections_max: 1, shard_connections_max: 1, speaks_tls, config, metrics };
+        let connections_max = Arc::new(AtomicUsize::new(1));
+        let acceptor = Acceptor { shards, everyone, connections_max, shard_connections_max: 1, speaks_tls, config, metrics };
         accept(listener, acceptor, stop).await;
         let ends = waiting.into_iter().map(|mut stream| stream.read(&mut [0; 1]).is_ok_and(|count| count == 0));
         assert_eq!(ends.filter(|ended| *ended).count(), 500);

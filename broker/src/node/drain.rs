@@ -26,14 +26,15 @@ impl Embedded {
     /// As [`Embedded::drain`]; waits for `others` too.
     pub(super) async fn leave(&self, others: impl Future<Output = ()>) {
         let began = Instant::now();
-        let deadline = began + self.config.drain.grace;
+        let drain = self.config.load().drain.clone();
+        let deadline = began + drain.grace;
         self.readiness.drain();
-        if !self.config.drain.notice.is_zero() {
-            sleep_until((began + self.config.drain.notice).min(deadline)).await;
+        if !drain.notice.is_zero() {
+            sleep_until((began + drain.notice).min(deadline)).await;
         }
         self.draining.cancel();
         // Waves spread over what is left, so that the other nodes are not stormed.
-        let waves = self.config.drain.waves.max(1);
+        let waves = drain.waves.max(1);
         let spread = deadline.saturating_duration_since(Instant::now()).saturating_sub(LAST_BYTES);
         let first = Instant::now();
         for wave in 0..waves {

@@ -4,13 +4,15 @@
 use std::future::Future;
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
-use super::routes::Routes;
+use super::routes::{Routes, Table};
 use super::service::HttpService;
 use super::tls::Tls;
 use super::{StartError, tasks};
@@ -48,7 +50,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Embedded {
     pub(super) broker: Broker,
-    pub(super) config: Config,
+    /// What is in effect.
+    pub(super) config: ArcSwap<Config>,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) journal: Journal,
@@ -66,7 +69,7 @@ pub struct Embedded {
     pub(super) stopped: CancellationToken,
     /// How many files the process may have open.
     pub(super) open_files: u64,
-    routes: Routes,
+    pub(super) routes: Routes,
     /// A shard died.
     failed: CancellationToken,
 }
@@ -99,12 +102,7 @@ impl Embedded {
         metrics.bound(Bound::Connections, connections_max);
         show_bounds(&config, open_files, &metrics);
         let hub = Arc::new(build_hub(&config, shard_count, clock, metrics.clone()));
-        let door_limits = broker::Limits {
-            publish_wait: config.limits.publish_wait,
-            subscribe: broker::Bounds { channels: config.limits.subscribe_channels, slots: config.limits.subscribe_slots },
-            page_messages: config.limits.batch_messages,
-        };
-        let broker = Broker::new(hub.clone(), door_limits, metrics.clone());
+        let broker = Broker::new(hub.clone(), door_limits(&config), metrics.clone());
         let gate = Gate::new(Book::read(&config.auth())?, clock, metrics.clone());
         let readiness = Readiness::new(clock, admin::probe_window(config.admin.probe_interval));
         let (draining, stopped, failed) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
@@ -129,7 +127,7 @@ impl Embedded {
         let acceptor = net::Acceptor {
             shards: shards.to_vec(),
             everyone: shards.clone(),
-            connections_max: connections_max as usize,
+            connections_max: Arc::new(AtomicUsize::new(connections_max as usize)),
             shard_connections_max: usize::MAX,
             speaks_tls: tls.http.is_some(),
             config: config.http.clone(),
@@ -147,7 +145,7 @@ impl Embedded {
         }
         Ok(Self {
             broker,
-            config,
+            config: ArcSwap::from_pointee(config),
             clock,
             metrics,
             journal,
@@ -192,7 +190,7 @@ impl Embedded {
     /// When the socket cannot be used any more, or is no TCP socket; `InvalidInput` when more was read than
     /// `http.header_bytes`, `Unsupported` on a node with `own_file_tables`, where no socket leaves its table.
     pub fn adopt(&self, socket: TcpStream, already_read: impl Into<Bytes>) -> std::io::Result<()> {
-        if self.config.own_file_tables {
+        if self.config.load().own_file_tables {
             return Err(std::io::Error::new(std::io::ErrorKind::Unsupported, "own_file_tables: a socket cannot leave its table"));
         }
         self.acceptor.adopt(socket, already_read.into())
@@ -243,20 +241,36 @@ fn build_hub(config: &Config, shards: usize, clock: Clock, metrics: Arc<Metrics>
     // Random and never zero, so that cursors of an earlier process are recognised as such.
     let tag = Tag::new(rand::random_range(1..1 << 40)).expect("the range holds exactly the valid tags");
     let inboxes = (0..shards).map(|_| Arc::new(Inbox::new(config.shard.inbox))).collect();
-    let bounds = hub::Bounds {
-        channels: config.limits.channels as usize,
-        channels_silent: config.limits.channels_silent as usize,
-        history_bytes: config.limits.history_bytes,
-        dedupe_ids: u64::from(config.limits.dedupe_ids),
-    };
+    let bounds = hub_bounds(config);
     let rule = if config.commit_delay.is_some() { CommitRule::Later(Default::default()) } else { CommitRule::AtOnce };
     Hub::new(RuleBook::new(&config.namespaces), inboxes, bounds, Epoch::new(1, tag), rule, clock, metrics)
 }
 
+pub(super) fn hub_bounds(config: &Config) -> hub::Bounds {
+    hub::Bounds {
+        channels: config.limits.channels as usize,
+        channels_silent: config.limits.channels_silent as usize,
+        history_bytes: config.limits.history_bytes,
+        dedupe_ids: u64::from(config.limits.dedupe_ids),
+    }
+}
+
+pub(super) fn door_limits(config: &Config) -> broker::Limits {
+    broker::Limits {
+        publish_wait: config.limits.publish_wait,
+        subscribe: broker::Bounds { channels: config.limits.subscribe_channels, slots: config.limits.subscribe_slots },
+        page_messages: config.limits.batch_messages,
+    }
+}
+
 fn routes(config: &Config, broker: &Broker, gate: &Gate, metrics: &Arc<Metrics>) -> Routes {
+    Routes::new(table(config, broker, gate, metrics))
+}
+
+pub(super) fn table(config: &Config, broker: &Broker, gate: &Gate, metrics: &Arc<Metrics>) -> Table {
     let cors = Cors::new(&config.cors);
     let bounds = front::Bounds { channels: config.limits.subscribe_channels, slots: config.limits.subscribe_slots };
-    Routes::new(super::routes::Table {
+    Table {
         sse: Sse { config: config.sse.clone(), bounds, cors: cors.clone() },
         http_stream: HttpStream { bounds, cors: cors.clone() },
         long_poll: LongPoll { config: config.poll.clone(), bounds, cors: cors.clone() },
@@ -275,11 +289,11 @@ fn routes(config: &Config, broker: &Broker, gate: &Gate, metrics: &Arc<Metrics>)
         cors,
         serves_demo: config.dev,
         only_local: config.dev,
-    })
+    }
 }
 
 /// Tells the metrics where the bounds are that the configuration sets; that of the connections is known elsewhere.
-fn show_bounds(config: &Config, open_files: u64, metrics: &Metrics) {
+pub(super) fn show_bounds(config: &Config, open_files: u64, metrics: &Metrics) {
     metrics.bound(Bound::GrpcConnections, limits::grpc_connections_max(open_files));
     metrics.bound(Bound::ConnectionsPending, config.limits.connections_pending.into());
     metrics.bound(Bound::Channels, config.limits.channels.into());

@@ -7,6 +7,7 @@ mod drain;
 mod embedded;
 mod inspect;
 mod key_set;
+mod reload;
 mod routes;
 mod service;
 mod tables;
@@ -89,7 +90,7 @@ impl Node {
     /// As [`Node::start`].
     pub async fn start_with(config: Config, log: Option<Arc<dyn LogLevels>>) -> Result<Self, StartError> {
         let embedded = Embedded::build(config)?;
-        let (config, metrics) = (&embedded.config, &embedded.metrics);
+        let (config, metrics) = (&*embedded.config.load_full(), &embedded.metrics);
         // Before any listener: a copy of one in a shard's table would keep it open after it was closed.
         if config.own_file_tables {
             tables::unshare(&embedded.shards).await?;

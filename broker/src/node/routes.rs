@@ -1,10 +1,10 @@
 //! The routes of the public listener and of the service for other servers: path → front, API or demo page.
 
 use std::future::Future;
-use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -37,24 +37,26 @@ pub(super) struct Table {
     pub(super) only_local: bool,
 }
 
-/// The table, shared by all who answer from it.
+/// The table of now, shared by all who answer from it.
 #[derive(Clone)]
-pub(super) struct Routes(Arc<Table>);
+pub(super) struct Routes(Arc<ArcSwap<Table>>);
 
 const FRONT_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 const ALL_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE, OPTIONS");
 
 impl Routes {
     pub(super) fn new(table: Table) -> Self {
-        Self(Arc::new(table))
+        Self(Arc::new(ArcSwap::from_pointee(table)))
     }
-}
 
-impl Deref for Routes {
-    type Target = Table;
+    /// What the next request is answered from. One that is being answered goes on with what it began with.
+    pub(super) fn now(&self) -> Arc<Table> {
+        self.0.load_full()
+    }
 
-    fn deref(&self) -> &Table {
-        &self.0
+    /// Another table from now on.
+    pub(super) fn exchange(&self, table: Table) {
+        self.0.store(Arc::new(table));
     }
 }
 
@@ -66,7 +68,7 @@ impl std::fmt::Debug for Routes {
 
 impl Door for Routes {
     fn answer(&self, shard: &Shard, peer: Peer, request: Request<Incoming>) -> Pin<Box<dyn Future<Output = Answer>>> {
-        let (routes, ground) = (self.clone(), OnShard { shard: shard.clone(), peer });
+        let (routes, ground) = (self.now(), OnShard { shard: shard.clone(), peer });
         Box::pin(async move { routes.respond(&ground, request).await })
     }
 }

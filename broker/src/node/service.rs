@@ -41,11 +41,11 @@ impl HttpService {
         B: Body<Data = Bytes>,
     {
         if self.stopped.is_cancelled() {
-            let refused = self.routes.refuse(&request, &Error::new(ErrorCode::Draining, "this broker has stopped"));
+            let refused = self.routes.now().refuse(&request, &Error::new(ErrorCode::Draining, "this broker has stopped"));
             return refused.map(GuestBody::from);
         }
         let is_head = request.method() == Method::HEAD;
-        let response = self.routes.respond(&self.guests, request).await;
+        let response = self.routes.now().respond(&self.guests, request).await;
         if is_head { without_body(response) } else { response }
     }
 }

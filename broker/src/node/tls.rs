@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::StartError;
 use crate::config::Config;
 use crate::metrics::{Listener, Metrics};
-use crate::tls::{Credentials, Entrance, Turns, config};
+use crate::tls::{Credentials, Entrance, New, Turns, config};
 
 /// What browsers and publishers may speak; HTTP/2 saves connections.
 const HTTP: &[&[u8]] = &[b"h2", b"http/1.1"];
@@ -49,6 +49,19 @@ impl Tls {
 
     pub(super) fn admin(&self) -> Option<Entrance> {
         entrance(self.admin.as_ref())
+    }
+
+    /// Reads what another configuration names, for [`Tls::exchange`].
+    pub(super) fn read(&self, config: &Config) -> Result<Vec<(Arc<Credentials>, New)>, StartError> {
+        let listeners = [(&self.http, &config.http.tls), (&self.grpc, &config.grpc.tls), (&self.admin, &config.admin.tls)];
+        let mut read = Vec::new();
+        for (credentials, config) in listeners {
+            if let Some(credentials) = credentials {
+                let new = credentials.read(config).map_err(|why| StartError::Tls { key: credentials.listener().as_str(), why })?;
+                read.push((credentials.clone(), new));
+            }
+        }
+        Ok(read)
     }
 
     /// All there are.

@@ -35,6 +35,19 @@ struct Files {
     settling: Option<Stamps>,
 }
 
+/// Files that were read and fit together, not yet in use.
+pub struct New {
+    pair: Pair,
+    config: Config,
+    seen: Stamps,
+}
+
+impl std::fmt::Debug for New {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("New").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
 /// One file's modification time, size and inode; `None` while it is not there.
 type Stamp = Option<(SystemTime, u64, u64)>;
 type Stamps = [Stamp; 3];
@@ -74,7 +87,9 @@ impl Credentials {
         (now.server.clone(), now.handshake_timeout)
     }
 
-    pub(super) fn listener(&self) -> Listener {
+    /// Whose they are.
+    #[must_use]
+    pub fn listener(&self) -> Listener {
         self.listener
     }
 
@@ -90,45 +105,42 @@ impl Credentials {
         if seen == files.tried {
             files.settling = None;
         } else if files.settling.replace(seen) == Some(seen) {
+            (files.tried, files.settling) = (seen, None);
             let config = files.config.clone();
+            drop(files);
             // Told already.
-            let _ = self.take(&mut files, config, seen);
+            let _ = self.read(&config).map(|new| self.exchange(new));
         }
     }
 
-    /// Takes what the configuration says now, files included, at once.
+    /// Reads what another configuration names, for [`Credentials::exchange`].
     ///
     /// # Errors
-    /// What is wrong; then nothing has changed.
-    pub fn change(&self, config: &Config) -> Result<(), Unusable> {
-        let mut files = self.files.lock();
+    /// What is wrong with it; it is told and counted.
+    pub fn read(&self, config: &Config) -> Result<New, Unusable> {
         let seen = stamps(config);
-        self.take(&mut files, config.clone(), seen)
-    }
-
-    fn take(&self, files: &mut Files, config: Config, seen: Stamps) -> Result<(), Unusable> {
-        files.tried = seen;
-        files.settling = None;
-        let listener = self.listener.as_str();
-        let read = Pair::read(&config, self.alpn).and_then(|pair| {
+        let read = Pair::read(config, self.alpn).and_then(|pair| {
             let file = || config.certificate.clone().unwrap_or_default();
             if pair.is_expired(SystemTime::now()) { Err(Unusable::Expired { file: file(), at: pair.expires }) } else { Ok(pair) }
         });
         match read {
-            Ok(pair) => {
-                let expires = httpdate::fmt_http_date(pair.expires);
-                self.metrics.certificate_loaded(self.listener, pair.expires);
-                *self.now.write() = Now { server: pair.server, handshake_timeout: config.handshake_timeout };
-                files.config = config;
-                tracing::info!(event = "certificate", listener, %expires, "new certificate: new connections get it");
-                Ok(())
-            }
+            Ok(pair) => Ok(New { pair, config: config.clone(), seen }),
             Err(why) => {
                 self.metrics.certificate_refused(self.listener);
+                let listener = self.listener.as_str();
                 tracing::error!(event = "certificate_refused", listener, %why, "the NEW CERTIFICATE CANNOT BE USED: the old one stays until it expires");
                 Err(why)
             }
         }
+    }
+
+    /// New connections get what was read.
+    pub fn exchange(&self, New { pair, config, seen }: New) {
+        let expires = httpdate::fmt_http_date(pair.expires);
+        self.metrics.certificate_loaded(self.listener, pair.expires);
+        *self.now.write() = Now { server: pair.server, handshake_timeout: config.handshake_timeout };
+        *self.files.lock() = Files { config, tried: seen, settling: None };
+        tracing::info!(event = "certificate", listener = self.listener.as_str(), %expires, "new certificate: new connections get it");
     }
 }
 

@@ -8,7 +8,7 @@ mod handshake;
 mod pair;
 mod watch;
 
-pub use credentials::Credentials;
+pub use credentials::{Credentials, New};
 pub use handshake::{ClientName, Entrance, Turns, client_name, is_http2};
 pub use pair::Unusable;
 pub use watch::watch;

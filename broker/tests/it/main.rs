@@ -19,6 +19,7 @@ mod layers;
 mod log;
 mod protocol_examples;
 mod raw;
+mod reload;
 mod resume;
 mod seen;
 mod slow_client;

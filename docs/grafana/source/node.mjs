@@ -66,6 +66,17 @@ export const node = {
           },
         },
         {
+          title: "Configuration",
+          about: "Reloads by result, keys that wait for a restart, whether the file cannot be used, and hours since the last reload.",
+          unit: "short",
+          queries: {
+            "{{instance}} {{result}}": "tidings_config_reloads_tried_total{$of}",
+            "{{instance}} keys waiting": "tidings_config_keys_waiting{$of}",
+            "{{instance}} refused": "tidings_config_refused{$of}",
+            "{{instance}} hours": "clamp_max((time() - tidings_config_applied_timestamp_seconds{$of}) / 3600, 10000)",
+          },
+        },
+        {
           title: "Threads, self-probes",
           about: "Threads are constant after the start. A shard that died is a bug, and its node leaves. Failed probes: the node is overloaded or stuck.",
           unit: "short",

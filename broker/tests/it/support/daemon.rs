@@ -11,7 +11,7 @@ use tokio::process::{Child, ChildStderr, Command};
 #[derive(Debug)]
 pub(crate) struct Daemon {
     child: Child,
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
     pub(crate) http: SocketAddr,
     pub(crate) grpc: SocketAddr,
     pub(crate) admin: SocketAddr,
@@ -21,16 +21,32 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts it on free ports, open to everyone on loopback, with these keys set.
     pub(crate) async fn start(keys: &[&str]) -> Self {
-        Self::start_with(keys, Stdio::null()).await
+        Self::start_with(tempfile::tempdir().unwrap(), keys, Stdio::null()).await
+    }
+
+    /// With this as its `config.yaml`, under `keys`; its log can be read.
+    pub(crate) async fn start_from(file: &str, keys: &[&str]) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("config.yaml"), file).unwrap();
+        Self::start_with(home, keys, Stdio::piped()).await
+    }
+
+    /// Replaces its `config.yaml`.
+    pub(crate) fn rewrite(&self, file: &str) {
+        std::fs::write(self.home.path().join("config.yaml"), file).unwrap();
+    }
+
+    /// Sends SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        kill_process(self.pid(), Signal::HUP).unwrap();
     }
 
     /// The same; its log can be read with [`Daemon::logged`].
     pub(crate) async fn start_heard(keys: &[&str]) -> Self {
-        Self::start_with(keys, Stdio::piped()).await
+        Self::start_with(tempfile::tempdir().unwrap(), keys, Stdio::piped()).await
     }
 
-    async fn start_with(keys: &[&str], log: Stdio) -> Self {
-        let home = tempfile::tempdir().unwrap();
+    async fn start_with(home: tempfile::TempDir, keys: &[&str], log: Stdio) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
         command.current_dir(home.path()).env_clear().arg("--dev").kill_on_drop(true).stdout(Stdio::piped()).stderr(log);
         for key in ["http.listen=127.0.0.1:0", "grpc.listen=127.0.0.1:0", "admin.listen=127.0.0.1:0"].iter().chain(keys) {
@@ -46,7 +62,7 @@ impl Daemon {
         };
         let (http, grpc, admin) = (address("http").await, address("grpc").await, address("admin").await);
         let log = child.stderr.take().map(|log| BufReader::new(log).lines());
-        Self { child, _home: home, http, grpc, admin, log }
+        Self { child, home, http, grpc, admin, log }
     }
 
     /// The next line of the log that is of this event; those before it are passed over.
