@@ -10,7 +10,7 @@ pub(super) fn judge(facts: &Facts<'_>, judgement: &mut Judgement) {
         for (at, step) in &stay.steps {
             match step {
                 Step::Received(_) => stood = *at,
-                Step::Gap { reason } if !is_true(facts, channel, stay, stood, *at) => {
+                Step::Gap { reason } if !is_true(facts, channel, stay, reason, stood, *at) => {
                     judgement.find(
                         Verdict::FalseGap,
                         *at,
@@ -25,14 +25,19 @@ pub(super) fn judge(facts: &Facts<'_>, judgement: &mut Judgement) {
 
 /// Whether something that was there before the gap never came, or may have died with all who held it: what one node alone held, or
 /// what nobody can say how many held.
-fn is_true(facts: &Facts<'_>, channel: &str, stay: &Stay<'_>, stood: u64, told: u64) -> bool {
+fn is_true(facts: &Facts<'_>, channel: &str, stay: &Stay<'_>, reason: &str, stood: u64, told: u64) -> bool {
     let mut before = facts.publishes.iter().filter(|(_, publish)| publish.channel == channel && publish.asked_at < told);
     let is_there = |id: &str, publish: &Publish<'_>| publish.acked.is_some() || facts.is_kept(channel, id);
     if before.any(|(id, publish)| is_there(id, publish) && !stay.first.contains_key(id)) {
         return true;
     }
-    // A takeover that cannot ask the old home may have to assume that it answered for something alone.
     let since = stood.saturating_sub(WHOLE_AFTER_US);
+    // Who takes over from a home that may live on the other side of a cut cannot know what it answers for there. What it
+    // answered for comes later, so in hindsight nothing is missing.
+    if reason == "failover" && facts.is_divided(since, told) {
+        return true;
+    }
+    // A takeover that cannot ask the old home may have to assume that it answered for something alone.
     if !facts.has_crashed(since, told) {
         return false;
     }

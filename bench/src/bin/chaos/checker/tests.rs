@@ -65,7 +65,11 @@ impl Story {
     }
 
     fn gap(self, client: &str) -> Self {
-        self.then(Event::Gap { client: client.into(), channel: "x".into(), reason: "failover".into() })
+        self.gap_because("failover", client)
+    }
+
+    fn gap_because(self, reason: &str, client: &str) -> Self {
+        self.then(Event::Gap { client: client.into(), channel: "x".into(), reason: reason.into() })
     }
 
     fn left(self, client: &str) -> Self {
@@ -234,6 +238,10 @@ fn a_gap_is_told_only_when_it_may_be_true() {
     // One death, and two nodes held all there was.
     before().crashed("n1").resumed("c", Some((1, 1))).gap("c").log("n2", &log).breaks(Verdict::FalseGap);
     before().crashed("n1").crashed("n2").resumed("c", Some((1, 1))).gap("c").log("n3", &log).holds();
+    // Whose home was cut off cannot know what it answers for on the other side; but it knows that nobody restarted.
+    let cut = || before().cut().resumed("c", Some((1, 1)));
+    cut().gap("c").mended().log("n1", &log).holds();
+    cut().gap_because("restart", "c").mended().log("n1", &log).breaks(Verdict::FalseGap);
     // What one node held alone may have died with it, and so may something that nobody answered for.
     let alone = Story::of(3).resumed("c", None).asked("a").acked("a", (1, 1), 1).got("c", "a", (1, 1)).left("c").crashed("n1");
     alone.resumed("c", Some((1, 1))).gap("c").log("n2", &log).holds();
