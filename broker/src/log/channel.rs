@@ -266,7 +266,6 @@ impl Channel {
         self.cleared_at = self.cleared_at.min(idx);
         self.inherited = self.inherited.min(idx);
         self.last = self.last.min(idx);
-        self.pending = 0;
         self.appended = self.offset;
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::channel::View;
-use super::cursor::SlotCursor;
+use super::cursor::{SLOT_POSITIONS_MAX, SlotCursor};
 use super::entry::Entry;
 use super::gap::{Gap, GapReason};
 use super::pos::Pos;
@@ -96,7 +96,9 @@ impl SlotLog {
         }
         let Some(SlotCursor { mut main, mut extras, .. }) = self.line().resolve(cursor) else {
             let joined = self.join_at(channels.iter().map(|key| self.before_oldest(*key, now)).collect());
-            return Joined { gaps: self.gaps(channels, GapReason::Restart, now), ..joined };
+            // On a line with several writers it may come back to where it was: that is not forgotten.
+            let extras = if self.shared.is_some() { cursor.positions().take(SLOT_POSITIONS_MAX - 1).collect() } else { Vec::new() };
+            return Joined { gaps: self.gaps(channels, GapReason::Restart, now), extras, ..joined };
         };
         if let Some(ahead) = ahead {
             // Another node has come further on the same line: what lies between is on its way and known to the listener.

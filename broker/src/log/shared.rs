@@ -270,12 +270,6 @@ impl SlotLog {
         self.leave_branch(copied.fork, evicted);
         // What is waiting and lies in the state is committed by it.
         self.pending.retain(|waiting| waiting.idx() > copied.line.head().idx);
-        self.each_channel(now, |channel, _| channel.pending = 0);
-        for waiting in &self.pending {
-            if let Some(channel) = self.channels.get_mut(waiting.key.at()).filter(|_| !matches!(waiting.record, Waiting::Control(_))) {
-                channel.pending += 1;
-            }
-        }
         if self.line.head().idx <= copied.line.head().idx || copied.fork < copied.line.head().idx {
             self.line = copied.line.clone();
             self.pending.clear();
@@ -300,11 +294,7 @@ impl SlotLog {
                 }
             }
         }
-        for waiting in &self.pending {
-            if let (Waiting::Message(entry), Some(channel)) = (&waiting.record, self.channels.get_mut(waiting.key.at())) {
-                channel.appended = entry.offset;
-            }
-        }
+        self.recount_pending();
         if let Some(floors) = copied.floors {
             self.floors = floors.into_iter().map(|floor| (floor.namespace, floor.idx)).collect();
         }
@@ -345,6 +335,19 @@ impl SlotLog {
             self.change(key, life, |channel| channel.cut(fork, evicted));
         }
         self.line = self.line.upto(fork);
+        self.recount_pending();
+    }
+
+    /// What each channel has waiting, after some of it went.
+    fn recount_pending(&mut self) {
+        self.channels.iter_mut().for_each(|(_, channel)| channel.pending = 0);
+        for waiting in &self.pending {
+            let Some(channel) = self.channels.get_mut(waiting.key.at()).filter(|channel| channel.life == waiting.life) else { continue };
+            channel.pending += 1;
+            if let Waiting::Message(entry) = &waiting.record {
+                channel.appended = entry.offset;
+            }
+        }
     }
 
     fn each_channel(&mut self, now: Moment, mut how: impl FnMut(&mut super::channel::Channel, Duration)) {

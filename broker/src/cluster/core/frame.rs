@@ -32,7 +32,7 @@ pub enum Frame {
         /// The channels; nothing of them is held yet.
         channels: Vec<ChannelName>,
     },
-    /// These channels are not wanted any more.
+    /// These channels are not wanted any more; without a name, nothing is.
     Unsub {
         /// Of [`Sub::generation`].
         generation: u32,

@@ -8,6 +8,7 @@ mod io;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +33,8 @@ const BEATS_KEPT: usize = 16;
 pub struct Node {
     me: Member,
     settings: Settings,
-    peers: HashMap<Tag, Peer>,
+    /// In the order of their tags, so that the same things happen in the same order.
+    peers: BTreeMap<Tag, Peer>,
     started: Duration,
     ticked: Duration,
     /// When the set of linked nodes changed last.
@@ -40,7 +42,7 @@ pub struct Node {
     /// When beats were sent last; `None` when they are due at once.
     beaten: Option<Duration>,
     seq: u64,
-    sent: std::collections::VecDeque<(u64, Duration)>,
+    sent: VecDeque<(u64, Duration)>,
     /// Since when this node doubts what it knows.
     doubts: Option<Duration>,
     told_reach: Vec<Tag>,
@@ -72,13 +74,13 @@ impl Node {
         Self {
             me,
             settings,
-            peers: HashMap::new(),
+            peers: BTreeMap::new(),
             started: now,
             ticked: now,
             changed: now,
             beaten: None,
             seq: 0,
-            sent: std::collections::VecDeque::new(),
+            sent: VecDeque::new(),
             doubts: None,
             told_reach: Vec::new(),
             view: Arc::new(view),

@@ -1,8 +1,7 @@
 //! Taking a slot over: ask everyone, get the best copy, let an incumbent seal, open an epoch.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
-
-use foldhash::{HashMap, HashMapExt};
 
 use super::super::frame::{Forward, Frame, Outcome, Standing, Sub};
 use super::super::member::Departure;
@@ -20,7 +19,7 @@ pub(super) struct Claim {
     round: u32,
     since: Duration,
     asked: Duration,
-    replies: HashMap<Tag, Standing>,
+    replies: BTreeMap<Tag, Standing>,
     phase: Phase,
     /// What came before the slot is open.
     early: Vec<(Tag, Frame)>,
@@ -80,7 +79,7 @@ impl Replica {
             round: self.rounds,
             since: cx.now.mono,
             asked: cx.now.mono,
-            replies: HashMap::new(),
+            replies: BTreeMap::new(),
             phase: Phase::Asking,
             early: Vec::new(),
         };

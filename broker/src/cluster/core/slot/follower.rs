@@ -1,8 +1,9 @@
 //! The home and its followers: whom it waits for, and when it goes on without them.
 
-use super::super::frame::{Frame, StreamAck};
+use super::super::frame::{Frame, Stream, StreamAck};
+use super::super::member::Departure;
 use super::super::settings::Bug;
-use super::{Context, Event, Replica, Role};
+use super::{Context, Event, Output, Replica, Role};
 use crate::log::{Epoch, SlotLog, Tag};
 
 /// A follower that lacks fewer records than this may count.
@@ -14,6 +15,10 @@ impl Replica {
         let head = log.head().idx;
         let Some(flow) = home.flow(from).filter(|flow| flow.generation == ack.generation) else { return };
         flow.acked = flow.acked.max(ack.upto);
+        if ack.is_eager && !std::mem::replace(&mut flow.is_eager, ack.is_eager) {
+            let stream = Stream { generation: ack.generation, records: Vec::new(), commit: log.commit().idx };
+            cx.out.push(Output::Send { to: from, frame: Frame::Stream(stream) });
+        }
         flow.is_eager = ack.is_eager;
         flow.owes = (flow.acked < head).then_some(cx.now.mono);
         let was_noted = home.note.as_ref().is_some_and(|note| note.follower == from);
@@ -61,11 +66,17 @@ impl Replica {
     pub(super) fn settle_note(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
         let Role::Home(home) = &mut self.role else { return };
         let Some(note) = &home.note else { return };
-        let mut others = cx.view.peers().filter(|peer| *peer != note.follower).peekable();
-        let is_known = match others.peek() {
-            None => !cx.view.is_present(note.follower),
-            Some(_) => others.all(|peer| note.acked.contains(&peer)),
+        let others: Vec<Tag> = cx.view.peers().filter(|peer| *peer != note.follower).collect();
+        let is_present = cx.view.is_present(note.follower);
+        let is_known = if others.is_empty() {
+            !is_present
+        } else {
+            // Those who cannot be reached cannot be told; one who was is enough for who asks all of them.
+            let told = |peer: &Tag| note.acked.contains(peer);
+            others.iter().any(told) && others.iter().all(|peer| told(peer) || self.lost.contains(peer))
         };
+        // Whoever has ended takes nothing over.
+        let is_known = is_known || !is_present && cx.view.departure(note.follower) == Departure::Ended;
         if !is_known && !note.acked.contains(&note.follower) && !cx.settings.has(Bug::NoNote) {
             return;
         }

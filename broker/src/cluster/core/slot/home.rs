@@ -68,7 +68,16 @@ pub(super) struct Flow {
     pub(super) is_lagging: bool,
     /// Since when it owes an acknowledgement.
     pub(super) owes: Option<Duration>,
+    /// When it was asked for.
+    pub(super) since: Duration,
     pub(super) offer: Vec<Arc<Entry>>,
+}
+
+impl Flow {
+    /// Whether it is a follower's, and that one either counts or was given time to.
+    fn is_followed(&self, now: Duration, patience: Duration) -> bool {
+        self.channels.is_none() && (self.is_counted || now < self.since + patience)
+    }
 }
 
 /// The follower is late: others are told before this home goes on without it.
@@ -136,6 +145,7 @@ impl Home {
     pub(super) fn take_offer(&mut self, from: Tag, offer: Offer) -> Option<(Vec<Arc<Entry>>, Vec<Pos>)> {
         let flow = self.flows.iter_mut().find(|flow| flow.to == from && flow.generation == offer.generation)?;
         flow.offer.extend(offer.run);
+        flow.has_orphans = true;
         offer.is_last.then(|| (std::mem::take(&mut flow.offer), offer.ends))
     }
 
@@ -148,7 +158,7 @@ impl Home {
     }
 
     fn copies(&self, idx: u64) -> u32 {
-        1 + self.counted().filter(|flow| flow.acked >= idx).count() as u32
+        1 + self.counted().filter(|flow| flow.acked >= idx && !flow.is_lost).count() as u32
     }
 
     /// How far the log may be committed.
@@ -250,7 +260,7 @@ impl Replica {
         let upto = home.committable(log.head().idx, cx.now.mono, cx.settings.has(Bug::CommitEarly));
         let before = log.commit().idx;
         if upto > before {
-            let controls: Vec<Record> = if home.flows.is_empty() { Vec::new() } else { opens(log, before, upto) };
+            let controls: Vec<Record> = if home.flows.is_empty() { Vec::new() } else { controls(log, before, upto) };
             let committed = commit_to(log, cx, upto);
             for flow in home.flows.iter().filter(|flow| !flow.is_lost && !flow.is_lagging) {
                 let Some(channels) = &flow.channels else {
@@ -260,7 +270,8 @@ impl Replica {
                     }
                     continue;
                 };
-                let mut records = controls.clone();
+                let is_theirs = |record: &&Record| record.channel().is_none_or(|channel| channels.contains(channel));
+                let mut records: Vec<Record> = controls.iter().filter(is_theirs).cloned().collect();
                 records.extend(
                     committed
                         .iter()
@@ -379,7 +390,7 @@ impl Replica {
         }
         let follower = place.follower;
         match follower {
-            Some(follower) if !home.flows.iter().any(|flow| flow.to == follower && flow.channels.is_none()) => {
+            Some(follower) if !home.flows.iter().any(|flow| flow.to == follower && flow.is_followed(now, cx.settings.retry * 10)) => {
                 cx.send(follower, Frame::Opened { line: log.line().clone() });
             }
             _ => {}
@@ -387,16 +398,15 @@ impl Replica {
         // A copy more than is wanted is let go once those that are wanted count.
         let is_enough = follower.is_none_or(|follower| home.flows.iter().any(|flow| flow.to == follower && flow.is_counted));
         if is_enough {
-            let surplus = home
-                .flows
-                .iter_mut()
-                .filter(|flow| flow.channels.is_none() && Some(flow.to) != follower && !flow.has_orphans && !flow.is_lost);
-            for flow in surplus {
-                if flow.acked < log.commit().idx {
-                    continue;
-                }
+            let commit = log.commit().idx;
+            let is_surplus = |flow: &mut Flow| {
+                flow.channels.is_none() && Some(flow.to) != follower && !flow.has_orphans && !flow.is_lost && flow.acked >= commit
+            };
+            // From here on it is not waited for: what it lacks, the follower that is wanted holds.
+            for flow in home.flows.extract_if(.., is_surplus) {
                 cx.out.push(Output::Send { to: flow.to, frame: Frame::Release { generation: flow.generation } });
             }
+            self.advance(log, cx);
         }
     }
 
@@ -482,8 +492,8 @@ impl Replica {
     }
 }
 
-/// The records between two indices that open epochs; those who copy channels need them too.
-fn opens(log: &SlotLog, after: u64, upto: u64) -> Vec<Record> {
-    let waiting = log.uncommitted(after).into_iter();
-    waiting.take_while(|record| record.idx() <= upto).filter(|record| matches!(record, Record::Open { .. })).collect()
+/// The records between two indices that are no messages and yet of use to those who copy channels.
+fn controls(log: &SlotLog, after: u64, upto: u64) -> Vec<Record> {
+    let waiting = log.uncommitted(after).into_iter().take_while(|record| record.idx() <= upto);
+    waiting.filter(|record| matches!(record, Record::Open { .. } | Record::Clear { .. })).collect()
 }

@@ -123,6 +123,10 @@ impl Replica {
             }
         };
         let Some((source, kind)) = wish.filter(|(source, _)| self.can_reach(*source, cx)) else {
+            if let (None, Some(source), State::Asked | State::Live) = (wish, self.receiver.source, self.receiver.state) {
+                // Nothing is wanted any more.
+                cx.send(source, Frame::Unsub { generation: self.receiver.generation, channels: Vec::new() });
+            }
             if self.receiver.state == State::Asked || wish.is_none() {
                 self.receiver.stop();
             }
@@ -289,8 +293,9 @@ impl Replica {
             self.receiver.stop();
             self.copied(log, cx);
         } else if let Some(source) = self.receiver.source {
-            self.ack(log, cx, source);
+            // First the offer: who has acknowledged everything and offered nothing may be released.
             self.offer(cx);
+            self.ack(log, cx, source);
         }
     }
 

@@ -1,5 +1,7 @@
 //! The home as a source: who asked for what of its slot, and the state each begins with.
 
+use foldhash::HashSet;
+
 use super::super::frame::{Channel, Frame, Sub, Sync, Wants};
 use super::home::Flow;
 use super::{Context, Replica, Role};
@@ -42,6 +44,7 @@ impl Replica {
             is_lost: false,
             is_lagging: false,
             owes: Some(cx.now.mono).filter(|_| was_counted),
+            since: cx.now.mono,
             offer: Vec::new(),
         });
         send_state(log, cx, from, &sub, wanted);
@@ -80,13 +83,13 @@ impl Replica {
 
     pub(super) fn unsubscribed(&mut self, from: Tag, generation: u32, channels: &[ChannelName]) {
         let Role::Home(home) = &mut self.role else { return };
-        if let Some(flow) = home.flow(from).filter(|flow| flow.generation == generation)
-            && let Some(known) = &mut flow.channels
-        {
+        let Some(flow) = home.flow(from).filter(|flow| flow.generation == generation) else { return };
+        if let Some(known) = flow.channels.as_mut().filter(|_| !channels.is_empty()) {
             known.retain(|name| !channels.contains(name));
-            if known.is_empty() {
-                home.flows.retain(|flow| flow.to != from);
-            }
+        }
+        let is_over = channels.is_empty() || flow.channels.as_ref().is_some_and(HashSet::is_empty);
+        if is_over && !flow.is_counted {
+            home.flows.retain(|flow| flow.to != from);
         }
     }
 

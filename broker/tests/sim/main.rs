@@ -1,0 +1,113 @@
+//! The cluster in one thread: many nodes, seeded faults, clients that hop, and the invariants of the design.
+//!
+//! `SIM_SEEDS=2000 cargo test --test sim` runs as many seeds as you like, `SIM_SEED=17` one of them with its trace.
+#![allow(clippy::unwrap_used, reason = "a test that cannot set up its scene shall stop there")]
+
+mod chance;
+mod check;
+mod client;
+mod faults;
+mod process;
+mod wire;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use check::Figures;
+use tidings::cluster::core::Bug;
+use world::World;
+
+/// Seeds that every run of the tests goes through.
+const SEEDS: u64 = 250;
+/// Seeds within which a planted bug must show.
+const BUG_SEEDS: u64 = 500;
+/// Lines of the trace that a failure shows.
+const SHOWN: usize = 150;
+
+/// Runs one seed. What went wrong, with the end of its trace.
+fn run(seed: u64, bug: Option<Bug>) -> Result<Figures, String> {
+    attempt(seed, bug, false).map_err(|_| match attempt(seed, bug, true) {
+        Err(why) => why,
+        Ok(_) => format!("seed {seed} fails, but not when it is run again: something in it is left to chance"),
+    })
+}
+
+fn attempt(seed: u64, bug: Option<Bug>, is_traced: bool) -> Result<Figures, String> {
+    let mut world = World::new(seed, bug, is_traced);
+    let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let why = match outcome {
+        Ok(Ok(figures)) => return Ok(figures),
+        Ok(Err(why)) => why,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned().or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            format!("panic: {}", text.unwrap_or_default())
+        }
+    };
+    let count = number("SIM_SHOWN").map_or(SHOWN, |count| count as usize);
+    let shown = world.trace[world.trace.len().saturating_sub(count)..].join("\n");
+    Err(format!("{shown}\n\nseed {seed} (run it again with SIM_SEED={seed}): {why}"))
+}
+
+/// Runs seeds on all cores; the figures of all, or the first that failed.
+fn run_all(seeds: u64, bug: Option<Bug>) -> Result<Figures, String> {
+    let next = AtomicU64::new(0);
+    let outcome = Mutex::new(Ok(Figures::default()));
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds || outcome.lock().unwrap().is_err() {
+                return;
+            }
+            let ran = if bug.is_some() { attempt(seed, bug, false) } else { run(seed, bug) };
+            let mut outcome = outcome.lock().unwrap();
+            match (ran, &mut *outcome) {
+                (Ok(figures), Ok(all)) => all.add(&figures),
+                (Err(why), place @ Ok(_)) => *place = Err(why),
+                (_, Err(_)) => {}
+            }
+        }
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..cores).for_each(|_| drop(scope.spawn(work))));
+    outcome.into_inner().unwrap()
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
+#[test]
+fn the_invariants_hold_under_all_faults() {
+    if let Some(seed) = number("SIM_SEED") {
+        match run(seed, None) {
+            Ok(figures) => println!("{figures:?}"),
+            Err(why) => panic!("{why}"),
+        }
+        return;
+    }
+    let all = run_all(number("SIM_SEEDS").unwrap_or(SEEDS), None).unwrap_or_else(|why| panic!("{why}"));
+    println!("{all:?}");
+    assert!(all.acked > 0 && all.delivered > 0 && all.takeovers > 0 && all.adopted > 0, "too little happened: {all:?}");
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    let bugs = [
+        Bug::AppendAfterSeal,
+        Bug::DropOrphans,
+        Bug::NoAdoption,
+        Bug::ReadyEarly,
+        Bug::NoDedupe,
+        Bug::NoFailoverGap,
+        Bug::NoSeal,
+        Bug::NoCut,
+        Bug::AckAhead,
+        Bug::NoTurn,
+        Bug::CommitEarly,
+        Bug::NoResync,
+    ];
+    let missed: Vec<Bug> = bugs.into_iter().filter(|bug| run_all(BUG_SEEDS, Some(*bug)).is_ok()).collect();
+    assert!(missed.is_empty(), "the simulator does not find {missed:?}");
+}
