@@ -15,6 +15,8 @@ pub(crate) struct Publish {
     pub(crate) channel: ChannelName,
     pub(crate) invoked: u64,
     pub(crate) acked: Option<u64>,
+    /// Where it was acknowledged first.
+    pub(crate) pos: Option<(tidings::log::Slot, u64, u64)>,
     /// Every node that held it died.
     pub(crate) is_lost: bool,
 }

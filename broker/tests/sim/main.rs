@@ -95,6 +95,8 @@ fn the_invariants_hold_under_all_faults() {
 #[test]
 fn every_planted_bug_is_found() {
     let bugs = [
+        Bug::AckBeforeCopy,
+        Bug::NoNote,
         Bug::AppendAfterSeal,
         Bug::DropOrphans,
         Bug::NoAdoption,

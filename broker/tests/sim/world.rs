@@ -378,7 +378,7 @@ impl World {
             match output {
                 Output::Send { to, frame } => {
                     if let Frame::ForwardAck { outcome: Outcome::Done(done), .. } = &frame {
-                        self.check_copies(slot, done)?;
+                        self.check_answer(at, slot, done)?;
                     }
                     self.send(at, to, Parcel::Frame(slot, frame));
                 }
@@ -412,6 +412,20 @@ impl World {
                 let part = self.nodes[at].as_ref().and_then(|node| node.parts.get(&slot));
                 self.anew += u64::from(epoch.term() > 1 && part.is_some_and(|part| part.log.line().segments().len() == 1));
                 self.opened += u64::from(epoch.term() == 1);
+                if let Some(part) = part.filter(|_| !is_uncertain)
+                    && let [.., before, _] = part.log.line().segments()
+                {
+                    let line = part.log.line();
+                    let is_untold = |publish: &&Publish| {
+                        let beyond = |(of, epoch, idx): (Slot, u64, u64)| {
+                            of == slot && epoch == before.epoch.get() && line.end(before.epoch).is_none_or(|end| idx > end)
+                        };
+                        publish.is_lost && publish.pos.is_some_and(beyond)
+                    };
+                    if let Some(publish) = self.publishes.iter().find(is_untold) {
+                        return Err(format!("invariant 12: message {} was acknowledged and is lost, and nobody is told", publish.number));
+                    }
+                }
                 self.figures.uncertain += u64::from(*is_uncertain);
                 self.figures.forced += u64::from(*is_forced);
             }
@@ -469,6 +483,19 @@ impl World {
         Ok(())
     }
 
+    /// At the home, in the moment it answers.
+    fn check_answer(&mut self, at: usize, slot: Slot, done: &Done) -> Failed {
+        let part = self.nodes[at].as_ref().and_then(|node| node.parts.get(&slot));
+        let is_early = part.is_some_and(|part| {
+            let log = &part.log;
+            part.replica.is_home() && log.line().pos(done.pos.idx) == done.pos && log.commit().idx < done.pos.idx
+        });
+        if is_early {
+            return Err(format!("invariant 5: {:?} of {slot} was acknowledged before it was committed", done.pos));
+        }
+        self.check_copies(slot, done)
+    }
+
     fn check_copies(&mut self, slot: Slot, done: &Done) -> Failed {
         self.figures.copies_two += u64::from(done.copies > 1);
         let MessageId::Auto(id) = done.id else { return Ok(()) };
@@ -488,7 +515,7 @@ impl World {
         self.next_publish = self.now + self.chance.below(80);
         let number = self.publishes.len() as u64;
         let channel = self.channels[self.chance.below(3) as usize].clone();
-        self.publishes.push(Publish { number, channel, invoked: self.now, acked: None, is_lost: false });
+        self.publishes.push(Publish { number, channel, invoked: self.now, acked: None, pos: None, is_lost: false });
         self.try_publish(number)
     }
 
@@ -518,13 +545,14 @@ impl World {
         match answer {
             Answer::Done(done) => {
                 if self.nodes[at].as_ref().is_some_and(|node| node.parts[&slot].replica.is_home()) {
-                    self.check_copies(slot, done)?;
+                    self.check_answer(at, slot, done)?;
                 }
                 self.figures.acked += 1;
                 let text = text(number);
                 let is_held = self.nodes.iter().flatten().any(|node| node.holds(slot, &text));
                 let now = self.now;
                 let publish = &mut self.publishes[number as usize];
+                publish.pos.get_or_insert((slot, done.pos.epoch.get(), done.pos.idx));
                 if publish.acked.replace(now).is_none() && !is_held {
                     // The home died while its answer was on the way.
                     publish.is_lost = true;
