@@ -22,7 +22,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
     }
 
     // The last two, and then whatever comes.
-    let mut listener = broker.subscribe(Subscribe { since: Since::Last(2), ..Subscribe::live(["prices"])? })?;
+    let mut listener = broker.subscribe(Subscribe { since: Since::Last(2), ..Subscribe::live(["prices"])? }).await?;
     broker.publish(Draft::new(prices, Payload::json(&104)?)).await?;
     let mut heard = Vec::new();
     while heard.len() < 3 {

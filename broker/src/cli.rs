@@ -1,6 +1,7 @@
 //! The command line.
 
 pub(crate) mod announce;
+mod cluster;
 pub(crate) mod connection;
 pub(crate) mod demo;
 pub(crate) mod key;
@@ -68,6 +69,7 @@ pub(crate) enum Command {
     /// Listen to channels and print what comes
     #[command(after_help = subscribe::EXAMPLES, after_long_help = connection::help(subscribe::EXAMPLES))]
     Subscribe(subscribe::Subscribe),
+    Cluster(cluster::Cluster),
     /// Say whether the configuration is fine, and if not, everything that is wrong with it
     Check(Settings),
     /// Print the configuration in effect
@@ -144,6 +146,7 @@ impl Arguments {
             Command::DemoMonitor { grpc, metrics } => return Task::Done(demo::monitor(&grpc, &metrics)),
             Command::Publish(publish) => return Task::Done(publish.run()),
             Command::Subscribe(subscribe) => return Task::Done(subscribe.run()),
+            Command::Cluster(cluster) => return Task::Done(cluster.run()),
         };
         Task::Broker(task, broker.under(settings))
     }

@@ -61,8 +61,15 @@ impl ChannelName {
 
     /// A channel of the broker's own.
     #[must_use]
-    pub(crate) fn internal(name: &'static str) -> Self {
+    pub(crate) fn internal(name: impl fmt::Display) -> Self {
         Self(format!("{INTERNAL_CHANNEL_PREFIX}{name}").into())
+    }
+
+    /// A name as another node of the cluster says it, the broker's own ones included. `None` when it could not have been one.
+    #[must_use]
+    pub(crate) fn told(name: &str) -> Option<Self> {
+        let is_name = (1..=CHANNEL_NAME_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control);
+        is_name.then(|| Self(name.into()))
     }
 
     /// The name itself.
@@ -275,6 +282,13 @@ impl Payload {
             PayloadKind::Binary
         };
         Ok(Self { bytes: Bytes::copy_from_slice(bytes), kind, content_type: content_type.map(shared) })
+    }
+
+    /// A payload as another node of the cluster says it: what it is was found out there, when it was published. Takes an exact
+    /// copy of `bytes`.
+    #[must_use]
+    pub(crate) fn told(bytes: &[u8], kind: PayloadKind, content_type: Option<&str>) -> Self {
+        Self { bytes: Bytes::copy_from_slice(bytes), kind, content_type: content_type.map(shared) }
     }
 
     /// A payload of plain text.

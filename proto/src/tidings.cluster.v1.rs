@@ -157,6 +157,9 @@ pub struct Beat {
     /// The receiver's latest beat that the sender had, for the round trip; 0 for none.
     #[prost(uint64, tag = "5")]
     pub echo: u64,
+    /// How long the sender held that beat before this one went out, in µs.
+    #[prost(uint64, tag = "6")]
+    pub held_us: u64,
 }
 /// On the live connection: one slot's part here says something to its part there.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -277,7 +280,7 @@ pub struct Draft {
     #[prost(message, repeated, tag = "5")]
     pub headers: ::prost::alloc::vec::Vec<Header>,
     #[prost(uint64, optional, tag = "6")]
-    pub ttl_ms: ::core::option::Option<u64>,
+    pub ttl_ns: ::core::option::Option<u64>,
 }
 /// A message with its place.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -303,9 +306,9 @@ pub struct Entry {
     /// How long ago it was accepted, in µs.
     #[prost(uint64, tag = "9")]
     pub age_us: u64,
-    /// How much longer it may be read, in µs.
+    /// For how long it may be read after it was accepted, in ns: exact, since its namespace's own time is told by it.
     #[prost(uint64, tag = "10")]
-    pub left_us: u64,
+    pub life_ns: u64,
     #[prost(message, optional, tag = "11")]
     pub adopted: ::core::option::Option<Adopted>,
 }
@@ -377,10 +380,21 @@ pub struct Forward {
     pub rid: u64,
     #[prost(uint32, tag = "2")]
     pub flight: u32,
-    #[prost(message, optional, tag = "3")]
-    pub draft: ::core::option::Option<Draft>,
     #[prost(message, optional, tag = "4")]
     pub terms: ::core::option::Option<Terms>,
+    #[prost(oneof = "forward::Ask", tags = "3, 5")]
+    pub ask: ::core::option::Option<forward::Ask>,
+}
+/// Nested message and enum types in `Forward`.
+pub mod forward {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Ask {
+        #[prost(message, tag = "3")]
+        Publish(super::Draft),
+        /// The channel to empty.
+        #[prost(string, tag = "5")]
+        Clear(::prost::alloc::string::String),
+    }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ForwardAck {
@@ -497,6 +511,9 @@ pub struct Sync {
     pub covered: ::prost::alloc::vec::Vec<Pos>,
     #[prost(bool, tag = "8")]
     pub is_last: bool,
+    /// What was appended after that moment and is not committed.
+    #[prost(message, repeated, tag = "9")]
+    pub tail: ::prost::alloc::vec::Vec<Record>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ChannelState {

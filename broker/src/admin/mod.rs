@@ -41,6 +41,8 @@ pub struct Admin {
     pub readiness: Readiness,
     /// What connections begin with, where the listener speaks TLS.
     pub entrance: Option<crate::tls::Entrance>,
+    /// The cluster as this node sees it, as JSON; `None` on a node that is alone.
+    pub cluster: Option<Arc<dyn Fn() -> String + Send + Sync>>,
     /// Whether only requests to an address or to `localhost` are answered.
     pub only_local: bool,
     /// Who may use the API.

@@ -46,9 +46,11 @@ pub async fn run(broker: Broker, shards: Listen, readiness: Readiness, metrics: 
 
 /// One message from the door to a listener and through every shard. They join anew each time, so joining is probed too.
 async fn probe(broker: &Broker, shards: &Listen) -> Result<()> {
-    let channel = ChannelName::internal("self");
+    let Some(channel) = broker.probe_channel() else {
+        return Err(Error::new(ErrorCode::Overloaded, "this node takes no part in the cluster yet"));
+    };
     let Some(shards) = shards(channel.clone()).await else { return Err(Error::new(ErrorCode::Internal, "a shard does not listen")) };
-    let mut subscription = broker.subscribe(Subscribe { channels: vec![channel.clone()], since: Since::Live })?;
+    let mut subscription = broker.subscribe(Subscribe { channels: vec![channel.clone()], since: Since::Live }).await?;
     let draft =
         Draft { channel, id: None, event: None, payload: Payload::new(b"probe", None)?, headers: Headers::default(), ttl: Some(PROBE_TTL) };
     let published = broker.publish(draft).await?;

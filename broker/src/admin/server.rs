@@ -128,8 +128,8 @@ async fn answer(admin: &Admin, request: Request<Incoming>) -> Response<Full<Byte
         return Box::pin(api::handle(admin, request)).await;
     }
     let file = page::file(path);
-    if file.is_none() && !matches!(path, "/metrics" | "/livez" | "/readyz") {
-        return text(StatusCode::NOT_FOUND, "text/plain", "here are /, /api/, /metrics, /livez and /readyz\n");
+    if file.is_none() && !matches!(path, "/metrics" | "/livez" | "/readyz" | "/cluster") {
+        return text(StatusCode::NOT_FOUND, "text/plain", "here are /, /api/, /metrics, /livez, /readyz and /cluster\n");
     }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET or HEAD\n");
@@ -142,6 +142,10 @@ async fn answer(admin: &Admin, request: Request<Incoming>) -> Response<Full<Byte
     match path {
         "/metrics" => metrics(admin),
         "/readyz" => ready(admin),
+        "/cluster" => match &admin.cluster {
+            Some(shown) => text(StatusCode::OK, "application/json", shown()),
+            None => text(StatusCode::NOT_FOUND, "text/plain", "this node is alone (cluster.keys)\n"),
+        },
         _ if admin.readiness.is_alive() => text(StatusCode::OK, "text/plain", "ok\n"),
         _ => text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "a shard died by a fault of the broker; restart the process\n"),
     }

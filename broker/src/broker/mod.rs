@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::close::CloseReason;
 use crate::error::{Error, ErrorCode, Result};
-use crate::hub::{self, Hub};
+use crate::hub::{self, ATTEND_LIMIT, Hub};
 use crate::log::{Cursor, CursorText, Entry, Gap, PageLimit, Pos, Slot};
 use crate::message::{ChannelName, Draft, MessageId};
 use crate::metrics::Metrics;
@@ -23,6 +23,9 @@ pub use crate::session::{Bounds, Since, retry_after};
 /// Most bytes in one page of history, a single larger message excepted: what a caller asks for and then does not read
 /// stays in memory, and gRPC clients take no more than 4 MiB at once by themselves.
 const HISTORY_PAGE_BYTES: usize = 2 << 20;
+
+/// Names to try for a channel whose home is here: many more than there are nodes.
+const PROBE_NAMES_MAX: usize = 4096;
 
 /// The broker of one node. A cheap handle.
 #[derive(Clone)]
@@ -86,10 +89,10 @@ impl Receipt {
     ///
     /// # Errors
     /// `internal` when the broker stopped first; whether the message is published is unknown then.
-    pub async fn committed(mut self) -> Result<Published> {
-        self.0.committed().await?;
-        let hub::Receipt { channel, slot, pos, offset, id, duplicate, .. } = self.0;
-        Ok(Published { channel, slot, pos, offset, id, copies: 1, duplicate })
+    pub async fn committed(self) -> Result<Published> {
+        let (channel, slot) = (self.0.channel.clone(), self.0.slot);
+        let hub::Placed { pos, offset, id, copies, duplicate } = self.0.committed().await?;
+        Ok(Published { channel, slot, pos, offset, id, copies, duplicate })
     }
 }
 
@@ -211,6 +214,14 @@ impl Broker {
         Self { shared: Arc::new(Shared { hub, limits: ArcSwap::from_pointee(limits), metrics, is_closed, closed }) }
     }
 
+    /// A channel of the broker's own on which it may find out whether it delivers; in a cluster one whose home is here. `None`
+    /// when there is none, because this node takes no part in the cluster.
+    pub(crate) fn probe_channel(&self) -> Option<ChannelName> {
+        let Some(view) = self.shared.hub.view() else { return Some(ChannelName::internal("self")) };
+        let is_here = |name: &ChannelName| view.place(Slot::of(name)).is_some_and(|place| place.home == view.me());
+        (0..PROBE_NAMES_MAX).map(|nth| ChannelName::internal(format_args!("self-{nth}"))).find(is_here)
+    }
+
     /// The node has stopped: nothing is published any more, and who listens here is told that it is over.
     pub(crate) fn close(&self) {
         self.shared.is_closed.store(true, Ordering::Relaxed);
@@ -261,10 +272,12 @@ impl Broker {
     /// A page of a channel's history.
     ///
     /// # Errors
-    /// None today; kept so that a node that must ask another one can say that it failed.
-    pub fn history(&self, channel: &ChannelName, query: &HistoryQuery) -> Result<HistoryPage> {
+    /// In a cluster `overloaded`, when the channel is kept elsewhere and that node does not answer.
+    pub async fn history(&self, channel: &ChannelName, query: &HistoryQuery) -> Result<HistoryPage> {
         let limit = PageLimit { entries: query.limit.clamp(1, self.shared.limits.load().page_messages), bytes: HISTORY_PAGE_BYTES };
         let hub = &self.shared.hub;
+        let _attendance = hub.attend(std::slice::from_ref(channel), ATTEND_LIMIT).await?;
+        hub.settle(Slot::of(channel)).await;
         Ok(match query.order {
             Order::OldestFirst => {
                 let (entries, cursor, gap) = hub.history(channel, query.since.as_ref(), limit);
@@ -280,9 +293,9 @@ impl Broker {
     /// Forgets a channel's messages; whoever resumes from before is told so. Returns where the channel stands now.
     ///
     /// # Errors
-    /// None today, as for [`Broker::history`].
-    pub fn clear(&self, channel: &ChannelName) -> Result<Cursor> {
-        Ok(self.shared.hub.clear(channel))
+    /// In a cluster as [`Receipt::committed`].
+    pub async fn clear(&self, channel: &ChannelName) -> Result<Cursor> {
+        self.shared.hub.clear(channel).await
     }
 
     /// The channels with state on this node, by name. The broker's own are not shown.
@@ -316,9 +329,11 @@ impl Broker {
     /// Listens to channels from any runtime. The shards' sockets are faster; this is for gRPC and for embedding.
     ///
     /// # Errors
-    /// `invalid_request` without a channel or with too many, `overloaded` at the bound of channels.
-    pub fn subscribe(&self, subscribe: Subscribe) -> Result<Subscription> {
+    /// `invalid_request` without a channel or with too many, `overloaded` at the bound of channels, and in a cluster when a
+    /// channel is kept elsewhere and that node does not answer.
+    pub async fn subscribe(&self, subscribe: Subscribe) -> Result<Subscription> {
         let Shared { hub, limits, .. } = &*self.shared;
+        let _attendance = hub.attend(&subscribe.channels, ATTEND_LIMIT).await?;
         let state = session::Subscription::open(hub, &subscribe.channels, limits.load().subscribe)?;
         Subscription::begin(hub.clone(), state, &subscribe.since, self.shared.closed.clone())
     }

@@ -16,7 +16,7 @@ use super::request::{self, Request, header as text_of, may_listen};
 use crate::auth::Pass;
 use crate::close::CloseReason;
 use crate::error::Result;
-use crate::hub::Channel;
+use crate::hub::{ATTEND_LIMIT, Channel};
 use crate::journal::{SessionId, What};
 use crate::log::{Entry, Gap, PageLimit};
 use crate::metrics::Front;
@@ -108,6 +108,8 @@ impl LongPoll {
         // Who comes back after that is told that the token has expired.
         let wait = pass.left().map_or(wait, |left| left.min(wait));
 
+        let wanted = if request.channels.len() > self.bounds.channels { &[] } else { &*request.channels };
+        let _attendance = ground.hub().attend(wanted, ATTEND_LIMIT).await?;
         let mut subscription = Subscription::open(ground.hub(), &request.channels, self.bounds)?;
         let Joined { gaps, recovered } = subscription.join(ground.hub(), &starts)?;
         // Only now: who was refused above never was a session.

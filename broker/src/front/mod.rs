@@ -17,10 +17,15 @@ pub use crate::session::Bounds;
 pub(crate) use ground::{Ground, OnShard};
 pub use request::Request;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
+use http::request::Parts;
 
-use crate::error::Error;
+use crate::auth::{Action, Pass};
+use crate::error::{Error, Result};
+use crate::hub::{ATTEND_LIMIT, Attendance, Hub};
 
 /// The plain answer to a request that a front refuses.
 pub(crate) fn error_response(error: &Error) -> http::Response<Bytes> {
@@ -39,4 +44,23 @@ pub(crate) fn error_response(error: &Error) -> http::Response<Bytes> {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
     }
     response
+}
+
+/// What [`crate::hub::Hub::attend`] says of the channels that a request asks for; keep it until they are joined. What is wrong with
+/// the request itself is for its front to say.
+pub(crate) async fn attend(hub: &Arc<Hub>, parts: &Parts, pass: &Result<Pass>, bounds: Bounds) -> (Option<Attendance>, Result<()>) {
+    if !hub.is_shared() {
+        return (None, Ok(()));
+    }
+    let Ok(request) = Request::parse(parts.uri.query().unwrap_or_default()) else { return (None, Ok(())) };
+    // Nobody makes other nodes send what it may not see.
+    let may = |pass: &Pass| request.channels.iter().all(|channel| pass.check(Action::Subscribe, channel).is_ok());
+    if request.channels.len() > bounds.channels || !pass.as_ref().is_ok_and(may) {
+        return (None, Ok(()));
+    }
+    // Boxed, or it would be part of every request.
+    match Box::pin(hub.attend(&request.channels, ATTEND_LIMIT)).await {
+        Ok(attendance) => (attendance, Ok(())),
+        Err(error) => (None, Err(error)),
+    }
 }

@@ -8,8 +8,10 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
-use super::{Channel, Hub, SlotState};
+use super::{Channel, Hub, Shared, SlotState};
 use crate::clock::Moment;
+use crate::cluster::core::Answer;
+use crate::cluster::core::frame::{Ask, Done, Refusal};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::{Appended, ENTRY_FIXED_BYTES, Entry, Pos, SLOTS, Slot};
 use crate::message::{ChannelName, Draft, MessageId};
@@ -24,36 +26,92 @@ pub enum CommitRule {
     AtOnce,
     /// When [`Hub::commit_next`] says so. The queue holds (slot, index) in append order.
     Later(Mutex<std::collections::VecDeque<(Slot, u64)>>),
+    /// When other nodes hold it too, and wherever its slot's home is.
+    Shared(Box<Shared>),
 }
 
-/// An appended message and the wait for its commit.
-#[derive(Debug)]
-pub struct Receipt {
-    /// The channel's own name value.
-    pub channel: ChannelName,
-    /// The slot that ordered it.
-    pub slot: Slot,
+/// Where a message stands.
+#[derive(Clone, Debug)]
+pub struct Placed {
     /// Its position, or the first one's when it is a duplicate.
     pub pos: Pos,
     /// Its offset in the channel.
     pub offset: u64,
     /// The id subscribers see.
     pub id: MessageId,
+    /// Nodes that hold it.
+    pub copies: u32,
     /// Whether the publish id was seen before; nothing was appended then.
     pub duplicate: bool,
-    committed: Option<oneshot::Receiver<()>>,
+}
+
+/// A message whose turn is given, and the wait for its commit.
+#[derive(Debug)]
+pub struct Receipt {
+    /// The channel's name.
+    pub channel: ChannelName,
+    /// The slot that orders it.
+    pub slot: Slot,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// It is in the log of this node, committed or to be.
+    Here(Placed, Option<oneshot::Receiver<()>>),
+    /// The cluster was asked for it.
+    Asked(oneshot::Receiver<Answer>),
 }
 
 impl Receipt {
+    /// Where it stands, when that is known already.
+    #[must_use]
+    pub fn placed(&self) -> Option<&Placed> {
+        match &self.way {
+            Way::Here(placed, _) => Some(placed),
+            Way::Asked(_) => None,
+        }
+    }
+
     /// Waits until the message is committed, which is when subscribers may see it.
     ///
     /// # Errors
-    /// `internal` when the slot went away meanwhile.
-    pub async fn committed(&mut self) -> Result<()> {
-        match self.committed.take() {
-            None => Ok(()),
-            Some(wait) => wait.await.map_err(|_| Error::new(ErrorCode::Internal, "the slot was closed before the message was committed")),
+    /// `internal` when the slot went away meanwhile; in a cluster `overloaded` when too few nodes would hold it or too much
+    /// waits, and when nobody can say what became of it.
+    pub async fn committed(self) -> Result<Placed> {
+        match self.way {
+            Way::Here(placed, None) => Ok(placed),
+            Way::Here(placed, Some(wait)) => match wait.await {
+                Ok(()) => Ok(placed),
+                Err(_) => Err(Error::new(ErrorCode::Internal, "the slot was closed before the message was committed")),
+            },
+            Way::Asked(answer) => match answer.await {
+                Ok(answer) => placed(answer),
+                Err(_) => Err(Error::new(ErrorCode::Internal, "the broker stopped before the message was committed")),
+            },
         }
+    }
+}
+
+/// The receipt of what the cluster was asked for.
+pub(super) fn asked(channel: ChannelName, slot: Slot, answer: oneshot::Receiver<Answer>) -> Receipt {
+    Receipt { channel, slot, way: Way::Asked(answer) }
+}
+
+/// What the cluster answered.
+fn placed(answer: Answer) -> Result<Placed> {
+    match answer {
+        Answer::Done(Done { pos, offset, id, copies, duplicate }) => Ok(Placed { pos, offset, id, copies, duplicate }),
+        Answer::Refused(Refusal::Degraded) => {
+            Err(Error::new(ErrorCode::Overloaded, "fewer nodes than `min_copies` would hold the message; it was not taken"))
+        }
+        Answer::Refused(Refusal::Busy) => {
+            Err(Error::new(ErrorCode::Overloaded, "too many publishes wait for the node that orders this channel"))
+        }
+        Answer::Unknown => Err(Error::new(
+            ErrorCode::Overloaded,
+            "the node that orders this channel did not answer; whether the message is published is unknown: publish it again with the same id",
+        )),
     }
 }
 
@@ -100,6 +158,12 @@ impl Hub {
     /// # Errors
     /// `overloaded` when the channels are at their bound, or the message is larger than all histories may be.
     pub fn append(&self, draft: Draft) -> Result<Receipt> {
+        if self.is_shared() {
+            let (channel, slot) = (draft.channel.clone(), Slot::of(&draft.channel));
+            let terms = self.rules().of(&channel).1.terms;
+            let answer = self.ask(slot, Ask::Publish(draft), terms)?;
+            return Ok(asked(channel, slot, answer));
+        }
         let channel = self.open_to_publish(&draft.channel)?;
         self.append_to(channel, draft)
     }
@@ -109,6 +173,9 @@ impl Hub {
     /// # Errors
     /// As [`Hub::append`].
     pub fn append_to(&self, mut channel: Arc<Channel>, draft: Draft) -> Result<Receipt> {
+        if self.is_shared() {
+            return self.append(draft);
+        }
         let now = self.clock.now();
         let mut draft = Some(draft);
         let mut evicted = Vec::new();
@@ -124,12 +191,10 @@ impl Hub {
                 let draft = draft.take()?;
                 let room = self.bounds().dedupe_ids.saturating_sub(self.totals.dedupe_ids.load(Ordering::Relaxed));
                 let appended = state.log.append(channel.key, draft, now, room as usize);
-                if channel.speak() {
-                    self.totals.channels_silent.fetch_sub(1, Ordering::Relaxed);
-                }
+                self.speak(&channel);
                 let wait = match &self.commit_rule {
                     _ if appended.duplicate && appended.pos.idx <= state.log.commit().idx => None,
-                    CommitRule::AtOnce => {
+                    CommitRule::AtOnce | CommitRule::Shared(_) => {
                         let head = state.log.head().idx;
                         told = self.commit_to(state, head, now, &mut evicted);
                         None
@@ -163,7 +228,8 @@ impl Hub {
             self.tell(told);
             self.free(evicted);
             let Appended { pos, offset, id, duplicate } = appended;
-            return Ok(Receipt { channel: channel.name.clone(), slot: channel.slot, pos, offset, id, duplicate, committed });
+            let way = Way::Here(Placed { pos, offset, id, copies: 1, duplicate }, committed);
+            return Ok(Receipt { channel: channel.name.clone(), slot: channel.slot, way });
         }
     }
 
@@ -173,7 +239,7 @@ impl Hub {
 
     /// Lets the oldest messages of other slots give way, one slot after the other from where the last search ended, so that
     /// none pays for all. Locks one slot at a time and none for long. `false` when the bound is smaller than that.
-    fn make_room_elsewhere(&self, bytes: u64, evicted: &mut Vec<Arc<Entry>>) -> bool {
+    pub(super) fn make_room_elsewhere(&self, bytes: u64, evicted: &mut Vec<Arc<Entry>>) -> bool {
         if bytes > self.bounds().history_bytes {
             return false;
         }

@@ -16,6 +16,13 @@ impl Hub {
             if listener.missed {
                 continue;
             }
+            if entry.adopted.is_some() {
+                // Some listeners may have seen it on the branch it comes from; the log tells them apart.
+                self.inboxes[listener.shard].miss(listener.local);
+                listener.missed = true;
+                told |= 1 << listener.shard;
+                continue;
+            }
             listener.missed = !self.inboxes[listener.shard].push(listener.local, entry.clone());
             if listener.missed {
                 self.metrics.shard(listener.shard).inbox_overflowed();
@@ -24,6 +31,22 @@ impl Hub {
         }
         for signal in &listeners.signals {
             signal.raise();
+        }
+        told
+    }
+
+    /// Sends every listener of a slot to the log: what was pushed before may be of a branch that the line has left. Returns the
+    /// shards to tell, as bits.
+    pub(super) fn send_to_the_log(&self, state: &mut SlotState) -> u64 {
+        let mut told = 0;
+        for listeners in state.listeners.iter_mut().flatten() {
+            for listener in &mut listeners.shards {
+                if !std::mem::replace(&mut listener.missed, true) {
+                    self.inboxes[listener.shard].miss(listener.local);
+                }
+                told |= 1 << listener.shard;
+            }
+            listeners.signals.iter().for_each(|signal| signal.raise());
         }
         told
     }

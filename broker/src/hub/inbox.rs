@@ -77,6 +77,14 @@ impl Inbox {
         true
     }
 
+    /// Tells the shard to read the log for this channel, as if an entry had not fitted.
+    pub(super) fn miss(&self, local: u32) {
+        let mut queue = self.queue.lock();
+        if !queue.closed {
+            queue.missed.push(local);
+        }
+    }
+
     /// Wakes the shard, once for any number of pushes.
     pub(super) fn tell(&self) {
         if !self.told.swap(true, Ordering::AcqRel) {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::listeners::{ShardListener, Signal};
+use super::shared::Afterwards;
 use super::{Channel, Hub, SlotState};
-use crate::log::{ChannelKey, Gap, Joined, Page, PageLimit, Pos, Slot, Start};
+use crate::log::{ChannelKey, Gap, Joined, Page, PageLimit, Pos, Slot, SlotCursor, Start, Verdict};
 
 /// Where a listener stands after joining the channels of one slot.
 pub type JoinedSlot = Joined;
@@ -14,12 +15,21 @@ pub type JoinedSlot = Joined;
 /// A page of the log for the channels of one slot.
 pub type SlotRead = Page;
 
+/// What [`Hub::read_on`] found.
+#[derive(Debug)]
+pub enum ReadOn {
+    /// A page.
+    Page(Page),
+    /// The listener's position is of a branch that the line left: it must join again, with its cursor.
+    Off,
+}
+
 impl Hub {
     /// A shard begins to listen to a channel under its own number `local`. Everything committed after the returned
     /// index is pushed into the shard's inbox. `None` when the handle died.
     #[must_use]
     pub fn listen(&self, channel: &Channel, shard: usize, local: u32) -> Option<u64> {
-        self.with_channel(channel, |state| {
+        self.with_listeners(channel, |state| {
             let listeners = state.listeners_mut(channel.key);
             listeners.shards.retain(|known| known.shard != shard);
             listeners.shards.push(ShardListener { shard, local, missed: false });
@@ -42,7 +52,7 @@ impl Hub {
 
     /// The shard has no session on the channel any more.
     pub fn leave(&self, channel: &Channel, shard: usize) {
-        self.with_channel(channel, |state| {
+        self.with_listeners(channel, |state| {
             state.listeners_mut(channel.key).shards.retain(|known| known.shard != shard);
             channel.set_interested(shard, false);
             self.left(state, channel);
@@ -52,12 +62,12 @@ impl Hub {
     /// Raises `signal` whenever something is committed on the channel. `false` when the handle died.
     #[must_use]
     pub fn listen_signal(&self, channel: &Channel, signal: &Arc<Signal>) -> bool {
-        self.with_channel(channel, |state| state.listeners_mut(channel.key).signals.push(signal.clone())).is_some()
+        self.with_listeners(channel, |state| state.listeners_mut(channel.key).signals.push(signal.clone())).is_some()
     }
 
     /// Undoes [`Hub::listen_signal`].
     pub fn leave_signal(&self, channel: &Channel, signal: &Arc<Signal>) {
-        self.with_channel(channel, |state| {
+        self.with_listeners(channel, |state| {
             state.listeners_mut(channel.key).signals.retain(|known| !Arc::ptr_eq(known, signal));
             self.left(state, channel);
         });
@@ -66,9 +76,24 @@ impl Hub {
     /// Somebody has left. A channel that nobody ever published to is nothing without listeners: it goes with the last one, so
     /// that whoever comes and goes leaves nothing behind for the sweep.
     fn left(&self, state: &mut SlotState, channel: &Channel) {
-        if state.drop_listeners_if_none(channel.key) && channel.is_silent() && state.log.may_close(channel.key) {
+        let goes = state.drop_listeners_if_none(channel.key) && channel.is_silent() && state.log.may_close(channel.key);
+        // In a cluster it is kept up to date for a while, in case somebody comes back; then it is the sweep's.
+        if goes && state.part.is_none() {
             self.close(state, channel.key);
         }
+    }
+
+    /// Changes who listens to a channel; the cluster hears of the first and of the last. `None` when the handle died.
+    fn with_listeners<T>(&self, channel: &Channel, act: impl FnOnce(&mut SlotState) -> T) -> Option<T> {
+        let mut after = Afterwards::default();
+        let outcome = self.with_channel(channel, |state| {
+            let had = state.listeners(channel.key).is_some_and(|listeners| !listeners.is_empty());
+            let outcome = act(state);
+            self.note_listeners(state, channel, had, &mut after);
+            outcome
+        });
+        self.finish(after);
+        outcome
     }
 
     /// Where a listener to these channels of one slot starts. `None` when a handle died.
@@ -96,6 +121,31 @@ impl Hub {
             }
             let keys: SmallVec<[(ChannelKey, u64); 8]> = from.iter().map(|(channel, after)| (channel.key, *after)).collect();
             Some(state.log.read(&keys, limit, now))
+        })
+    }
+
+    /// As [`Hub::read`], for a listener that stands at this cursor: it gets nothing twice that it saw on another branch, and the
+    /// cursor moves with what it gets. `None` when a handle died.
+    #[must_use]
+    pub fn read_on(&self, cursor: &mut SlotCursor, from: &[(Arc<Channel>, u64)], limit: PageLimit) -> Option<ReadOn> {
+        let now = self.clock.now();
+        self.with_slot(cursor.slot, |state| {
+            if from.iter().any(|(channel, _)| channel.is_dead()) {
+                return None;
+            }
+            if state.log.is_off(cursor.main) {
+                return Some(ReadOn::Off);
+            }
+            let keys: SmallVec<[(ChannelKey, u64); 8]> = from.iter().map(|(channel, after)| (channel.key, *after)).collect();
+            let mut page = state.log.read(&keys, limit, now);
+            let line = state.log.line();
+            page.entries.retain(|entry| line.admit(cursor, entry.pos, entry.adopted.as_deref()).verdict != Verdict::Seen);
+            if page.upto.idx > cursor.main.idx {
+                line.cover(cursor, page.upto, &[]);
+            } else {
+                cursor.main = page.upto;
+            }
+            Some(ReadOn::Page(page))
         })
     }
 

@@ -14,6 +14,7 @@ mod listeners;
 pub mod namespace;
 mod query;
 mod rules;
+mod shared;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -27,20 +28,22 @@ use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-pub use append::{CommitRule, Receipt};
+pub use append::{CommitRule, Placed, Receipt};
 pub use channel::Channel;
 pub use inbox::{Inbox, Item};
-pub use listen::{JoinedSlot, SlotRead};
+pub use listen::{JoinedSlot, ReadOn, SlotRead};
 pub use listeners::Signal;
 pub use query::ChannelStats;
 pub use rules::{RuleBook, Rules};
+pub use shared::{ATTEND_LIMIT, Attendance, LinkId, Peers, Sent, Shared, SlotCounts};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::{ChannelKey, Entry, Epoch, Pos, SLOTS, Slot, SlotLog, SlotStats};
 use crate::message::ChannelName;
 use crate::metrics::Metrics;
 use listeners::Listeners;
+use shared::Part;
 
 /// The bounds of the hub.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +65,8 @@ struct SlotState {
     listeners: Vec<Option<Box<Listeners>>>,
     /// Publishers waiting for a commit, in index order.
     waiting: Vec<(u64, oneshot::Sender<()>)>,
+    /// Its part in the cluster; none on a node that is alone.
+    part: Option<Box<Part>>,
 }
 
 impl SlotState {
@@ -257,28 +262,48 @@ impl Hub {
 
     fn make(&self, name: &ChannelName) -> Result<Arc<Channel>> {
         if self.totals.channels.load(Ordering::Relaxed) >= self.bounds().channels {
-            return Err(Error::new(
-                ErrorCode::Overloaded,
-                format!("there are as many channels as this broker keeps ({}, limits.channels)", self.bounds().channels),
-            ));
+            return Err(self.too_many_channels());
         }
         let slot = Slot::of(name);
-        let book = self.rules();
-        let (namespace, rules) = book.of(name);
         let now = self.clock.now();
         Ok(self.with_slot(slot, |state| {
-            // Looked up again under the slot's lock: only here are names added and removed.
-            let place = match self.channels.entry(name.clone()) {
-                dashmap::Entry::Occupied(known) => return known.get().clone(),
-                dashmap::Entry::Vacant(place) => place,
-            };
-            let key = state.log.open_channel(name.clone(), namespace, rules.retention, now);
-            let channel = Arc::new(Channel::new(name.clone(), slot, key, namespace, rules.has_history));
-            place.insert(channel.clone());
-            self.totals.channels.fetch_add(1, Ordering::Relaxed);
-            self.totals.channels_silent.fetch_add(1, Ordering::Relaxed);
+            let channel = self.open_in(&mut state.log, slot, name, now);
+            if let Some(part) = &mut state.part {
+                part.open.insert(channel.key);
+            }
             channel
         }))
+    }
+
+    /// As [`Hub::open`], under the slot's lock and whatever the bound.
+    fn open_in(&self, log: &mut SlotLog, slot: Slot, name: &ChannelName, now: Moment) -> Arc<Channel> {
+        // Looked up again under the slot's lock: only here are names added and removed.
+        let place = match self.channels.entry(name.clone()) {
+            dashmap::Entry::Occupied(known) => return known.get().clone(),
+            dashmap::Entry::Vacant(place) => place,
+        };
+        let book = self.rules();
+        let (namespace, rules) = book.of(name);
+        let key = log.open_channel(name.clone(), namespace, rules.retention, now);
+        let channel = Arc::new(Channel::new(name.clone(), slot, key, namespace, rules.has_history));
+        place.insert(channel.clone());
+        self.totals.channels.fetch_add(1, Ordering::Relaxed);
+        self.totals.channels_silent.fetch_add(1, Ordering::Relaxed);
+        channel
+    }
+
+    /// Something was published to the channel: it counts as silent no longer.
+    fn speak(&self, channel: &Channel) {
+        if channel.speak() {
+            self.totals.channels_silent.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn too_many_channels(&self) -> Error {
+        Error::new(
+            ErrorCode::Overloaded,
+            format!("there are as many channels as this broker keeps ({}, limits.channels)", self.bounds().channels),
+        )
     }
 
     /// The channel of this name, if it has state.
@@ -289,8 +314,14 @@ impl Hub {
 
     fn with_slot<T>(&self, slot: Slot, act: impl FnOnce(&mut SlotState) -> T) -> T {
         let mut place = self.slots[usize::from(slot.number())].lock();
-        let state = place
-            .get_or_insert_with(|| Box::new(SlotState { log: SlotLog::new(slot, self.epoch), listeners: Vec::new(), waiting: Vec::new() }));
+        let state = place.get_or_insert_with(|| {
+            let log = SlotLog::new(slot, self.epoch);
+            let part = match &self.commit_rule {
+                CommitRule::Shared(shared) => Some(Box::new(Part::new(shared, slot))),
+                CommitRule::AtOnce | CommitRule::Later(_) => None,
+            };
+            Box::new(SlotState { log, listeners: Vec::new(), waiting: Vec::new(), part })
+        });
         let before = state.log.stats();
         let outcome = act(state);
         self.totals.book(&before, &state.log.stats());
@@ -305,12 +336,13 @@ impl Hub {
     /// Forgets a channel, under its slot's lock; its handles are dead from now on.
     fn close(&self, state: &mut SlotState, key: ChannelKey) {
         let name = state.log.close_channel(key);
+        if let Some(part) = &mut state.part {
+            part.open.remove(&key);
+        }
         if let Some((_, channel)) = self.channels.remove(&name) {
             channel.bury();
             self.totals.channels.fetch_sub(1, Ordering::Relaxed);
-            if channel.speak() {
-                self.totals.channels_silent.fetch_sub(1, Ordering::Relaxed);
-            }
+            self.speak(&channel);
         }
     }
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::{Channel, Hub};
+use crate::cluster::core::frame::Ask;
+use crate::error::Result;
 use crate::log::{Cursor, Entry, Gap, PageLimit, Pos, Slot, Start};
 use crate::message::ChannelName;
 
@@ -66,15 +68,29 @@ impl Hub {
     }
 
     /// Forgets a channel's messages. Cursors from before get `gap{cleared}`.
-    #[must_use]
-    pub fn clear(&self, name: &ChannelName) -> Cursor {
+    ///
+    /// # Errors
+    /// As [`Receipt::committed`](super::Receipt::committed).
+    pub async fn clear(&self, name: &ChannelName) -> Result<Cursor> {
         let slot = Slot::of(name);
+        if self.is_shared() {
+            let terms = self.rules().of(name).1.terms;
+            let answer = self.ask(slot, Ask::Clear(name.clone()), terms)?;
+            let placed = super::append::asked(name.clone(), slot, answer).committed().await?;
+            return Ok(Cursor::single(slot, placed.pos));
+        }
+        Ok(self.clear_here(name, slot))
+    }
+
+    fn clear_here(&self, name: &ChannelName, slot: Slot) -> Cursor {
         let mut evicted = Vec::new();
         let cleared = self.find(name).and_then(|channel| {
             self.with_channel(&channel, |state| {
                 let pos = state.log.clear(channel.key);
                 let told = match &self.commit_rule {
-                    super::CommitRule::AtOnce => self.commit_to(state, pos.idx, self.clock.now(), &mut evicted),
+                    super::CommitRule::AtOnce | super::CommitRule::Shared(_) => {
+                        self.commit_to(state, pos.idx, self.clock.now(), &mut evicted)
+                    }
                     super::CommitRule::Later(queue) => {
                         queue.lock().push_back((slot, pos.idx));
                         0

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::namespace::{self, DEFAULT};
+use crate::cluster::core::frame::{Ack, Terms};
 use crate::log::{NamespaceId, Retention};
 use crate::message::{ChannelName, PayloadKind};
 
@@ -20,6 +21,8 @@ pub struct Rules {
     pub has_history: bool,
     /// Largest payload, in bytes.
     pub payload_bytes: usize,
+    /// In a cluster: when a publisher is answered, and with how many copies.
+    pub terms: Terms,
     /// What payloads may be.
     pub payload_kinds: Kinds,
 }
@@ -47,11 +50,17 @@ impl From<&namespace::Config> for Rules {
         let history = &config.history;
         let has_history = history.size > 0;
         let kept = Retention { size: history.size, ttl: history.ttl, bytes: history.bytes };
+        let ack = match config.ack {
+            namespace::Ack::Appended => Ack::Appended,
+            namespace::Ack::Committed => Ack::Committed,
+        };
+        let terms = Terms { ack, replicas: config.replicas, copies_min: config.min_copies };
         Self {
             retention: if has_history { kept } else { TAIL },
             has_history,
             payload_bytes: config.payload_bytes,
             payload_kinds: config.payload_kinds.iter().copied().collect(),
+            terms,
         }
     }
 }

@@ -24,6 +24,9 @@ impl Hub {
                 if state.listeners(key).is_some_and(|listeners| !listeners.is_empty()) {
                     continue;
                 }
+                if state.part.as_ref().is_some_and(|part| !part.may_close(&state.log.channel(key).name)) {
+                    continue;
+                }
                 self.close(state, key);
             }
             self.totals.book(&before, &state.log.stats());

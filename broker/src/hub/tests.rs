@@ -85,7 +85,7 @@ async fn nobody_sees_a_message_before_it_is_committed_and_the_publisher_waits_fo
     let hub = hub_with(CommitRule::Later(Mutex::default()), 1 << 30);
     let channel = hub.open(&name("a")).unwrap();
     let base = hub.listen(&channel, 0, 1).unwrap();
-    let mut receipt = hub.append(draft("a", "late")).unwrap();
+    let receipt = hub.append(draft("a", "late")).unwrap();
     assert_eq!(drained(&hub, 0).0, [""; 0]);
     assert!(hub.read(channel.slot, &[(channel.clone(), base)], PAGE).unwrap().entries.is_empty());
     let waiting = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(async move { receipt.committed().await }));
@@ -101,10 +101,11 @@ async fn nobody_sees_a_message_before_it_is_committed_and_the_publisher_waits_fo
 async fn a_repeat_of_an_uncommitted_publish_is_acknowledged_with_its_commit() {
     let hub = hub_with(CommitRule::Later(Mutex::default()), 1 << 30);
     let keyed = || Draft { id: Some(PublishId::keyed("k").unwrap()), ..draft("a", "x") };
-    let mut first = hub.append(keyed()).unwrap();
-    let mut repeat = hub.append(keyed()).unwrap();
-    assert!(!first.duplicate && repeat.duplicate);
-    assert_eq!(first.pos, repeat.pos);
+    let first = hub.append(keyed()).unwrap();
+    let repeat = hub.append(keyed()).unwrap();
+    let (placed, placed_again) = (first.placed().unwrap(), repeat.placed().unwrap());
+    assert!(!placed.duplicate && placed_again.duplicate);
+    assert_eq!(placed.pos, placed_again.pos);
     hub.commit_next();
     first.committed().await.unwrap();
     repeat.committed().await.unwrap();

@@ -22,11 +22,13 @@ pub struct Addresses {
     pub unix: Option<PathBuf>,
     /// The admin listener.
     pub admin: SocketAddr,
+    /// The listener for other nodes, if this one is part of a cluster.
+    pub cluster: Option<SocketAddr>,
 }
 
 impl Addresses {
     pub(super) fn of(http: SocketAddr, grpc: Option<&TcpListener>, unix: Option<PathBuf>, admin: &TcpListener) -> std::io::Result<Self> {
-        Ok(Self { http, grpc: grpc.map(TcpListener::local_addr).transpose()?, unix, admin: admin.local_addr()? })
+        Ok(Self { http, grpc: grpc.map(TcpListener::local_addr).transpose()?, unix, admin: admin.local_addr()?, cluster: None })
     }
 }
 

@@ -28,6 +28,6 @@ impl Calls for Connected {
     fn history(&self, pass: &Pass, query: &str) -> Call {
         let (connected, pass, query) = (self.clone(), pass.clone(), query.to_owned());
         // When its turn has come and not before: a page is large, and what was published before may be asked for.
-        Box::pin(async move { Outcome::new(async move { connected.history(&pass, &query) }) })
+        Box::pin(async move { Outcome::new(async move { connected.history(&pass, &query).await }) })
     }
 }

@@ -32,6 +32,8 @@ impl Embedded {
         if !drain.notice.is_zero() {
             sleep_until((began + drain.notice).min(deadline)).await;
         }
+        // First the slots and then the clients: who comes back to another node finds everything there.
+        self.cluster.hand_over(began + drain.grace / 2).await;
         self.draining.cancel();
         // Waves spread over what is left, so that the other nodes are not stormed.
         let waves = drain.waves.max(1);
@@ -52,6 +54,7 @@ impl Embedded {
         if timeout_at(deadline, finished).await.is_err() {
             tracing::warn!(event = "drain_cut", connections = self.connections(), "the grace is over; what is still open is cut");
         }
+        self.cluster.stop().await;
         self.stop().await;
     }
 

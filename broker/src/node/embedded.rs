@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
+use super::in_cluster::{InCluster, Joining};
 use super::routes::{Routes, Table};
 use super::service::HttpService;
 use super::tls::Tls;
@@ -62,6 +63,7 @@ pub struct Embedded {
     pub(super) guests: Guests,
     pub(super) newcomers: Arc<Crowd>,
     pub(super) tls: Tls,
+    pub(super) cluster: InCluster,
     pub(super) readiness: Readiness,
     /// No new connections, no new sessions.
     pub(super) draining: CancellationToken,
@@ -101,7 +103,11 @@ impl Embedded {
         metrics.open_files(open_files);
         metrics.bound(Bound::Connections, connections_max);
         show_bounds(&config, open_files, &metrics);
-        let hub = Arc::new(build_hub(&config, shard_count, clock, metrics.clone()));
+        // Random and never zero, so that cursors of an earlier process are recognised as such.
+        let tag = Tag::new(rand::random_range(1..1 << 40)).expect("the range holds exactly the valid tags");
+        let joining = Joining::prepare(&config, tag, clock)?;
+        let hub = Arc::new(build_hub(&config, tag, shard_count, clock, metrics.clone(), &joining));
+        let cluster = joining.start(&config, &hub)?;
         let broker = Broker::new(hub.clone(), door_limits(&config), metrics.clone());
         let gate = Gate::new(Book::read(&config.auth())?, clock, metrics.clone());
         let readiness = Readiness::new(clock, admin::probe_window(config.admin.probe_interval));
@@ -144,6 +150,7 @@ impl Embedded {
             tokio::spawn(stopped.clone().run_until_cancelled_owned(tasks::commit_late(hub.clone(), delay)));
         }
         Ok(Self {
+            cluster,
             broker,
             config: ArcSwap::from_pointee(config),
             clock,
@@ -169,6 +176,13 @@ impl Embedded {
     #[must_use]
     pub fn broker(&self) -> &Broker {
         &self.broker
+    }
+
+    /// The cluster that this node is part of.
+    #[cfg(feature = "cluster")]
+    #[must_use]
+    pub fn cluster(&self) -> Option<&crate::cluster::Cluster> {
+        self.cluster.cluster.as_deref()
     }
 
     /// Everything the public listener would answer but the demo, as a service for any hyper or axum server on this program's
@@ -237,13 +251,15 @@ fn open_files() -> u64 {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::from(u32::MAX))
 }
 
-fn build_hub(config: &Config, shards: usize, clock: Clock, metrics: Arc<Metrics>) -> Hub {
-    // Random and never zero, so that cursors of an earlier process are recognised as such.
-    let tag = Tag::new(rand::random_range(1..1 << 40)).expect("the range holds exactly the valid tags");
+fn build_hub(config: &Config, tag: Tag, shards: usize, clock: Clock, metrics: Arc<Metrics>, joining: &Joining) -> Hub {
     let inboxes = (0..shards).map(|_| Arc::new(Inbox::new(config.shard.inbox))).collect();
     let bounds = hub_bounds(config);
-    let rule = if config.commit_delay.is_some() { CommitRule::Later(Default::default()) } else { CommitRule::AtOnce };
-    Hub::new(RuleBook::new(&config.namespaces), inboxes, bounds, Epoch::new(1, tag), rule, clock, metrics)
+    let (rule, term) = match joining.shared() {
+        Some(shared) => (CommitRule::Shared(Box::new(shared)), 0),
+        None if config.commit_delay.is_some() => (CommitRule::Later(Default::default()), 1),
+        None => (CommitRule::AtOnce, 1),
+    };
+    Hub::new(RuleBook::new(&config.namespaces), inboxes, bounds, Epoch::new(term, tag), rule, clock, metrics)
 }
 
 pub(super) fn hub_bounds(config: &Config) -> hub::Bounds {

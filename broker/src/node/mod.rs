@@ -5,6 +5,7 @@ mod addresses;
 mod calls;
 mod drain;
 mod embedded;
+mod in_cluster;
 mod inspect;
 mod key_set;
 mod reload;
@@ -64,6 +65,10 @@ pub enum StartError {
     /// A thread could not be started.
     #[error("cannot start a shard: {0}")]
     Shard(#[from] std::io::Error),
+    /// It could not become part of its cluster.
+    #[cfg(feature = "cluster")]
+    #[error(transparent)]
+    Cluster(#[from] crate::cluster::StartError),
 }
 
 /// A running broker with its listeners.
@@ -106,7 +111,8 @@ impl Node {
         let admin_listener = bind("admin.listen", config.admin.listen)?;
         let grpc_listener = config.grpc.listen.map(|address| bind("grpc.listen", address)).transpose()?;
         let unix_listener = config.grpc.unix.as_deref().map(addresses::bind_unix).transpose()?;
-        let addresses = Addresses::of(http, grpc_listener.as_ref(), config.grpc.unix.clone(), &admin_listener)?;
+        let mut addresses = Addresses::of(http, grpc_listener.as_ref(), config.grpc.unix.clone(), &admin_listener)?;
+        addresses.cluster = embedded.cluster.address();
 
         let grpc = TaskTracker::new();
         let services = api::grpc::GrpcServices {
@@ -139,6 +145,7 @@ impl Node {
             metrics: metrics.clone(),
             gauges: Arc::new(move || tasks::gauges(&hub, &newcomers)),
             readiness: embedded.readiness.clone(),
+            cluster: embedded.cluster.shown(),
             entrance: embedded.tls.admin(),
             only_local: is_local,
             access: Access::new(&config.admin.keys, config.dev && is_local),

@@ -19,7 +19,7 @@ use crate::front::http_stream::HttpStream;
 use crate::front::long_poll::LongPoll;
 use crate::front::sse::Sse;
 use crate::front::websocket::WebSocket;
-use crate::front::{Ground, OnShard, error_response};
+use crate::front::{Ground, OnShard, attend, error_response};
 use crate::host;
 use crate::net::{Answer, Door, Peer};
 use crate::shard::Shard;
@@ -99,11 +99,21 @@ impl Table {
         }
         let pass = self.api.gate.admit_request(&parts.headers, parts.uri.query()).await;
         match parts.uri.path() {
-            "/sse" => self.sse.answer(ground, &parts, pass),
-            "/stream" => self.http_stream.answer(ground, &parts, pass),
+            "/sse" => {
+                let (_attendance, attended) = attend(ground.hub(), &parts, &pass, self.sse.bounds).await;
+                self.sse.answer(ground, &parts, pass, attended)
+            }
+            "/stream" => {
+                let (_attendance, attended) = attend(ground.hub(), &parts, &pass, self.http_stream.bounds).await;
+                self.http_stream.answer(ground, &parts, pass, attended)
+            }
             "/poll" => G::whole(self.long_poll.answer(ground, &parts, pass).await),
             _ => match self.calls(&parts, pass.as_ref().is_ok_and(Pass::is_by_cookie)) {
-                Ok(calls) => self.websocket.answer(ground, &parts, pass, calls),
+                Ok(calls) => {
+                    // They stay for a while after that: long enough for the handshake.
+                    let (_attendance, attended) = attend(ground.hub(), &parts, &pass, self.sse.bounds).await;
+                    self.websocket.answer(ground, &parts, pass.and_then(|pass| attended.map(|()| pass)), calls)
+                }
                 Err(error) => G::whole(error_response(&error)),
             },
         }

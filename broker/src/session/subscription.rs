@@ -5,8 +5,8 @@ use std::sync::Arc;
 use smallvec::{SmallVec, smallvec};
 
 use crate::error::{Error, ErrorCode, Result};
-use crate::hub::{Channel, Hub};
-use crate::log::{CURSOR_SLOTS_MAX, Cursor, Entry, Gap, PageLimit, Pos, Slot, SlotCursor, Start};
+use crate::hub::{Channel, Hub, ReadOn};
+use crate::log::{CURSOR_SLOTS_MAX, Cursor, Entry, Gap, Page, PageLimit, Pos, SLOT_POSITIONS_MAX, Slot, SlotCursor, Start};
 use crate::message::ChannelName;
 
 use super::since::{Since, Starts};
@@ -56,6 +56,7 @@ pub struct Member {
 /// Where one channel starts.
 struct JoinedMember {
     after: Pos,
+    extras: Vec<Pos>,
     gap: Option<Gap>,
     recovered: bool,
 }
@@ -80,8 +81,9 @@ impl Member {
         let is_shown = self.channel.has_history || matches!(since, Since::Cursor(_));
         let after = if is_shown { joined.after } else { hub.commit(slot) };
         self.from = joined.from.first().map_or(after.idx, |from| (*from).max(after.idx));
-        // A cluster of one never meets another branch of its line again, so there is nothing to compare with extras.
-        Some(JoinedMember { after, gap: joined.gaps.first().map(|(_, gap)| *gap), recovered: joined.recovered })
+        // A node alone never meets another branch of its line again, so there is nothing to compare with extras.
+        let extras = if hub.is_shared() { joined.extras } else { Vec::new() };
+        Some(JoinedMember { after, extras, gap: joined.gaps.first().map(|(_, gap)| *gap), recovered: joined.recovered })
     }
 }
 
@@ -103,9 +105,52 @@ impl Group {
     /// which cannot happen while somebody listens to it.
     #[must_use]
     pub fn read(&mut self, hub: &Hub, limit: PageLimit) -> Option<(Vec<News>, bool)> {
+        if hub.is_shared() { self.read_shared(hub, limit) } else { self.read_own(hub, limit) }
+    }
+
+    fn read_own(&mut self, hub: &Hub, limit: PageLimit) -> Option<(Vec<News>, bool)> {
         let from: SmallVec<[(Arc<Channel>, u64); 4]> =
             self.members.iter().map(|member| (member.channel.clone(), self.pos.idx.max(member.from))).collect();
         let page = hub.read(self.slot, &from, limit)?;
+        self.pos = page.upto;
+        let at_head = page.at_head;
+        Some((self.news(page), at_head))
+    }
+
+    /// On a line that other nodes write too: it may have left the branch that this listener read.
+    fn read_shared(&mut self, hub: &Hub, limit: PageLimit) -> Option<(Vec<News>, bool)> {
+        let mut news = Vec::new();
+        // Once is enough, unless the line turns again in this very moment.
+        for _ in 0..3 {
+            let from: SmallVec<[(Arc<Channel>, u64); 4]> =
+                self.members.iter().map(|member| (member.channel.clone(), self.pos.idx.max(member.from))).collect();
+            let mut cursor = self.cursor();
+            match hub.read_on(&mut cursor, &from, limit)? {
+                ReadOn::Page(page) => {
+                    (self.pos, self.extras) = (cursor.main, cursor.extras);
+                    let at_head = page.at_head;
+                    news.extend(self.news(page));
+                    return Some((news, at_head));
+                }
+                ReadOn::Off => news.extend(self.take_up(hub)?),
+            }
+        }
+        Some((news, false))
+    }
+
+    /// Joins anew with the cursor. What is missed by that is news.
+    fn take_up(&mut self, hub: &Hub) -> Option<Vec<News>> {
+        let channels: Vec<Arc<Channel>> = self.members.iter().map(|member| member.channel.clone()).collect();
+        let joined = hub.join(self.slot, &channels, &Start::After(self.cursor()))?;
+        (self.pos, self.extras) = (joined.after, joined.extras);
+        for (member, from) in self.members.iter_mut().zip(&joined.from) {
+            member.from = *from;
+        }
+        let gaps = joined.gaps.iter();
+        Some(gaps.filter_map(|gap| Hub::gap_channel(&channels, gap).map(|channel| News::Gap(channel.clone(), gap.1))).collect())
+    }
+
+    fn news(&self, page: Page) -> Vec<News> {
         let mut news = Vec::with_capacity(page.gaps.len() + page.entries.len());
         for (key, gap) in &page.gaps {
             if let Some(member) = self.members.iter().find(|member| member.channel.key == *key) {
@@ -113,8 +158,7 @@ impl Group {
             }
         }
         news.extend(page.entries.into_iter().map(News::Message));
-        self.pos = page.upto;
-        Some((news, page.at_head))
+        news
     }
 
     /// As [`Group::read`], for who may not listen yet: a channel that was given up meanwhile is opened again, and had nothing.
@@ -140,6 +184,17 @@ impl Group {
             self.pos = after;
         }
         self.members.push(member);
+    }
+
+    /// Branches that one more channel's listener has seen.
+    fn see(&mut self, extras: &[Pos]) {
+        for extra in extras {
+            if let Some(known) = self.extras.iter_mut().find(|known| known.epoch == extra.epoch) {
+                known.idx = known.idx.max(extra.idx);
+            } else if self.extras.len() + 1 < SLOT_POSITIONS_MAX {
+                self.extras.push(*extra);
+            }
+        }
     }
 
     fn cursor(&self) -> SlotCursor {
@@ -230,6 +285,7 @@ impl Subscription {
         let mut recovered = true;
         for group in &mut self.groups {
             let members = std::mem::take(&mut group.members);
+            group.extras = Vec::new();
             for (nth, mut member) in members.into_iter().enumerate() {
                 let since = starts.of(&member.channel.name);
                 let joined = member.join_alive(hub, since)?;
@@ -239,8 +295,8 @@ impl Subscription {
                     group.pos = joined.after;
                 }
                 group.add(member, joined.after);
+                group.see(&joined.extras);
             }
-            group.extras = Vec::new();
         }
         Ok(Joined { gaps, recovered })
     }
@@ -263,7 +319,7 @@ impl Subscription {
     /// `overloaded` at the bound of channels, or when the channel's state was given up in this moment.
     pub fn add(&mut self, hub: &Hub, name: &ChannelName, since: &Since) -> Result<Added> {
         let mut member = Member { channel: hub.open(name)?, from: 0 };
-        let JoinedMember { after, gap, recovered } = member.join_alive(hub, since)?;
+        let JoinedMember { after, extras, gap, recovered } = member.join_alive(hub, since)?;
         let channel = member.channel.clone();
         let slot = channel.slot;
         let is_live = matches!(since.start(slot), Start::Live) || (gap.is_none() && member.from >= hub.commit(slot).idx);
@@ -274,8 +330,11 @@ impl Subscription {
         };
         let nth = self.groups.partition_point(|group| group.slot < slot);
         match self.groups.get_mut(nth).filter(|group| group.slot == slot) {
-            Some(group) => group.add(member, after),
-            None => self.groups.insert(nth, Group { slot, pos: after, extras: Vec::new(), members: smallvec![member] }),
+            Some(group) => {
+                group.add(member, after);
+                group.see(&extras);
+            }
+            None => self.groups.insert(nth, Group { slot, pos: after, extras, members: smallvec![member] }),
         }
         let at = self.groups[..=nth].iter().map(|group| group.members.len()).sum::<usize>() - 1;
         Ok(Added { channel, at, cursor, gap, recovered, is_live })

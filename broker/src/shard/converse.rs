@@ -176,7 +176,13 @@ impl State {
                 taken = inbound.read(bytes, &mut hands);
                 ended = hands.ended();
             }
-            let finished = conversation.work.poll(context, out, page_bytes);
+            let mut finished = conversation.work.poll(context, out, page_bytes);
+            if ended.is_none() {
+                let Conversation { inbound, work, .. } = &mut *conversation;
+                let mut hands = Hands::new(state, key, work, out);
+                finished |= inbound.resume(&mut hands);
+                ended = hands.ended();
+            }
             if ended.is_none() {
                 conversation.held = bytes[taken..].to_vec();
             }

@@ -10,6 +10,7 @@ use super::session::Listener;
 use super::state::State;
 use crate::close::CloseReason;
 use crate::error::{Error, Result};
+use crate::hub::{ATTEND_LIMIT, Attendance};
 use crate::journal::What;
 use crate::message::ChannelName;
 use crate::metrics::ProtocolError;
@@ -24,6 +25,11 @@ pub trait Inbound: Send {
     /// Listens to bytes as they came, and says how many it took. It leaves what it must not begin yet because the hands are
     /// [full](Hands::is_full); the same bytes come again then.
     fn read(&mut self, bytes: &mut [u8], hands: &mut Hands<'_>) -> usize;
+
+    /// Goes on with what waited for work that is done now. `true` when there was something.
+    fn resume(&mut self, _hands: &mut Hands<'_>) -> bool {
+        false
+    }
 
     /// Listens only for the client's last word, because ours was said. `Break` when it came.
     fn read_last(&mut self, bytes: &mut [u8]) -> ControlFlow<()>;
@@ -83,6 +89,16 @@ impl<'a> Hands<'a> {
     /// `invalid_request` when it is listened to already, or would be one too many; `overloaded` at the bound of channels.
     pub fn subscribe(&mut self, channel: &ChannelName, since: &Since, bounds: Bounds) -> Result<Added> {
         self.state.subscribe(self.key, channel, since, bounds)
+    }
+
+    /// What to wait for before a channel can be listened to; `None` when it can be now. See [`Hub::attend`](crate::hub::Hub::attend).
+    #[must_use]
+    pub fn attend(&self, channel: &ChannelName) -> Option<impl Future<Output = Result<Option<Attendance>>> + use<>> {
+        let (hub, channel) = (self.state.hub.clone(), channel.clone());
+        if hub.is_ready(&channel) {
+            return None;
+        }
+        Some(async move { hub.attend(&[channel], ATTEND_LIMIT).await })
     }
 
     /// The newest offset that was given in a channel.

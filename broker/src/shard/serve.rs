@@ -33,7 +33,9 @@ impl State {
         {
             let group = &mut session.subscription.groups[0];
             let after = group.pos.idx.max(group.members[0].from);
-            if after >= channel.base && after < channel.newest() {
+            // A position of another epoch may be of a branch that the line has left: the log knows.
+            let is_of_the_ring = !self.hub.is_shared() || channel.run(0, 1).next().is_some_and(|entry| entry.pos.epoch == group.pos.epoch);
+            if is_of_the_ring && after >= channel.base && after < channel.newest() {
                 if let Some(joined) = channel.joined(after, session.encoder, self.bounds.page_bytes) {
                     out.extend_from_slice(&joined.bytes);
                     group.pos = joined.upto;

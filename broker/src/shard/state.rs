@@ -248,6 +248,10 @@ impl State {
         for local in std::mem::take(&mut self.missed) {
             let Some(channel) = self.channels.get_mut(local as usize) else { continue };
             let Some(base) = self.hub.listen_again(&channel.channel, self.number) else { continue };
+            // What was pushed before lies in the log, or on a branch that the line has left.
+            let waiting = self.taken.len();
+            self.taken.retain(|item| item.local != local);
+            self.hub.inbox(self.number).done(waiting - self.taken.len());
             let freed = channel.reset(base);
             let listeners = channel.listeners.clone();
             self.free(freed);

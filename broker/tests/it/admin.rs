@@ -99,7 +99,7 @@ async fn channels_tell_who_is_on_them_on_whatever_front() {
         assert_eq!(raw.head().await.status, 200);
         held.push(raw);
     }
-    let _inside = node.broker().subscribe(tidings::broker::Subscribe::live(["room:1"]).unwrap()).unwrap();
+    let _inside = node.broker().subscribe(tidings::broker::Subscribe::live(["room:1"]).unwrap()).await.unwrap();
     call(admin, "POST", "/api/publish", JSON, r#"{"channel":"room:1","data":{"a":1},"event":"said"}"#).await;
     let listed = get(admin, "/api/channels?prefix=room%3A").await;
     assert_eq!([listed["channels"][0]["channel"].as_str(), listed["channels"][1]["channel"].as_str()], [Some("room:1"), Some("room:2")]);

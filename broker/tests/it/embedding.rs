@@ -258,7 +258,7 @@ async fn two_brokers_in_one_program_know_nothing_of_each_other() {
     }
     let theirs = other.broker().publish(draft("same", "theirs")).await.unwrap();
     assert_eq!(theirs.offset, 1);
-    let mut listener = other.broker().subscribe(Subscribe::live(["same"]).unwrap()).unwrap();
+    let mut listener = other.broker().subscribe(Subscribe::live(["same"]).unwrap()).await.unwrap();
     one.broker().publish(draft("same", "4")).await.unwrap();
     assert!(listener.next().now_or_never().is_none());
     assert_eq!((metric(&one, "tidings_history_messages"), metric(&other, "tidings_history_messages")), (4.0, 1.0));
@@ -278,7 +278,7 @@ async fn two_brokers_in_one_program_know_nothing_of_each_other() {
 async fn a_broker_that_stopped_says_so_to_everyone_who_still_holds_it() {
     let embedded = start(|_| {});
     let (broker, service) = (embedded.broker().clone(), embedded.http_service());
-    let mut listener = broker.subscribe(Subscribe::live(["a"]).unwrap()).unwrap();
+    let mut listener = broker.subscribe(Subscribe::live(["a"]).unwrap()).await.unwrap();
     let mut stream = service.clone().answer(get("/stream?channel=a")).await.into_body();
     assert!(soon("the first bytes", stream.frame()).await.is_some());
     drop(embedded);

@@ -217,14 +217,14 @@ async fn a_gap_is_told_once_even_when_nothing_follows_it(way: Way, commit: Commi
     drop(listener);
     let mut listener = Listener::open(way, &scene, &[CHANNEL], after).await;
     scene.publish(CHANNEL, "7").await;
-    assert_eq!(next(&mut listener).await, News::Message(listener_message(CHANNEL, 7, &scene)), "not the gap again");
+    assert_eq!(next(&mut listener).await, News::Message(listener_message(CHANNEL, 7, &scene).await), "not the gap again");
 }
 
 /// The message with this text as a listener shows it: the newest of its channel.
-fn listener_message(channel: &str, number: u64, scene: &Scene) -> Message {
+async fn listener_message(channel: &str, number: u64, scene: &Scene) -> Message {
     let name = ChannelName::parse(channel).unwrap();
     let query = HistoryQuery { limit: 1, order: Order::NewestFirst, ..Default::default() };
-    let page = scene.node.broker().history(&name, &query).unwrap();
+    let page = scene.node.broker().history(&name, &query).await.unwrap();
     let entry = page.entries.first().unwrap();
     assert_eq!(entry.payload.bytes(), number.to_string().as_bytes());
     Message {
@@ -369,7 +369,7 @@ async fn a_channel_without_history_reaches_those_who_listen(way: Way, commit: Co
         let (heard, _) = tokio::join!(listener.message(), scene.publish(CHANNEL, &text));
         assert_eq!((heard.offset, heard.text), (number, text));
     }
-    let page = scene.node.broker().history(&ChannelName::parse(CHANNEL).unwrap(), &Default::default()).unwrap();
+    let page = scene.node.broker().history(&ChannelName::parse(CHANNEL).unwrap(), &Default::default()).await.unwrap();
     assert!(page.entries.is_empty(), "nothing is kept for those who ask later");
 }
 

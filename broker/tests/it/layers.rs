@@ -63,10 +63,14 @@ fn top_level(list: &str) -> Vec<&str> {
     items
 }
 
-/// The first name of a path; the units of the configuration are a room of their own, since every room's keys need them.
+/// The first name of a path; the units of the configuration are a room of their own, since every room's keys need them, and so
+/// is the cluster's core.
 fn room_of(path: &str) -> String {
     if path.starts_with("config::units") {
         return "units".to_owned();
+    }
+    if path.starts_with("cluster::core") {
+        return "core".to_owned();
     }
     path.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }

@@ -6,6 +6,7 @@ mod admin;
 mod auth;
 mod cli;
 mod cli_clients;
+mod cluster;
 mod drain;
 mod embedding;
 mod event_stream;

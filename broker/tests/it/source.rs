@@ -47,6 +47,8 @@ impl Source {
         let first = self.path.split('/').next().unwrap_or_default();
         match self.path.as_str() {
             "config/units.rs" => "units".to_owned(),
+            // Pure, and named by the hub: a room of its own within the cluster's folder.
+            path if path.starts_with("cluster/core/") => "core".to_owned(),
             _ => first.trim_end_matches(".rs").to_owned(),
         }
     }

@@ -111,7 +111,7 @@ pub(crate) fn run(name: &str, times: u64) -> anyhow::Result<()> {
             runtime.block_on(async {
                 let broker = door();
                 let subscribe = Subscribe { channels: vec![channel.clone()], since: Since::Live };
-                let mut listener = if name == "publish" { None } else { Some(broker.subscribe(subscribe)?) };
+                let mut listener = if name == "publish" { None } else { Some(broker.subscribe(subscribe).await?) };
                 for _ in 0..times {
                     black_box(broker.publish(draft()?).await?);
                     if let Some(listener) = &mut listener {

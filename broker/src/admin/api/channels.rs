@@ -52,7 +52,8 @@ pub(super) async fn one(admin: &Admin, name: &str) -> Result<Vec<u8>> {
     let info = info.ok_or_else(|| Error::new(ErrorCode::NotFound, "nobody listens to this channel, and nothing is kept of it"))?;
     let listening = admin.inside.listening(channel.clone(), SESSIONS_SHOWN).await;
     let counted = admin.inside.count_listening(vec![channel.clone()]).await.first().copied().unwrap_or_default();
-    let history = admin.broker.history(&channel, &HistoryQuery { since: None, limit: MESSAGES_SHOWN, order: Order::NewestFirst })?;
+    let newest = HistoryQuery { since: None, limit: MESSAGES_SHOWN, order: Order::NewestFirst };
+    let history = admin.broker.history(&channel, &newest).await?;
     let mut value = described(&info, counted.listeners, counted.shards);
     value["on_shards"] = json!(listening);
     let mut out = super::json(&value)?;

@@ -25,7 +25,7 @@ pub(super) async fn tail(admin: &Admin, query: &Query) -> Result<Vec<u8>> {
     };
     let wait = Duration::from_secs(query.number("wait", WAIT_MAX, WAIT_MAX)?);
     let is_first = matches!(since, Since::Live);
-    let mut subscription = admin.broker.subscribe(Subscribe { channels: vec![ChannelName::parse(channel)?], since })?;
+    let mut subscription = admin.broker.subscribe(Subscribe { channels: vec![ChannelName::parse(channel)?], since }).await?;
     let mut out = b"{\"messages\":[".to_vec();
     let mut gap = Vec::new();
     let mut last = None;

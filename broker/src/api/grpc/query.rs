@@ -20,7 +20,7 @@ impl GrpcServices {
     ///
     /// # Errors
     /// A name or cursor that is none, or what the broker says.
-    pub(super) fn history(&self, pass: &Pass, request: &v1::HistoryRequest) -> Result<v1::HistoryResponse> {
+    pub(super) async fn history(&self, pass: &Pass, request: &v1::HistoryRequest) -> Result<v1::HistoryResponse> {
         let channel = ChannelName::parse(&request.channel)?;
         pass.check(Action::History, &channel)?;
         let order = match request.order() {
@@ -29,7 +29,7 @@ impl GrpcServices {
         };
         let is_forward = order == Order::OldestFirst;
         let query = HistoryQuery { since: convert::cursor(&request.since)?, limit: self.limit(request.limit)?, order };
-        let page = self.broker.history(&channel, &query)?;
+        let page = self.broker.history(&channel, &query).await?;
         let mut response = v1::HistoryResponse {
             cursor: page.cursor.to_string(),
             gap: page.gap.map(|gap| convert::gap(&channel, &gap)),
@@ -68,10 +68,10 @@ impl GrpcServices {
     ///
     /// # Errors
     /// A name that is none, or what the broker says.
-    pub(super) fn clear(&self, pass: &Pass, request: &v1::ClearRequest) -> Result<v1::ClearResponse> {
+    pub(super) async fn clear(&self, pass: &Pass, request: &v1::ClearRequest) -> Result<v1::ClearResponse> {
         let channel = ChannelName::parse(&request.channel)?;
         pass.check(Action::Admin, &channel)?;
-        let cursor = self.broker.clear(&channel)?;
+        let cursor = self.broker.clear(&channel).await?;
         Ok(v1::ClearResponse { cursor: cursor.to_string() })
     }
 

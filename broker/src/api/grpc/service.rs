@@ -68,7 +68,10 @@ impl Broker for BrokerService {
     async fn subscribe(&self, request: Request<v1::SubscribeRequest>) -> Answer<Replies> {
         let pass = pass(&request)?;
         let (session, valid) = session_of(request.metadata());
-        let listening = valid.and_then(|()| self.services.listen(pass, request.get_ref(), session, self.drain.clone()));
+        let listening = match valid {
+            Ok(()) => self.services.listen(pass, request.get_ref(), session, self.drain.clone()).await,
+            Err(error) => Err(error),
+        };
         let mut answered = answer(listening.inspect_err(|error| self.services.refused(session, error)));
         let metadata = match &mut answered {
             Ok(response) => response.metadata_mut(),
@@ -81,7 +84,7 @@ impl Broker for BrokerService {
     }
 
     async fn history(&self, request: Request<v1::HistoryRequest>) -> Answer<v1::HistoryResponse> {
-        answer(self.services.history(pass(&request)?, request.get_ref()))
+        answer(self.services.history(pass(&request)?, request.get_ref()).await)
     }
 
     async fn channels(&self, request: Request<v1::ChannelsRequest>) -> Answer<v1::ChannelsResponse> {
@@ -90,6 +93,6 @@ impl Broker for BrokerService {
     }
 
     async fn clear(&self, request: Request<v1::ClearRequest>) -> Answer<v1::ClearResponse> {
-        answer(self.services.clear(pass(&request)?, request.get_ref()))
+        answer(self.services.clear(pass(&request)?, request.get_ref()).await)
     }
 }

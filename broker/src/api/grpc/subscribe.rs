@@ -52,7 +52,7 @@ impl GrpcServices {
     ///
     /// # Errors
     /// What the broker says against the channels or the cursor.
-    pub(super) fn listen(
+    pub(super) async fn listen(
         &self,
         pass: &Pass,
         request: &v1::SubscribeRequest,
@@ -67,8 +67,9 @@ impl GrpcServices {
                 pass.check(Action::History, channel)?;
             }
         }
-        let opened = What::Opened { channels: asked.channels.iter().collect(), resumed: None, address: None };
-        let subscription = self.broker.subscribe(asked)?;
+        let channels = asked.channels.clone();
+        let subscription = self.broker.subscribe(asked).await?;
+        let opened = What::Opened { channels: channels.iter().collect(), resumed: None, address: None };
         let mut listener = Listener {
             stay: Stay::open(self.clone(), session, opened),
             cursor: subscription.cursor(),

@@ -59,7 +59,7 @@ impl Connected {
     ///
     /// # Errors
     /// As over HTTP.
-    pub fn history(&self, pass: &Pass, query: &str) -> Result<Vec<u8>> {
-        read::described_history(&self.0, pass, query)
+    pub async fn history(&self, pass: &Pass, query: &str) -> Result<Vec<u8>> {
+        read::described_history(&self.0, pass, query).await
     }
 }

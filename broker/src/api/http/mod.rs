@@ -110,8 +110,8 @@ where
     match action {
         Action::PublishJson => counted(api, publish::json(api, &pass, parts, &query, body).await),
         Action::PublishRaw(channel) => counted(api, publish::raw(api, &pass, parts, channel, &query, body).await),
-        Action::History(channel) => read::history(api, &pass, &channel, &query),
-        Action::Clear(channel) => read::clear(api, &pass, &channel, &query),
+        Action::History(channel) => read::history(api, &pass, &channel, &query).await,
+        Action::Clear(channel) => read::clear(api, &pass, &channel, &query).await,
         Action::Channels => read::channels(api, &pass, &query),
         Action::Explain => explain::explain(api, &pass, &query, body).await,
     }

@@ -20,10 +20,10 @@ const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1_000;
 
 /// `GET /v1/channels/{channel}/messages` → `{"messages":[…],"cursor"[,"gap"]}`.
-pub(super) fn history(api: &HttpApi, pass: &Pass, channel: &ChannelName, query: &str) -> Result<Response<Full<Bytes>>> {
+pub(super) async fn history(api: &HttpApi, pass: &Pass, channel: &ChannelName, query: &str) -> Result<Response<Full<Bytes>>> {
     let query = Query::parse(query, &["since", "limit", "order"])?;
     let query = parse_history(query.get("since"), query.count("limit", LIMIT_DEFAULT, LIMIT_MAX)?, query.get("order"))?;
-    Ok(answer::json(page(api, pass, channel, &query)?))
+    Ok(answer::json(page(api, pass, channel, &query).await?))
 }
 
 /// The same query as an object of JSON: `{"channel","since"?,"limit"?,"order"?}`.
@@ -37,7 +37,7 @@ struct Described {
 }
 
 /// A page of history asked for in JSON, as [`history`] answers it.
-pub(super) fn described_history(api: &HttpApi, pass: &Pass, query: &str) -> Result<Vec<u8>> {
+pub(super) async fn described_history(api: &HttpApi, pass: &Pass, query: &str) -> Result<Vec<u8>> {
     // The library would take an array for the fields in their order.
     if !query.trim_ascii_start().starts_with('{') {
         return Err(Error::invalid("a history query is an object of JSON"));
@@ -48,12 +48,12 @@ pub(super) fn described_history(api: &HttpApi, pass: &Pass, query: &str) -> Resu
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Error::invalid(format!("`limit` is a number from 1 to {LIMIT_MAX}")));
     }
-    page(api, pass, &ChannelName::parse(&channel)?, &parse_history(since.as_deref(), limit, order.as_deref())?)
+    page(api, pass, &ChannelName::parse(&channel)?, &parse_history(since.as_deref(), limit, order.as_deref())?).await
 }
 
-fn page(api: &HttpApi, pass: &Pass, channel: &ChannelName, query: &HistoryQuery) -> Result<Vec<u8>> {
+async fn page(api: &HttpApi, pass: &Pass, channel: &ChannelName, query: &HistoryQuery) -> Result<Vec<u8>> {
     pass.check(Action::History, channel)?;
-    let page = api.broker.history(channel, query)?;
+    let page = api.broker.history(channel, query).await?;
     let mut out = b"{\"messages\":[".to_vec();
     for (n, entry) in page.entries.iter().enumerate() {
         if n > 0 {
@@ -72,10 +72,10 @@ fn page(api: &HttpApi, pass: &Pass, channel: &ChannelName, query: &HistoryQuery)
 }
 
 /// `DELETE /v1/channels/{channel}/messages` → `{"cursor"}`, the position of the clear.
-pub(super) fn clear(api: &HttpApi, pass: &Pass, channel: &ChannelName, query: &str) -> Result<Response<Full<Bytes>>> {
+pub(super) async fn clear(api: &HttpApi, pass: &Pass, channel: &ChannelName, query: &str) -> Result<Response<Full<Bytes>>> {
     Query::parse(query, &[])?;
     pass.check(Action::Admin, channel)?;
-    let cursor = api.broker.clear(channel)?;
+    let cursor = api.broker.clear(channel).await?;
     let mut out = b"{\"cursor\":".to_vec();
     wire::write_string(&mut out, &cursor.to_string());
     out.push(b'}');

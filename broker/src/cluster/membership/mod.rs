@@ -32,6 +32,9 @@ pub use seal::{BadKeys, OVERHEAD, Refused, Seal};
 pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
 /// Nodes of one cluster. Their digests still fit into one datagram, dead ones included.
 pub const NODES_MAX: usize = 128;
+/// How often seeds that are given by name are looked up while nobody is known, and after that.
+const ASK_ALONE: Duration = Duration::from_secs(1);
+const ASK_AGAIN: Duration = Duration::from_secs(30);
 /// Refusals are told to the log once in this time for each address.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 /// Addresses whose refusals are remembered; beyond them nothing is logged but counted all the same.
@@ -44,7 +47,7 @@ pub struct Settings {
     pub cluster: String,
     /// The cluster key, and the one before or after it while it is changed.
     pub keys: Vec<String>,
-    /// Nodes to ask first, `host:port` each; names are looked up again every minute. This node may be among them.
+    /// Nodes to ask first, `host:port` each; names are looked up again and again. This node may be among them.
     pub seeds: Vec<String>,
     /// Between two rounds of gossip.
     pub interval: Duration,
@@ -66,10 +69,10 @@ pub type Members = BTreeMap<NodeName, Record>;
 
 /// Gossip as it runs. Ends when dropped, without a word to the others.
 pub struct Membership {
-    handle: ChitchatHandle,
+    handle: Arc<ChitchatHandle>,
     members: watch::Receiver<Members>,
     refused: Arc<Refusals>,
-    looking: AbortHandle,
+    tasks: [AbortHandle; 2],
 }
 
 impl std::fmt::Debug for Membership {
@@ -89,12 +92,15 @@ impl Membership {
         let told = refused.clone();
         let transport =
             socket::Sealed { parts: Mutex::new(Some((socket, seal))), on_refused: Arc::new(move |from, why| told.note(from, why)) };
+        // The library looks names up once a minute, and a name may not be known yet when everything starts at once.
+        let (addresses, names): (Vec<String>, Vec<String>) =
+            settings.seeds.into_iter().partition(|seed| seed.parse::<SocketAddr>().is_ok());
         let config = ChitchatConfig {
             chitchat_id: ChitchatId::new(me.name.as_str(), me.started, me.gossip),
             cluster_id: settings.cluster,
             gossip_interval: settings.interval,
             listen_addr: me.gossip,
-            seed_nodes: settings.seeds,
+            seed_nodes: addresses,
             failure_detector_config: FailureDetectorConfig { dead_node_grace_period: FORGOTTEN_AFTER, ..FailureDetectorConfig::default() },
             marked_for_deletion_grace_period: FORGOTTEN_AFTER,
             catchup_callback: None,
@@ -104,6 +110,7 @@ impl Membership {
         };
         let pairs = me.pairs().into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         let handle = spawn_chitchat(config, pairs, &transport).await.map_err(|why| StartError::Gossip(format!("{why:#}")))?;
+        let handle = Arc::new(handle);
         let (tell, members) = watch::channel(Members::new());
         let (library, name) = (handle.chitchat(), me.name.clone());
         let looking = tokio::spawn(async move {
@@ -123,7 +130,8 @@ impl Membership {
             }
         })
         .abort_handle();
-        Ok(Self { handle, members, refused, looking })
+        let asking = tokio::spawn(ask_by_name(handle.clone(), names, members.clone(), me.gossip)).abort_handle();
+        Ok(Self { handle, members, refused, tasks: [looking, asking] })
     }
 
     /// The other nodes as they are known now, dead ones included for a while; marked as changed whenever they change.
@@ -156,8 +164,33 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        self.looking.abort();
+        self.tasks.iter().for_each(AbortHandle::abort);
         self.handle.abort();
+    }
+}
+
+/// Speaks to seeds that are given by name: often while nobody is known, and now and then for ever, so that halves of a cluster
+/// that lost each other meet again.
+async fn ask_by_name(handle: Arc<ChitchatHandle>, names: Vec<String>, members: watch::Receiver<Members>, me: SocketAddr) {
+    let mut told = None;
+    while !names.is_empty() {
+        for name in &names {
+            match tokio::net::lookup_host(name).await {
+                Ok(found) => {
+                    for address in found.filter(|address| *address != me) {
+                        // Fails when gossip has ended, and then this ends too.
+                        let _ = handle.gossip(address);
+                    }
+                }
+                Err(why) if told.as_ref() != Some(&why.to_string()) => {
+                    tracing::warn!(seed = name, %why, "a seed's name is not found; looking again");
+                    told = Some(why.to_string());
+                }
+                Err(_) => {}
+            }
+        }
+        let is_alone = members.borrow().is_empty();
+        tokio::time::sleep(if is_alone { ASK_ALONE } else { ASK_AGAIN }).await;
     }
 }
 

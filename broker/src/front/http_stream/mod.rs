@@ -63,18 +63,25 @@ impl Format {
 
 impl HttpStream {
     /// Answers `GET /stream`.
-    pub(crate) fn answer<G: Ground>(&self, ground: &G, parts: &Parts, pass: Result<Pass>) -> G::Answer {
+    pub(crate) fn answer<G: Ground>(&self, ground: &G, parts: &Parts, pass: Result<Pass>, attended: Result<()>) -> G::Answer {
         let mut format = Format::Lines;
         let asked = request::session(parts);
         let session = asked.clone().unwrap_or_else(|_| request::fresh_session());
-        asked.and_then(|session| self.open(ground, parts, pass, session, &mut format)).unwrap_or_else(|error| {
+        asked.and_then(|session| self.open(ground, parts, (pass, attended), session, &mut format)).unwrap_or_else(|error| {
             ground.refused(session, Front::HttpStream, &error);
             G::whole(self.refuse(format, &error, &parts.headers, session))
         })
     }
 
     /// Leaves in `format` what the client understands, for the refusal too.
-    fn open<G: Ground>(&self, ground: &G, parts: &Parts, pass: Result<Pass>, session: SessionId, format: &mut Format) -> Result<G::Answer> {
+    fn open<G: Ground>(
+        &self,
+        ground: &G,
+        parts: &Parts,
+        (pass, attended): (Result<Pass>, Result<()>),
+        session: SessionId,
+        format: &mut Format,
+    ) -> Result<G::Answer> {
         let request = stream::request(parts)?;
         *format = Format::of(&request)?;
         let pass = pass?;
@@ -82,6 +89,7 @@ impl HttpStream {
         let starts = request.starts(None)?;
         let padding = stream::padding(&request)?;
         may_listen(&pass, &request.channels, &starts)?;
+        attended?;
         let subscription = Subscription::open(ground.hub(), &request.channels, self.bounds)?;
         let layout = match (*format, subscription.groups.len() > 1) {
             (Format::Lines, false) => Layout::Line,

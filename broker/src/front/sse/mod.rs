@@ -40,7 +40,7 @@ impl Sse {
     /// An `EventSource` cannot read an error and gives up for good on any status but 200, so it is told by an event. If
     /// coming back may help, its reconnect is another try; if not, it is answered with 204, which ends it (WHATWG HTML,
     /// section 9.2.3). Everyone else gets the plain error.
-    pub(crate) fn answer<G: Ground>(&self, ground: &G, parts: &Parts, pass: Result<Pass>) -> G::Answer {
+    pub(crate) fn answer<G: Ground>(&self, ground: &G, parts: &Parts, pass: Result<Pass>, attended: Result<()>) -> G::Answer {
         let resume = text_of(&parts.headers, "last-event-id");
         if resume.is_some_and(|id| id.starts_with(OVER)) {
             let mut response = Response::new(Bytes::new());
@@ -51,7 +51,7 @@ impl Sse {
         }
         let asked = request::session(parts);
         let session = asked.clone().unwrap_or_else(|_| request::fresh_session());
-        let opened = asked.and_then(|session| self.open(ground, parts, &pass?, session, resume));
+        let opened = asked.and_then(|session| self.open(ground, parts, (&pass?, attended), session, resume));
         if let Err(error) = &opened {
             ground.refused(session, Front::Sse, error);
         }
@@ -67,7 +67,14 @@ impl Sse {
         }
     }
 
-    fn open<G: Ground>(&self, ground: &G, parts: &Parts, pass: &Pass, session: SessionId, resume: Option<&str>) -> Result<G::Answer> {
+    fn open<G: Ground>(
+        &self,
+        ground: &G,
+        parts: &Parts,
+        (pass, attended): (&Pass, Result<()>),
+        session: SessionId,
+        resume: Option<&str>,
+    ) -> Result<G::Answer> {
         stream::may_begin(ground)?;
         let request = stream::request(parts)?;
         // Nothing is guessed: who says where it was, but not in a way that can be read, must not be taken for new.
@@ -80,6 +87,7 @@ impl Sse {
         let padding = stream::padding(&request)?;
         let wants_envelope = matches!(request.get("envelope"), Some("1" | "true"));
         may_listen(pass, &request.channels, &starts)?;
+        attended?;
         let subscription = Subscription::open(ground.hub(), &request.channels, self.bounds)?;
         let channels: usize = subscription.channels().count();
         let layout = if subscription.groups.len() > 1 {

@@ -1,8 +1,12 @@
 //! One connection's client: its frames become requests, its requests become calls of the shard's hands.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use super::codec::{CloseCode, Decoder, Frame, Inflater, Input, Item, Rules, write_close};
 use super::encoder::{Objects, PLAIN};
@@ -13,6 +17,7 @@ use crate::auth::{Action, Credential, Pass};
 use crate::close::CloseReason;
 use crate::error::{Error, ErrorCode, Result};
 use crate::front::request::may_listen_to;
+use crate::hub::Attendance;
 use crate::message::ChannelName;
 use crate::metrics::ProtocolError;
 use crate::session::Since;
@@ -36,6 +41,17 @@ pub(super) struct Client {
     wanted: Option<Box<Result<Wanted>>>,
     /// No message was finished since a heartbeat that came in the middle of one.
     is_lingering: bool,
+    /// Subscribes that waited for another node and may go on. As many as there is work under way, at most.
+    attended: Arc<Mutex<VecDeque<Attended>>>,
+}
+
+/// A subscribe whose channel another node has sent, or has not.
+struct Attended {
+    id: Option<u64>,
+    channel: ChannelName,
+    since: Since,
+    outcome: Result<Option<Attendance>>,
+    done: oneshot::Sender<()>,
 }
 
 impl Client {
@@ -48,7 +64,16 @@ impl Client {
         calls: Box<dyn Calls>,
     ) -> Self {
         let rules = Rules { message_bytes_max: shared.config.message_bytes, has_deflate };
-        Self { shared, objects, decoder: Decoder::new(rules), calls, pass, wanted: Some(Box::new(wanted)), is_lingering: false }
+        Self {
+            shared,
+            objects,
+            decoder: Decoder::new(rules),
+            calls,
+            pass,
+            wanted: Some(Box::new(wanted)),
+            is_lingering: false,
+            attended: Arc::default(),
+        }
     }
 
     fn hear(&mut self, item: Item<'_>, hands: &mut Hands<'_>) {
@@ -79,7 +104,7 @@ impl Client {
         };
         match what {
             What::Subscribe(channel, since) => {
-                if let Err(error) = self.subscribe(id, &channel, &since, hands) {
+                if let Err(error) = self.subscribe_soon(id, channel, since, hands) {
                     self.refuse(id, &error, hands);
                 }
             }
@@ -132,6 +157,22 @@ impl Client {
                 });
             }
         }
+        Ok(())
+    }
+
+    /// Subscribes now or, when the channel is kept on another node, as soon as that one has sent it.
+    fn subscribe_soon(&self, id: Option<u64>, channel: ChannelName, since: Since, hands: &mut Hands<'_>) -> Result<()> {
+        let Some(attending) = hands.attend(&channel) else { return self.subscribe(id, &channel, &since, hands) };
+        may_listen_to(&self.pass, &channel, &since)?;
+        let attended = self.attended.clone();
+        hands.later(Box::pin(async move {
+            let outcome = attending.await;
+            let (done, subscribed) = oneshot::channel();
+            attended.lock().push_back(Attended { id, channel, since, outcome, done });
+            // What was asked for after it comes after it.
+            let _ = subscribed.await;
+            Answer::new(std::future::ready(Vec::new()))
+        }));
         Ok(())
     }
 
@@ -196,6 +237,20 @@ impl Inbound for Client {
             hands.out().truncate(before);
             hands.denied(&error);
             self.end(&Ending::refused(&error), CloseReason::Refused, hands);
+        }
+    }
+
+    fn resume(&mut self, hands: &mut Hands<'_>) -> bool {
+        let mut has_resumed = false;
+        loop {
+            let next = self.attended.lock().pop_front();
+            let Some(Attended { id, channel, since, outcome, done }) = next else { return has_resumed };
+            has_resumed = true;
+            if let Err(error) = outcome.and_then(|_attendance| self.subscribe(id, &channel, &since, hands)) {
+                self.refuse(id, &error, hands);
+            }
+            // The work goes on; if nobody waits any more, the stay is over.
+            let _ = done.send(());
         }
     }
 

@@ -207,7 +207,7 @@ impl Listener {
                 websocket(way, scene, channels, &since).await?
             }
             Way::Grpc => grpc(scene, channels, since).await?,
-            Way::Door => door(scene, channels, since).map_err(|error| error.code.as_str().to_owned())?,
+            Way::Door => door(scene, channels, since).await.map_err(|error| error.code.as_str().to_owned())?,
         };
         let mut listener = Self { wire, ready: VecDeque::new(), cursors: VecDeque::new(), cursor: known };
         match &listener.wire {
@@ -577,7 +577,7 @@ async fn grpc(scene: &Scene, channels: &[&str], since: Since) -> Result<Wire, St
     Ok(Wire::Grpc(Box::new(replies.into_inner())))
 }
 
-fn door(scene: &Scene, channels: &[&str], since: Since) -> tidings::error::Result<Wire> {
+async fn door(scene: &Scene, channels: &[&str], since: Since) -> tidings::error::Result<Wire> {
     let since = match since {
         Since::Live => DoorSince::Live,
         Since::Earliest => DoorSince::Earliest,
@@ -586,7 +586,7 @@ fn door(scene: &Scene, channels: &[&str], since: Since) -> tidings::error::Resul
         Since::Each(_) => panic!("the door takes one position for all channels"),
     };
     let channels = channels.iter().map(|channel| ChannelName::parse(channel)).collect::<tidings::error::Result<_>>()?;
-    let subscription = scene.node.broker().subscribe(Subscribe { channels, since })?;
+    let subscription = scene.node.broker().subscribe(Subscribe { channels, since }).await?;
     Ok(Wire::Door { cursor: subscription.cursor(), subscription: Box::new(subscription) })
 }
 

@@ -124,7 +124,7 @@ impl Scene {
     /// Forgets a channel's messages. Returns once that is committed.
     pub(crate) async fn clear(&self, channel: &str) {
         let name = ChannelName::parse(channel).unwrap();
-        self.node.broker().clear(&name).unwrap();
+        self.node.broker().clear(&name).await.unwrap();
         // Behind the clear in the same slot, and in a channel that nobody asks for.
         self.publish(&sibling(channel, "behind-a-clear"), "x").await;
     }

@@ -1,0 +1,35 @@
+//! What goes over the connections between nodes.
+
+use bytes::BytesMut;
+use prost::Message as _;
+
+use super::core::{Beat, Frame};
+use super::{mesh, translate};
+use crate::clock::Clock;
+use crate::log::Slot;
+
+/// One message to another node.
+#[derive(Debug)]
+pub(super) enum Letter {
+    /// A heartbeat.
+    Beat(Beat),
+    /// A slot's part here to its part there. Its ages are told when it is written.
+    Slot(Slot, Frame, Clock),
+}
+
+impl mesh::Letter for Letter {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Beat(beat) => 64 + beat.reach.len() * 8,
+            Self::Slot(_, frame, _) => translate::bytes_of(frame),
+        }
+    }
+
+    fn write(&self, to: &mut BytesMut) {
+        let written = match self {
+            Self::Beat(beat) => translate::say_beat(beat).encode(to),
+            Self::Slot(slot, frame, clock) => translate::say_slot(*slot, frame, clock.mono()).encode(to),
+        };
+        written.expect("a growing buffer has room");
+    }
+}

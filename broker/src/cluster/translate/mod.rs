@@ -1,0 +1,10 @@
+//! Between what the core says and what goes over the wire. Clocks of nodes never meet: times leave as ages and come back as
+//! times of the receiver's clock.
+
+mod hear;
+mod say;
+#[cfg(test)]
+mod tests;
+
+pub use hear::{Names, Unread, beat as hear_beat, slot as hear_slot};
+pub use say::{beat as say_beat, bytes_of, slot as say_slot};

@@ -1,0 +1,555 @@
+//! A hub whose slots are shared with other nodes: each slot has a part in the cluster beside its log, which is told what
+//! happens and says what is to be done. Everything here runs under the slot's lock; nothing waits.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use foldhash::{HashSet, HashSetExt};
+use parking_lot::RwLock;
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+
+use super::{Channel, Hub, SlotState};
+use crate::clock::Moment;
+use crate::cluster::core::frame::{Ask, Terms};
+use crate::cluster::core::{Answer, Channels, Context, Event, Frame, Input, Output, Replica, Settings, View};
+use crate::error::{Error, ErrorCode, Result};
+use crate::log::{ChannelKey, Entry, Record, SLOTS, Slot, SlotLog, Tag};
+use crate::message::ChannelName;
+
+/// Longest wait for another node to send what it keeps of a channel.
+pub const ATTEND_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often, and how many times, a reader looks whether what is held is committed.
+const SETTLE_LOOK: Duration = Duration::from_millis(2);
+const SETTLE_LOOKS: usize = 50;
+
+/// The number of a connection to another node; later ones are greater.
+pub type LinkId = u64;
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// It is on its way.
+    Queued,
+    /// It is, but too much waits: nothing more that can be read from the log should follow, until there is room.
+    Behind,
+    /// There is no such connection any more.
+    Lost,
+}
+
+/// The other nodes, as the hub needs them. Called under a slot's lock: it must not wait, and not come back into the hub.
+pub trait Peers: Send + Sync + std::fmt::Debug {
+    /// Sends a frame over the connection of this number and no other, so that what follows a loss is not taken for what was lost.
+    fn send(&self, to: Tag, over: LinkId, slot: Slot, frame: Frame) -> Sent;
+    /// The connections that stand now.
+    fn connected(&self) -> Vec<(Tag, LinkId)>;
+    /// Something happened that operators may want to know.
+    fn happened(&self, slot: Slot, event: &Event);
+}
+
+/// The hub's side of the cluster.
+#[derive(Debug)]
+pub struct Shared {
+    me: Tag,
+    settings: Settings,
+    view: RwLock<Arc<View>>,
+    peers: Arc<dyn Peers>,
+    /// For each slot, when its part wants to be told the time, in nanoseconds of the clock; the end of time for never.
+    due: Box<[AtomicU64]>,
+}
+
+impl Shared {
+    /// For the process `me`, which belongs to no cluster yet.
+    #[must_use]
+    pub fn new(me: Tag, settings: Settings, view: Arc<View>, peers: Arc<dyn Peers>) -> Self {
+        let due = (0..SLOTS).map(|_| AtomicU64::new(u64::MAX)).collect();
+        Self { me, settings, view: RwLock::new(view), peers, due }
+    }
+}
+
+/// One connection, as one slot knows it.
+#[derive(Debug)]
+struct Link {
+    peer: Tag,
+    id: LinkId,
+    is_up: bool,
+    is_behind: bool,
+}
+
+/// One slot's part in the cluster, and who waits for it.
+#[derive(Debug)]
+pub(super) struct Part {
+    replica: Replica,
+    /// All open channels.
+    pub(super) open: HashSet<ChannelKey>,
+    links: SmallVec<[Link; 2]>,
+    asked: HashMap<u64, oneshot::Sender<Answer>>,
+    last_rid: u64,
+    readying: Vec<(ChannelName, oneshot::Sender<()>)>,
+}
+
+/// What is to be done once the slot's lock is given back.
+#[derive(Default)]
+pub(super) struct Afterwards {
+    pub(super) told: u64,
+    pub(super) evicted: Vec<Arc<Entry>>,
+}
+
+/// How many slots this node has which part in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SlotCounts {
+    /// It orders them.
+    pub home: u64,
+    /// It holds a whole copy of them.
+    pub copy: u64,
+    /// It follows single channels of them.
+    pub edge: u64,
+}
+
+impl Part {
+    pub(super) fn new(shared: &Shared, slot: Slot) -> Self {
+        // Links are up unless they are told to be lost, so those that stand need not be told.
+        let links = shared.peers.connected().into_iter().map(|(peer, id)| Link { peer, id, is_up: true, is_behind: false });
+        Self {
+            replica: Replica::new(shared.me, slot),
+            open: HashSet::new(),
+            links: links.collect(),
+            asked: HashMap::new(),
+            last_rid: 0,
+            readying: Vec::new(),
+        }
+    }
+
+    /// Whether an idle channel may be closed.
+    pub(super) fn may_close(&self, channel: &ChannelName) -> bool {
+        self.replica.may_close(channel)
+    }
+
+    fn link(&mut self, peer: Tag) -> Option<&mut Link> {
+        self.links.iter_mut().find(|link| link.peer == peer)
+    }
+
+    /// What is to be told of a connection: nothing when it is known or older than one that is.
+    fn note_link(&mut self, peer: Tag, id: LinkId, is_up: bool) -> SmallVec<[Input; 2]> {
+        let mut inputs = SmallVec::new();
+        match self.link(peer) {
+            Some(link) if link.id > id || link.id == id && (is_up || !link.is_up) => return inputs,
+            Some(link) => {
+                if link.is_up {
+                    inputs.push(Input::Link { peer, is_up: false });
+                }
+                *link = Link { peer, id, is_up, is_behind: false };
+            }
+            None => self.links.push(Link { peer, id, is_up, is_behind: false }),
+        }
+        if is_up {
+            inputs.push(Input::Link { peer, is_up: true });
+        }
+        inputs
+    }
+}
+
+/// The slot's channels for its replica.
+struct Opener<'a> {
+    hub: &'a Hub,
+    slot: Slot,
+    open: &'a mut HashSet<ChannelKey>,
+}
+
+impl Channels for Opener<'_> {
+    fn open(&mut self, log: &mut SlotLog, name: &ChannelName, now: Moment) -> ChannelKey {
+        let channel = self.hub.open_in(log, self.slot, name, now);
+        // Its home has it because somebody published, or asks for it on behalf of others: no bound of this node's listeners.
+        self.hub.speak(&channel);
+        self.open.insert(channel.key);
+        channel.key
+    }
+
+    fn find(&self, name: &ChannelName) -> Option<ChannelKey> {
+        self.hub.find(name).map(|channel| channel.key)
+    }
+
+    fn all(&self) -> Vec<ChannelKey> {
+        self.open.iter().copied().collect()
+    }
+}
+
+/// Keeps channels up to date until it is dropped, whether anybody listens or not.
+#[derive(Debug)]
+pub struct Attendance {
+    hub: Arc<Hub>,
+    channels: Vec<Arc<Channel>>,
+    signal: Arc<super::Signal>,
+}
+
+impl Drop for Attendance {
+    fn drop(&mut self) {
+        for channel in &self.channels {
+            self.hub.leave_signal(channel, &self.signal);
+        }
+    }
+}
+
+impl Hub {
+    fn shared(&self) -> Option<&Shared> {
+        match &self.commit_rule {
+            super::CommitRule::Shared(shared) => Some(shared),
+            super::CommitRule::AtOnce | super::CommitRule::Later(_) => None,
+        }
+    }
+
+    /// Whether its slots are shared with other nodes.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.shared().is_some()
+    }
+
+    /// This node's view of the cluster; `None` alone.
+    #[must_use]
+    pub fn view(&self) -> Option<Arc<View>> {
+        self.shared().map(|shared| shared.view.read().clone())
+    }
+
+    /// Tells a slot what happened, and does what comes of it.
+    pub(super) fn handle(&self, state: &mut SlotState, input: Input, after: &mut Afterwards) {
+        let Some(shared) = self.shared() else { return };
+        let mut inputs: SmallVec<[Input; 4]> = SmallVec::new();
+        inputs.push(input);
+        let mut at = 0;
+        while at < inputs.len() {
+            let input = std::mem::replace(&mut inputs[at], Input::Tick);
+            at += 1;
+            self.handle_one(shared, state, input, &mut inputs, after);
+        }
+        if let Some(part) = &state.part {
+            let due = part.replica.due().map_or(u64::MAX, |due| u64::try_from(due.as_nanos()).unwrap_or(u64::MAX));
+            shared.due[usize::from(state.log.slot().number())].store(due, Ordering::Relaxed);
+        }
+    }
+
+    fn note_link(&self, state: &mut SlotState, peer: Tag, id: LinkId, is_up: bool, after: &mut Afterwards) {
+        let Some(part) = &mut state.part else { return };
+        for input in part.note_link(peer, id, is_up) {
+            self.handle(state, input, after);
+        }
+    }
+
+    fn handle_one(&self, shared: &Shared, state: &mut SlotState, input: Input, inputs: &mut SmallVec<[Input; 4]>, after: &mut Afterwards) {
+        let slot = state.log.slot();
+        let view = shared.view.read().clone();
+        let mut out = Vec::new();
+        {
+            let SlotState { log, part, .. } = &mut *state;
+            let Some(part) = part else { return };
+            let mut opener = Opener { hub: self, slot, open: &mut part.open };
+            let mut context = Context {
+                now: self.clock.now(),
+                view: &view,
+                channels: &mut opener,
+                dedupe_room: self.dedupe_room(),
+                settings: &shared.settings,
+                out: &mut out,
+            };
+            part.replica.handle(log, &mut context, input);
+        }
+        for output in out {
+            self.execute(shared, state, output, inputs, after);
+        }
+    }
+
+    fn execute(&self, shared: &Shared, state: &mut SlotState, output: Output, inputs: &mut SmallVec<[Input; 4]>, after: &mut Afterwards) {
+        match output {
+            Output::Send { to, frame } => {
+                let Some(part) = &mut state.part else { return };
+                let slot = state.log.slot();
+                match part.link(to) {
+                    Some(link) if link.is_up => match shared.peers.send(to, link.id, slot, frame) {
+                        Sent::Queued => {}
+                        Sent::Behind if link.is_behind => {}
+                        Sent::Behind => {
+                            link.is_behind = true;
+                            inputs.push(Input::Lagging { peer: to });
+                        }
+                        // Told when the connection's end is told to all slots.
+                        Sent::Lost => {}
+                    },
+                    Some(_) => {}
+                    None => {
+                        part.links.push(Link { peer: to, id: 0, is_up: false, is_behind: false });
+                        inputs.push(Input::Link { peer: to, is_up: false });
+                    }
+                }
+            }
+            Output::Committed { key, entry } => after.told |= self.deliver(state, key, entry),
+            Output::Turn => after.told |= self.send_to_the_log(state),
+            Output::Ready(name) => {
+                if let Some(part) = &mut state.part {
+                    for (_, ready) in part.readying.extract_if(.., |(waiting, _)| *waiting == name) {
+                        // Who waited may have given up.
+                        let _ = ready.send(());
+                    }
+                }
+            }
+            Output::Answer { rid, answer } => {
+                if let Some(asked) = state.part.as_mut().and_then(|part| part.asked.remove(&rid)) {
+                    // The publisher may have gone away.
+                    let _ = asked.send(answer);
+                }
+            }
+            Output::Evicted(entry) => after.evicted.push(entry),
+            Output::Event(event) => shared.peers.happened(state.log.slot(), &event),
+        }
+    }
+
+    pub(super) fn dedupe_room(&self) -> usize {
+        self.bounds().dedupe_ids.saturating_sub(self.totals.dedupe_ids.load(Ordering::Relaxed)) as usize
+    }
+
+    /// Acts on a slot and tells it something, then does what the lock must not be held for.
+    fn tell_slot(&self, slot: Slot, act: impl FnOnce(&mut SlotState, &mut Afterwards)) {
+        let mut after = Afterwards::default();
+        self.with_slot(slot, |state| act(state, &mut after));
+        self.finish(after);
+    }
+
+    pub(super) fn finish(&self, after: Afterwards) {
+        self.tell(after.told);
+        self.free(after.evicted);
+    }
+
+    /// As [`Hub::tell_slot`], for every slot that has a part already.
+    fn tell_all(&self, mut act: impl FnMut(&mut SlotState, &mut Afterwards)) {
+        for number in 0..usize::from(SLOTS) {
+            let mut after = Afterwards::default();
+            {
+                let mut place = self.slots[number].lock();
+                let Some(state) = place.as_mut().filter(|state| state.part.is_some()) else { continue };
+                let before = state.log.stats();
+                act(state, &mut after);
+                self.totals.book(&before, &state.log.stats());
+            }
+            self.finish(after);
+        }
+    }
+
+    /// Publishes, or empties a channel, wherever the slot's home is. The answer comes later.
+    ///
+    /// # Errors
+    /// `overloaded` when this is the home and the channel would be one too many.
+    pub(super) fn ask(&self, slot: Slot, ask: Ask, terms: Terms) -> Result<oneshot::Receiver<Answer>> {
+        let name = match &ask {
+            Ask::Publish(draft) => &draft.channel,
+            Ask::Clear(channel) => channel,
+        };
+        if self.find(name).is_none() && self.totals.channels.load(Ordering::Relaxed) >= self.bounds().channels {
+            return Err(self.too_many_channels());
+        }
+        let (tell, answer) = oneshot::channel();
+        self.tell_slot(slot, |state, after| {
+            let Some(part) = &mut state.part else { return };
+            part.last_rid += 1;
+            let rid = part.last_rid;
+            part.asked.insert(rid, tell);
+            self.handle(state, Input::Publish { rid, ask, terms }, after);
+        });
+        self.bound_histories();
+        Ok(answer)
+    }
+
+    /// Copies do not ask whether there is room, so what is too much leaves afterwards.
+    fn bound_histories(&self) {
+        let excess = self.totals.history_bytes.load(Ordering::Relaxed).saturating_sub(self.bounds().history_bytes);
+        if excess > 0 {
+            let mut evicted = Vec::new();
+            self.make_room_elsewhere(excess.min(self.bounds().history_bytes), &mut evicted);
+            self.free(evicted);
+        }
+    }
+
+    /// The name value that a channel has here, if it is open.
+    #[must_use]
+    pub fn known_name(&self, name: &str) -> Option<ChannelName> {
+        self.channels.get(name).map(|channel| channel.name.clone())
+    }
+
+    /// A frame came from another node, over the connection of this number.
+    pub fn hear(&self, slot: Slot, from: Tag, over: LinkId, mut frame: Frame) {
+        self.tell_slot(slot, |state, after| {
+            self.note_link(state, from, over, true, after);
+            let is_current = state.part.as_mut().and_then(|part| part.link(from)).is_some_and(|link| link.id == over && link.is_up);
+            if is_current {
+                self.own_names(&mut frame);
+                self.handle(state, Input::Frame { from, frame }, after);
+            }
+        });
+        self.bound_histories();
+    }
+
+    /// Entries carry the name value that the channel has here: by it a shard knows its channel.
+    fn own_names(&self, frame: &mut Frame) {
+        let own = |entry: &mut Arc<Entry>| {
+            if let Some(channel) = self.find(&entry.channel)
+                && !channel.name.is_same(&entry.channel)
+                && let Some(entry) = Arc::get_mut(entry)
+            {
+                entry.channel = channel.name.clone();
+            }
+        };
+        match frame {
+            Frame::Stream(stream) => {
+                for record in &mut stream.records {
+                    if let Record::Message(entry) = record {
+                        own(entry);
+                    }
+                }
+            }
+            Frame::Sync(sync) => {
+                sync.channels.iter_mut().flat_map(|state| &mut state.entries).for_each(own);
+                for record in &mut sync.tail {
+                    if let Record::Message(entry) = record {
+                        own(entry);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A connection to another node came or went.
+    pub fn linked(&self, peer: Tag, id: LinkId, is_up: bool) {
+        self.tell_all(|state, after| self.note_link(state, peer, id, is_up, after));
+    }
+
+    /// There is room again on a connection that was full.
+    pub fn drained(&self, peer: Tag, id: LinkId) {
+        self.tell_all(|state, after| {
+            let link = state.part.as_mut().and_then(|part| part.link(peer)).filter(|link| link.id == id && link.is_behind);
+            if let Some(link) = link {
+                link.is_behind = false;
+                self.handle(state, Input::Drained { peer }, after);
+            }
+        });
+    }
+
+    /// This node sees the cluster in a new way.
+    pub fn set_view(&self, view: Arc<View>) {
+        let Some(shared) = self.shared() else { return };
+        *shared.view.write() = view;
+        self.tell_all(|state, after| self.handle(state, Input::View, after));
+    }
+
+    /// Tells the time to every slot that wants to know it by now.
+    pub fn tick(&self) {
+        let Some(shared) = self.shared() else { return };
+        let now = u64::try_from(self.clock.mono().as_nanos()).unwrap_or(u64::MAX);
+        for (number, due) in shared.due.iter().enumerate() {
+            if due.load(Ordering::Relaxed) > now {
+                continue;
+            }
+            // As many as there are slots, so the cast keeps it whole.
+            if let Some(slot) = Slot::new(number as u16) {
+                self.tell_slot(slot, |state, after| self.handle(state, Input::Tick, after));
+            }
+        }
+    }
+
+    /// Whether something would be lost if this node left now.
+    #[must_use]
+    pub fn holds_slots(&self) -> bool {
+        let mut holds = false;
+        self.tell_all(|state, _| holds |= state.part.as_ref().is_some_and(|part| part.replica.holds()));
+        holds
+    }
+
+    /// How many slots this node has which part in.
+    #[must_use]
+    pub fn slot_counts(&self) -> SlotCounts {
+        let mut counts = SlotCounts::default();
+        self.tell_all(|state, _| {
+            if let Some(part) = &state.part {
+                match (part.replica.is_home(), part.replica.holds()) {
+                    (true, _) => counts.home += 1,
+                    (false, true) => counts.copy += 1,
+                    (false, false) if part.replica.is_needed() => counts.edge += 1,
+                    (false, false) => {}
+                }
+            }
+        });
+        counts
+    }
+
+    /// A channel got its first listener here, or lost its last.
+    pub(super) fn note_listeners(&self, state: &mut SlotState, channel: &Channel, had: bool, after: &mut Afterwards) {
+        if !self.is_shared() {
+            return;
+        }
+        let has = state.listeners(channel.key).is_some_and(|listeners| !listeners.is_empty());
+        match (had, has) {
+            (false, true) => self.handle(state, Input::Listen(channel.name.clone()), after),
+            (true, false) => self.handle(state, Input::Leave(channel.name.clone()), after),
+            _ => {}
+        }
+    }
+
+    /// Waits a moment until what this node holds of a slot is committed here too: a copy hears of a commit a little after the
+    /// publisher, who may ask here next.
+    pub async fn settle(&self, slot: Slot) {
+        if !self.is_shared() {
+            return;
+        }
+        let head = self.with_slot(slot, |state| state.log.head().idx);
+        for _ in 0..SETTLE_LOOKS {
+            if self.commit(slot).idx >= head {
+                return;
+            }
+            tokio::time::sleep(SETTLE_LOOK).await;
+        }
+    }
+
+    /// Whether the log of this node answers for a channel now.
+    #[must_use]
+    pub fn is_ready(&self, name: &ChannelName) -> bool {
+        !self.is_shared() || self.with_slot(Slot::of(name), |state| state.part.as_ref().is_some_and(|part| part.replica.is_ready(name)))
+    }
+
+    /// Waits until the log of this node answers for these channels: at once for a node alone; else once their slots' homes
+    /// have sent what they keep of them. They stay so as long as the attendance is kept, and for a while after that.
+    ///
+    /// # Errors
+    /// `overloaded` at the bound of channels, and when a home does not answer within `limit`.
+    pub async fn attend(self: &Arc<Self>, names: &[ChannelName], limit: Duration) -> Result<Option<Attendance>> {
+        if !self.is_shared() {
+            return Ok(None);
+        }
+        let mut attendance = Attendance { hub: self.clone(), channels: Vec::with_capacity(names.len()), signal: Arc::default() };
+        let mut readying = Vec::new();
+        for name in names {
+            let channel = loop {
+                let channel = self.open(name)?;
+                if self.listen_signal(&channel, &attendance.signal) {
+                    break channel;
+                }
+            };
+            attendance.channels.push(channel);
+            self.with_slot(Slot::of(name), |state| {
+                if let Some(part) = state.part.as_mut().filter(|part| !part.replica.is_ready(name)) {
+                    let (tell, ready) = oneshot::channel();
+                    part.readying.retain(|(_, waiting)| !waiting.is_closed());
+                    part.readying.push((name.clone(), tell));
+                    readying.push((name, ready));
+                }
+            });
+        }
+        let deadline = tokio::time::Instant::now() + limit;
+        for (name, ready) in readying {
+            if !matches!(tokio::time::timeout_at(deadline, ready).await, Ok(Ok(()))) {
+                let message = format!("the node that orders `{name}` did not answer within {limit:?}; try again, or another node");
+                return Err(Error::new(ErrorCode::Overloaded, message));
+            }
+        }
+        Ok(Some(attendance))
+    }
+}

@@ -1,0 +1,66 @@
+//! Nodes in one process that make up a cluster.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tidings::cluster::config::Secret;
+use tidings::config::Config;
+
+use crate::support::{Commit, Scene, soon};
+
+const KEY: &str = "a cluster key of the tests";
+
+/// A cluster of nodes named `node-0`, `node-1` …
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<Scene>,
+}
+
+/// What a node of a cluster is told.
+fn join(config: &mut Config, name: String, seeds: &[SocketAddr]) {
+    config.admin.probe_interval = Duration::from_millis(200);
+    config.cluster.keys = vec![Secret(KEY.into())];
+    config.cluster.node = Some(name);
+    config.cluster.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+    config.cluster.seeds = seeds.iter().map(ToString::to_string).collect();
+}
+
+impl Cluster {
+    /// Starts so many nodes and waits until each of them takes part.
+    pub(crate) async fn start(count: usize) -> Self {
+        let mut cluster = Self { nodes: Vec::new() };
+        for _ in 0..count {
+            cluster.add(|_| {}).await;
+        }
+        cluster.settle().await;
+        cluster
+    }
+
+    /// One node more; the first one is everybody's seed.
+    pub(crate) async fn add(&mut self, change: impl FnOnce(&mut Config)) {
+        let seeds: Vec<SocketAddr> = self.nodes.first().into_iter().map(|first| first.node.addresses().cluster.unwrap()).collect();
+        let name = format!("node-{}", self.nodes.len());
+        let scene = Scene::with(Commit::AtOnce, |config| {
+            join(config, name, &seeds);
+            change(config);
+        });
+        self.nodes.push(scene.await);
+    }
+
+    /// Waits until all nodes agree on the view and are ready.
+    pub(crate) async fn settle(&self) {
+        soon("the nodes never agreed", async {
+            loop {
+                let infos: Vec<_> = self.nodes.iter().map(|scene| scene.node.embedded().cluster().unwrap().info()).collect();
+                let agree = infos
+                    .iter()
+                    .all(|info| info.view == infos[0].view && info.nodes.iter().filter(|node| node.home > 0).count() == self.nodes.len());
+                let ready = self.nodes.iter().all(|scene| scene.node.embedded().ready().is_ok());
+                if agree && ready {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    }
+}
