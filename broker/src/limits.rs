@@ -1,6 +1,9 @@
 //! The node's bounds: how much of everything it takes before it says no.
 
+mod bucket;
+mod callers;
 mod crowd;
+mod visitors;
 
 use std::time::Duration;
 
@@ -8,8 +11,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::units::{self, HumanDuration, Size};
+use crate::error::{Error, ErrorCode};
+use crate::metrics::Rate;
 
+pub use bucket::Bucket;
+pub use callers::Callers;
 pub use crowd::{Crowd, Place};
+pub use visitors::{ClientHeader, Network, TooMany, Visit, Visitors};
 
 /// Bounds of the whole node and of one request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -18,6 +26,8 @@ pub use crowd::{Crowd, Place};
 pub struct Config {
     /// Most connections at once on the public listener; 0: as many as open files allow. Each costs about 1 KiB, and its kernel buffers.
     pub connections: u32,
+    /// Most connections at once from one IPv4 address or one IPv6 network of 64 bits, and most streams and calls at once for a client behind a trusted proxy; 0: no bound. Many people may share an address.
+    pub connections_per_address: u32,
     /// Most connections that have not sent their first request yet; past it the one that waited longest is refused.
     pub connections_pending: u32,
     /// Most channels known at once; a publish or subscribe that would make one more is refused.
@@ -34,6 +44,10 @@ pub struct Config {
     pub unsent_bytes: u64,
     /// Most publish ids remembered to recognise repeats; past it the oldest are forgotten early.
     pub dedupe_ids: u32,
+    /// Most publishes a second of one key or user over all its connections, on average, and twice as many at once; 0: no bound.
+    pub publish_rate: u32,
+    /// The same for channels subscribed to.
+    pub subscribe_rate: u32,
     /// Longest a publish waits for room before it is refused.
     #[serde(with = "units::duration")]
     #[schemars(with = "HumanDuration")]
@@ -44,6 +58,13 @@ pub struct Config {
     pub subscribe_slots: usize,
     /// Most messages in one batch, and in one page of history.
     pub batch_messages: usize,
+}
+
+/// What somebody is told who asks for more than a rate allows, and when to ask again.
+#[must_use]
+pub fn rate_exceeded(rate: Rate, limit: u64, wait: Duration) -> Error {
+    let (key, wait) = (rate.key(), wait.as_millis() + 1);
+    Error::new(ErrorCode::Overloaded, format!("more than {limit} a second ({key}); ask again in {wait} ms"))
 }
 
 /// Descriptors kept back from connections: listeners, logs, the runtimes' own, and some to answer health checks with.
@@ -91,12 +112,15 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             connections: 0,
+            connections_per_address: 0,
             connections_pending: 1024,
             channels: 1_000_000,
             channels_silent: 500_000,
             history_bytes: 1 << 30,
             unsent_bytes: 256 << 20,
             dedupe_ids: 1_000_000,
+            publish_rate: 0,
+            subscribe_rate: 0,
             publish_wait: Duration::from_secs(2),
             subscribe_channels: 64,
             subscribe_slots: 16,

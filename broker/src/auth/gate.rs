@@ -17,8 +17,9 @@ use super::refusal::{Denied, Refusal};
 use super::sets::Sets;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorCode, Result};
+use crate::limits::{Callers, rate_exceeded};
 use crate::message::ChannelName;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Rate};
 
 /// Most denials logged in one second; more are only counted.
 const LOGGED_PER_SECOND: u64 = 20;
@@ -33,6 +34,22 @@ struct Shared {
     metrics: Arc<Metrics>,
     logged: Logged,
     sets: Sets,
+    rates: Rates,
+}
+
+/// How much each caller may do in a second.
+#[derive(Debug)]
+pub struct Rates {
+    /// Publishes.
+    pub publishes: Callers,
+    /// Channels subscribed to.
+    pub subscribes: Callers,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self { publishes: Callers::new(0), subscribes: Callers::new(0) }
+    }
 }
 
 impl std::fmt::Debug for Gate {
@@ -45,7 +62,14 @@ impl Gate {
     /// A gate that knows what the book says.
     #[must_use]
     pub fn new(book: Book, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        Self(Arc::new(Shared { book: ArcSwap::from_pointee(book), clock, metrics, logged: Logged::default(), sets: Sets::default() }))
+        Self::with_rates(book, clock, metrics, Rates::default())
+    }
+
+    /// A gate that also bounds how much each caller does.
+    #[must_use]
+    pub fn with_rates(book: Book, clock: Clock, metrics: Arc<Metrics>, rates: Rates) -> Self {
+        let (book, logged, sets) = (ArcSwap::from_pointee(book), Logged::default(), Sets::default());
+        Self(Arc::new(Shared { book, clock, metrics, logged, sets, rates }))
     }
 
     /// Exchanges keys and permissions for those of another configuration, at once and for all who hold a pass too: what a key
@@ -250,12 +274,34 @@ impl Pass {
                 Refusal::new(Denied::Expired, "the token has expired; come back with a fresh one")
             } else {
                 match decide(&self.caller, action, channel, book.policy()) {
-                    rule if rule.allows() => return Ok(()),
+                    rule if rule.allows() => return self.pace(action),
                     rule => refusal(rule, action, channel, &book, &self.caller),
                 }
             }
         };
         Err(self.gate.refuse(&refusal))
+    }
+
+    /// One more of what has a rate. Callers without a name have none: their connections and addresses are bounded.
+    fn pace(&self, action: Action) -> Result<()> {
+        let Shared { rates, clock, metrics, .. } = &*self.gate.0;
+        let (rate, callers) = match action {
+            Action::Publish => (Rate::CallerPublishes, &rates.publishes),
+            Action::Subscribe => (Rate::CallerSubscribes, &rates.subscribes),
+            _ => return Ok(()),
+        };
+        let name = match &self.caller {
+            Caller::Token(claims) => claims.user.as_deref(),
+            Caller::Backend(backend) => Some(&*backend.name),
+            Caller::Everyone | Caller::Anyone => None,
+        };
+        let (Some(name), 1..) = (name, callers.rate()) else { return Ok(()) };
+        // A key and a user of the same name are two.
+        let kind = if matches!(self.caller, Caller::Backend(_)) { "key" } else { "user" };
+        callers.take(&format!("{kind} {name}"), clock.mono()).map_err(|wait| {
+            metrics.rate_exceeded(rate);
+            rate_exceeded(rate, callers.rate().into(), wait)
+        })
     }
 
     /// Whether every channel that begins so may be looked after: for lists.

@@ -23,5 +23,5 @@ pub mod token;
 pub use action::Action;
 pub use book::{Book, Problem};
 pub use carrier::Credential;
-pub use gate::{Gate, Pass};
+pub use gate::{Gate, Pass, Rates};
 pub use refusal::{Denied, Refusal};

@@ -60,11 +60,19 @@ pub struct WebSocketConfig {
     #[serde(with = "units::bytes")]
     #[schemars(with = "Size")]
     pub compress_bytes: usize,
+    /// Most publishes and queries of one connection a second, on average, and twice as many at once; 0: no bound.
+    pub publish_rate: u32,
+    /// The same for channels subscribed to and left.
+    pub subscribe_rate: u32,
+    /// The same for what the client says, in bytes.
+    #[serde(with = "units::bytes")]
+    #[schemars(with = "Size")]
+    pub byte_rate: u64,
 }
 
 impl Default for WebSocketConfig {
     fn default() -> Self {
-        Self { message_bytes: 128 << 10, requests: 16, compress_bytes: 1 << 10 }
+        Self { message_bytes: 128 << 10, requests: 16, compress_bytes: 1 << 10, publish_rate: 200, subscribe_rate: 200, byte_rate: 1 << 20 }
     }
 }
 

@@ -160,7 +160,7 @@ impl Ground for OnShard {
         let head = stream.head(version, framing);
         let Stream { session, subscription, starts, stay, .. } = stream;
         let encoder = encoder(framing);
-        let opening = Opening { session, head, encoder, subscription, starts, stay, inbound: None, early: Bytes::new() };
+        let opening = Opening { session, head, encoder, subscription, starts, stay, inbound: None, early: Bytes::new(), visit: None };
         Ok(Answer::TakeOver(Box::new(opening)))
     }
 

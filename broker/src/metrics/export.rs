@@ -7,7 +7,7 @@ use metrics::{Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::PrometheusRecorder;
 
 use super::cell::{BOUNDS_MICROS, Cell, DurationsSum};
-use super::labels::{Bound, Denied, Front, Handshake, Listener, ProtocolError, RefusedConnection, Source};
+use super::labels::{Bound, Denied, Front, Handshake, Listener, ProtocolError, Rate, RefusedConnection, Source};
 use super::shard::{FrontCells, ShardMetrics};
 use super::{Gauges, Metrics, PublishCells};
 use crate::close::CloseReason;
@@ -20,7 +20,7 @@ const DELIVERY_STAGE: &str = "tidings_delivery_stage_seconds";
 const PUBLISH_WAIT: &str = "tidings_publish_wait_seconds";
 
 /// Each family with its one line of help. What moves it and what to do about it stands in `docs/OPERATING.md`.
-const HELP: [(&str, &str); 58] = [
+const HELP: [(&str, &str); 59] = [
     ("tidings_build_info", "Always 1; the version is a label."),
     ("tidings_connections_accepted_total", "Sockets accepted, public and gRPC."),
     ("tidings_connections_closed_total", "Accepted sockets that are gone."),
@@ -29,6 +29,7 @@ const HELP: [(&str, &str); 58] = [
     ("tidings_bound_used", "How much of each bound is used."),
     ("tidings_bound_limit", "Where each bound is."),
     ("tidings_connections_refused_total", "Connections turned away, by reason."),
+    ("tidings_rates_exceeded_total", "Requests refused because too many came in a second, by rate."),
     ("tidings_open_files_limit", "Soft limit on open files."),
     ("tidings_protocol_errors_seen_total", "Peers that broke their protocol, by kind."),
     ("tidings_tls_handshakes_ended_total", "TLS handshakes by listener and what they came to."),
@@ -143,6 +144,9 @@ fn connections(out: &Out<'_>, metrics: &Metrics) {
     for reason in RefusedConnection::ALL {
         let count = metrics.connections_refused[reason.index()].get();
         out.counter("tidings_connections_refused_total", &[("reason", reason.as_str())], count);
+    }
+    for rate in Rate::ALL {
+        out.counter("tidings_rates_exceeded_total", &[("rate", rate.as_str())], metrics.rates_exceeded[rate.index()].get());
     }
     for kind in ProtocolError::ALL {
         let count = total(metrics, |group| &group.protocol_errors[kind.index()]);

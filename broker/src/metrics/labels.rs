@@ -84,11 +84,13 @@ pub enum RefusedConnection {
     Draining,
     /// Answers were asked for and not read.
     Unread,
+    /// Its address has as many as one may have.
+    Address,
 }
 
 impl RefusedConnection {
     /// Every reason, in the order of [`RefusedConnection::index`].
-    pub const ALL: [Self; 4] = [Self::Limit, Self::OpenFiles, Self::Draining, Self::Unread];
+    pub const ALL: [Self; 5] = [Self::Limit, Self::OpenFiles, Self::Draining, Self::Unread, Self::Address];
 
     /// The label's value.
     #[must_use]
@@ -98,6 +100,7 @@ impl RefusedConnection {
             Self::OpenFiles => "open_files",
             Self::Draining => "draining",
             Self::Unread => "unread",
+            Self::Address => "address",
         }
     }
 
@@ -248,6 +251,57 @@ impl Denied {
     }
 }
 
+/// A rate that was exceeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rate {
+    /// Publishes and queries of one WebSocket.
+    ConnectionPublishes,
+    /// Channels one WebSocket subscribed to and left.
+    ConnectionSubscribes,
+    /// Bytes that came over one WebSocket.
+    ConnectionBytes,
+    /// Publishes of one caller.
+    CallerPublishes,
+    /// Channels one caller subscribed to.
+    CallerSubscribes,
+}
+
+impl Rate {
+    /// Every rate, in the order of [`Rate::index`].
+    pub const ALL: [Self; 5] =
+        [Self::ConnectionPublishes, Self::ConnectionSubscribes, Self::ConnectionBytes, Self::CallerPublishes, Self::CallerSubscribes];
+
+    /// The label's value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConnectionPublishes => "connection_publishes",
+            Self::ConnectionSubscribes => "connection_subscribes",
+            Self::ConnectionBytes => "connection_bytes",
+            Self::CallerPublishes => "caller_publishes",
+            Self::CallerSubscribes => "caller_subscribes",
+        }
+    }
+
+    /// The key that sets it.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::ConnectionPublishes => "websocket.publish_rate",
+            Self::ConnectionSubscribes => "websocket.subscribe_rate",
+            Self::ConnectionBytes => "websocket.byte_rate",
+            Self::CallerPublishes => "limits.publish_rate",
+            Self::CallerSubscribes => "limits.subscribe_rate",
+        }
+    }
+
+    /// A dense number for tables.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
 /// Something that can be full, as a label of how much of it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Bound {
@@ -385,6 +439,7 @@ mod tests {
         assert!(Source::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(RefusedConnection::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(Denied::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
+        assert!(Rate::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(Bound::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(Listener::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(Handshake::ALL.iter().enumerate().all(|(n, value)| value.index() == n));

@@ -20,7 +20,7 @@ use crossbeam_utils::CachePadded;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use self::cell::{Cell, Durations, Writers};
-pub use self::labels::{Bound, Denied, Front, Handshake, Listener, ProtocolError, RefusedConnection, Source};
+pub use self::labels::{Bound, Denied, Front, Handshake, Listener, ProtocolError, Rate, RefusedConnection, Source};
 pub use self::shard::ShardMetrics;
 pub use self::snapshot::{Latency, Snapshot};
 use crate::clock::Clock;
@@ -34,6 +34,7 @@ pub struct Metrics {
     publishes: [PublishCells; Source::ALL.len()],
     publish_wait: Durations,
     connections_refused: [Cell; RefusedConnection::ALL.len()],
+    rates_exceeded: [Cell; Rate::ALL.len()],
     evicted: Cell,
     denied: [Cell; Denied::ALL.len()],
     shards_died: Cell,
@@ -104,6 +105,7 @@ impl Metrics {
             publishes: Default::default(),
             publish_wait: Durations::default(),
             connections_refused: Default::default(),
+            rates_exceeded: Default::default(),
             evicted: Cell::default(),
             denied: Default::default(),
             shards_died: Cell::default(),
@@ -156,6 +158,11 @@ impl Metrics {
     /// A connection was turned away.
     pub fn connection_refused(&self, reason: RefusedConnection) {
         self.connections_refused[reason.index()].add(Writers::Many, 1);
+    }
+
+    /// Somebody asked for more than a rate allows, and was refused.
+    pub fn rate_exceeded(&self, rate: Rate) {
+        self.rates_exceeded[rate.index()].add(Writers::Many, 1);
     }
 
     /// A peer broke the protocol it speaks, as seen by a room that knows no shard.

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::units::{self, HumanDuration, Size};
+use crate::limits::{ClientHeader, Network};
 use crate::tls;
 
 /// The public HTTP listener: browser fronts, HTTP API, demo.
@@ -44,6 +45,12 @@ pub struct Config {
     #[serde(with = "units::bytes")]
     #[schemars(with = "Size")]
     pub send_buffer_bytes: u32,
+    /// Proxies in front, as addresses or networks such as "10.0.0.0/8": what they say a client's address is, is believed.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<Vec<String>>")]
+    pub trusted_proxies: Vec<Network>,
+    /// Where they say it: `x-forwarded-for` or `forwarded` (RFC 7239). The other one is not looked at.
+    pub client_header: ClientHeader,
 }
 
 impl Default for Config {
@@ -57,6 +64,8 @@ impl Default for Config {
             http2_streams: 100,
             write_timeout: Duration::from_secs(300),
             send_buffer_bytes: 0,
+            trusted_proxies: Vec::new(),
+            client_header: ClientHeader::default(),
         }
     }
 }

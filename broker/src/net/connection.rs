@@ -23,12 +23,12 @@ use super::body::PIECE_BYTES;
 use super::first_bytes::is_http2;
 use super::linger::linger;
 use super::pace::{Over, Pace, Patience, Tracked};
-use super::refusal::{refuse_at_once, refuse_on};
+use super::refusal::{refuse, refuse_at_once, refuse_handshake, refuse_on};
 use super::rewound::Rewound;
 use super::socket::Socket;
 use super::{Answer, Body, Door, Peer};
 use crate::error::{Error, ErrorCode};
-use crate::limits::{Crowd, Place};
+use crate::limits::{Crowd, Place, TooMany, Visit, Visitors};
 use crate::metrics::{ProtocolError, RefusedConnection};
 use crate::shard::{OnConnection, Opening, Pipe, Seat, Shard};
 use crate::tls::{self, Entrance};
@@ -55,15 +55,27 @@ pub struct Http {
     pub unread: Arc<Crowd>,
     /// What connections of the listener begin with, where it speaks TLS.
     pub entrance: Option<Entrance>,
+    /// How many connections each address has.
+    pub visitors: Arc<Visitors>,
 }
 
 /// What a shard does with a new socket of the public listener.
 #[must_use]
 pub fn on_connection(http: Http) -> OnConnection {
-    Arc::new(move |shard, stream, seat, read| {
+    Arc::new(move |shard, stream, mut seat, read| {
         let http = http.clone();
         Box::pin(async move {
             shard.metrics().connection_accepted();
+            match stream.peer_addr().map(|address| http.visitors.enter(address.ip())) {
+                Ok(Err(TooMany)) => {
+                    shard.refused(RefusedConnection::Address);
+                    shard.metrics().connection_closed();
+                    return if http.entrance.is_some() && read.is_none() { refuse_handshake(stream) } else { refuse(stream) };
+                }
+                Ok(Ok(visit)) => seat.keep(visit),
+                // It is gone already, which is found out below.
+                Err(_) => {}
+            }
             // Boxed in parts: what carries HTTP is freed when a front takes the socket.
             let taken = drive(http, shard.clone(), stream, read).await;
             match taken {
@@ -320,6 +332,7 @@ impl Service<Request<Incoming>> for Answering {
             match answer.await {
                 Answer::Response(response) => {
                     let mut response = if is_head { without_body(response) } else { response };
+                    in_flight.keep(response.extensions_mut().remove::<Arc<Visit>>());
                     let bytes = response.body().size_hint().exact().unwrap_or(0) as usize;
                     if bytes > PIECE_BYTES && !in_flight.answered(bytes, &unread) {
                         shard.refused(RefusedConnection::Unread);

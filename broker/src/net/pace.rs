@@ -15,7 +15,7 @@ use slab::Slab;
 use tokio::time::{Instant, Sleep};
 
 use super::Body;
-use crate::limits::{Crowd, Place};
+use crate::limits::{Crowd, Place, Visit};
 
 /// Answers of one connection that its peer has not read, in bytes; one larger answer may stand alone. HTTP/2 lets it ask for
 /// many at once.
@@ -84,7 +84,7 @@ impl Pace {
         self.place.take();
         self.in_flight.set(self.in_flight.get() + 1);
         self.set(Doing::Answering);
-        InFlight { pace: self.clone(), unread: None }
+        InFlight { pace: self.clone(), unread: None, visit: None }
     }
 
     /// Ready when no request is being answered.
@@ -122,9 +122,15 @@ impl Pace {
 pub(super) struct InFlight {
     pace: Rc<Pace>,
     unread: Option<(usize, usize)>,
+    visit: Option<Arc<Visit>>,
 }
 
 impl InFlight {
+    /// Keeps the visit of the one who asked until everything is taken.
+    pub(super) fn keep(&mut self, visit: Option<Arc<Visit>>) {
+        self.visit = visit;
+    }
+
     /// The answer is here, and takes so many bytes until the peer has it all. `false` when the peer has too much to read
     /// already.
     #[must_use]

@@ -20,7 +20,7 @@ use super::{StartError, tasks};
 use crate::admin::{self, NotReady, Readiness};
 use crate::api;
 use crate::auth::origin::Origins;
-use crate::auth::{Book, Gate};
+use crate::auth::{Book, Gate, Rates};
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -34,7 +34,7 @@ use crate::front::sse::Sse;
 use crate::front::websocket::WebSocket;
 use crate::hub::{self, CommitRule, Hub, Inbox, RuleBook};
 use crate::journal::Journal;
-use crate::limits::{self, Crowd};
+use crate::limits::{self, Callers, Crowd, Visitors};
 use crate::log::{Epoch, Tag};
 use crate::metrics::{Bound, Metrics};
 use crate::net;
@@ -109,10 +109,12 @@ impl Embedded {
         let hub = Arc::new(build_hub(&config, tag, shard_count, clock, metrics.clone(), &joining));
         let cluster = joining.start(&config, &hub)?;
         let broker = Broker::new(hub.clone(), door_limits(&config), metrics.clone());
-        let gate = Gate::new(Book::read(&config.auth())?, clock, metrics.clone());
+        let rates = Rates { publishes: Callers::new(config.limits.publish_rate), subscribes: Callers::new(config.limits.subscribe_rate) };
+        let gate = Gate::with_rates(Book::read(&config.auth())?, clock, metrics.clone(), rates);
+        let visitors = Visitors::new(config.limits.connections_per_address, config.http.trusted_proxies.clone(), config.http.client_header);
         let readiness = Readiness::new(clock, admin::probe_window(config.admin.probe_interval));
         let (draining, stopped, failed) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
-        let routes = routes(&config, &broker, &gate, &metrics);
+        let routes = routes(&config, &broker, &gate, &metrics, &visitors);
         let bounds = shard_bounds(&config);
         let journal = Journal::new(config.admin.journal as usize);
         let rooms = shard::Rooms { hub: hub.clone(), metrics: metrics.clone(), journal: journal.clone(), draining: draining.clone() };
@@ -124,6 +126,7 @@ impl Embedded {
             door: Arc::new(routes.clone()),
             newcomers: newcomers.clone(),
             unread: unread.clone(),
+            visitors: visitors.clone(),
             entrance,
         };
         let on_death = on_death(metrics.clone(), readiness.clone(), failed.clone());
@@ -279,11 +282,11 @@ pub(super) fn door_limits(config: &Config) -> broker::Limits {
     }
 }
 
-fn routes(config: &Config, broker: &Broker, gate: &Gate, metrics: &Arc<Metrics>) -> Routes {
-    Routes::new(table(config, broker, gate, metrics))
+fn routes(config: &Config, broker: &Broker, gate: &Gate, metrics: &Arc<Metrics>, visitors: &Arc<Visitors>) -> Routes {
+    Routes::new(table(config, broker, gate, metrics, visitors))
 }
 
-pub(super) fn table(config: &Config, broker: &Broker, gate: &Gate, metrics: &Arc<Metrics>) -> Table {
+pub(super) fn table(config: &Config, broker: &Broker, gate: &Gate, metrics: &Arc<Metrics>, visitors: &Arc<Visitors>) -> Table {
     let cors = Cors::new(&config.cors);
     let bounds = front::Bounds { channels: config.limits.subscribe_channels, slots: config.limits.subscribe_slots };
     Table {
@@ -303,6 +306,7 @@ pub(super) fn table(config: &Config, broker: &Broker, gate: &Gate, metrics: &Arc
             },
         }),
         cors,
+        visitors: visitors.clone(),
         serves_demo: config.dev,
         only_local: config.dev,
     }

@@ -25,7 +25,8 @@ impl Embedded {
         }
         self.hub.exchange(&config.namespaces, hub_bounds(config));
         self.broker.limit(door_limits(config));
-        self.routes.exchange(table(config, &self.broker, &self.gate, &self.metrics));
+        let visitors = self.routes.now().visitors.clone();
+        self.routes.exchange(table(config, &self.broker, &self.gate, &self.metrics, &visitors));
         let connections_max = config.connections_max(self.open_files);
         self.acceptor.connections_max.store(connections_max as usize, Ordering::Relaxed);
         show_bounds(config, self.open_files, &self.metrics);

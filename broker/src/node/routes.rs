@@ -21,8 +21,10 @@ use crate::front::sse::Sse;
 use crate::front::websocket::WebSocket;
 use crate::front::{Ground, OnShard, attend, error_response};
 use crate::host;
+use crate::limits::Visitors;
+use crate::metrics::RefusedConnection;
 use crate::net::{Answer, Door, Peer};
-use crate::shard::Shard;
+use crate::shard::{Opening, Shard};
 
 /// Who answers what.
 pub(super) struct Table {
@@ -32,6 +34,8 @@ pub(super) struct Table {
     pub(super) websocket: WebSocket,
     pub(super) api: Arc<HttpApi>,
     pub(super) cors: Cors,
+    /// Who comes from where.
+    pub(super) visitors: Arc<Visitors>,
     pub(super) serves_demo: bool,
     /// Whether only requests to an address or to `localhost` are answered.
     pub(super) only_local: bool,
@@ -68,8 +72,30 @@ impl std::fmt::Debug for Routes {
 
 impl Door for Routes {
     fn answer(&self, shard: &Shard, peer: Peer, request: Request<Incoming>) -> Pin<Box<dyn Future<Output = Answer>>> {
-        let (routes, ground) = (self.now(), OnShard { shard: shard.clone(), peer });
-        Box::pin(async move { routes.respond(&ground, request).await })
+        let routes = self.now();
+        let origin = routes.visitors.origin(peer.address.ip(), request.headers());
+        if origin == peer.address.ip() {
+            let ground = OnShard { shard: shard.clone(), peer };
+            return Box::pin(async move { routes.respond(&ground, request).await });
+        }
+        // A proxy asks for somebody: what that one has open is what counts, not the proxy's connection.
+        let ground = OnShard { shard: shard.clone(), peer: Peer { address: (origin, 0).into(), ..peer } };
+        Box::pin(async move {
+            let Ok(visit) = routes.visitors.enter(origin) else {
+                ground.shard.refused(RefusedConnection::Address);
+                let what = "this address has as many streams and calls open as one may have (limits.connections_per_address)";
+                return OnShard::whole(routes.refuse(&request, &Error::new(ErrorCode::Overloaded, what)));
+            };
+            match routes.respond(&ground, request).await {
+                Answer::TakeOver(opening) => Answer::TakeOver(Box::new(Opening { visit, ..*opening })),
+                Answer::Response(mut response) => {
+                    if let Some(visit) = visit {
+                        response.extensions_mut().insert(Arc::new(visit));
+                    }
+                    Answer::Response(response)
+                }
+            }
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::hub::{ATTEND_LIMIT, Attendance};
 use crate::journal::What;
 use crate::message::ChannelName;
-use crate::metrics::ProtocolError;
+use crate::metrics::{ProtocolError, Rate};
 use crate::session::{Added, Bounds, Since};
 
 /// A front's ear for one connection. It holds what is unfinished of its client's words and nothing else; what is complete
@@ -145,6 +145,17 @@ impl<'a> Hands<'a> {
         if let Some(Listener::Session(session)) = self.state.listeners.get(self.key as usize) {
             self.state.tell(session.id, session.encoder.front(), What::denied(error));
         }
+    }
+
+    /// The time, as the broker counts it.
+    #[must_use]
+    pub fn now(&self) -> std::time::Duration {
+        self.state.hub.clock().mono()
+    }
+
+    /// Counts a request that was refused because too many came.
+    pub fn rate_exceeded(&self, rate: Rate) {
+        self.state.metrics.rate_exceeded(rate);
     }
 
     /// Counts what the client did wrong.

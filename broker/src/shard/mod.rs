@@ -48,6 +48,7 @@ use crate::close::CloseReason;
 use crate::error::Result;
 use crate::hub::Hub;
 use crate::journal::{Journal, SessionId, What};
+use crate::limits::Visit;
 use crate::log::Entry;
 use crate::message::ChannelName;
 use crate::metrics::{Metrics, ProtocolError, RefusedConnection, ShardMetrics};
@@ -97,6 +98,8 @@ pub struct Opening {
     pub inbound: Option<Box<dyn Inbound>>,
     /// What the client said behind its request and was read with it.
     pub early: Bytes,
+    /// Of whom a proxy asked for, if that is bounded.
+    pub visit: Option<Visit>,
 }
 
 impl std::fmt::Debug for Opening {
@@ -157,8 +160,9 @@ impl Shard {
     ///
     /// # Errors
     /// What joining the channels refuses; the socket is untouched then.
-    pub fn start(&self, stream: Pipe, seat: Seat, opening: Opening) -> Result<(), (Pipe, crate::error::Error)> {
+    pub fn start(&self, stream: Pipe, mut seat: Seat, mut opening: Opening) -> Result<(), (Pipe, crate::error::Error)> {
         let (session, front) = (opening.session, opening.encoder.front());
+        seat.keep(opening.visit.take());
         let key = match self.cell.with(|state| state.start(stream, opening)) {
             Ok(key) => key,
             Err((stream, error)) => {
@@ -266,7 +270,7 @@ impl std::fmt::Debug for Shard {
 
 impl State {
     fn start(&mut self, stream: Pipe, opening: Opening) -> Result<u32, (Pipe, crate::error::Error)> {
-        let Opening { session: id, head, encoder, mut subscription, starts, stay, inbound, early } = opening;
+        let Opening { session: id, head, encoder, mut subscription, starts, stay, inbound, early, visit: _ } = opening;
         let key = self.listeners.insert(Listener::Watch(session::Watch::default())) as u32;
         // Listen first, then join: what is committed in between comes by both ways and is told apart by its position.
         let names: SmallVec<[ChannelName; 1]> = subscription.channels().map(|channel| channel.name.clone()).collect();

@@ -20,6 +20,7 @@ use super::{Bounds, Opening, Shard};
 use crate::close::CloseReason;
 use crate::hub::Hub;
 use crate::journal::Journal;
+use crate::limits::Visit;
 use crate::message::ChannelName;
 use crate::metrics::Metrics;
 
@@ -87,7 +88,7 @@ impl Load {
     #[must_use]
     pub fn seat(self: &Arc<Self>) -> Seat {
         self.connections.fetch_add(1, Ordering::Relaxed);
-        Seat { load: self.clone() }
+        Seat { load: self.clone(), visits: [None, None] }
     }
 }
 
@@ -95,6 +96,16 @@ impl Load {
 #[derive(Debug)]
 pub struct Seat {
     load: Arc<Load>,
+    /// Whose it is: the peer's, and of the one for whom it asks.
+    visits: [Option<Visit>; 2],
+}
+
+impl Seat {
+    /// Keeps the visit for as long as the connection lives.
+    pub fn keep(&mut self, visit: Option<Visit>) {
+        let [peer, client] = &mut self.visits;
+        *(if peer.is_none() { peer } else { client }) = visit;
+    }
 }
 
 impl Drop for Seat {

@@ -6,4 +6,6 @@ mod garbage;
 mod http2;
 mod memory;
 mod newcomers;
+mod rates;
 mod scene;
+mod visitors;

@@ -198,10 +198,11 @@ export const overview = {
         },
         {
           title: "Connections and calls refused",
-          about: "limit, open_files: the node takes no more connections. draining: it leaves. no key: calls without a valid key.",
+          about: "limit, open_files: the node takes no more connections. address: one address has as many as it may. unread: too much waits to be read. draining: it leaves. rate: more in a second than one may. no key: calls without a valid key.",
           unit: "cps", stack: true,
           queries: {
             "{{reason}}": "sum by (reason) (rate(tidings_connections_refused_total{$of}[$rate]))",
+            "rate {{rate}}": "sum by (rate) (rate(tidings_rates_exceeded_total{$of}[$rate]))",
             "no key": "sum(rate(tidings_auth_calls_refused_total{$of}[$rate]))",
           },
         },

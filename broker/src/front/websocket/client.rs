@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::codec::{CloseCode, Decoder, Frame, Inflater, Input, Item, Rules, write_close};
 use super::encoder::{Objects, PLAIN};
 use super::ending::Ending;
+use super::rates::Rates;
 use super::request::{Request, Unread, What};
 use super::{Call, Calls, Shared, Wanted};
 use crate::auth::{Action, Credential, Pass};
@@ -39,6 +40,7 @@ pub(super) struct Client {
     pass: Pass,
     /// What the handshake asked for, until the stay begins.
     wanted: Option<Box<Result<Wanted>>>,
+    rates: Rates,
     /// No message was finished since a heartbeat that came in the middle of one.
     is_lingering: bool,
     /// Subscribes that waited for another node and may go on. As many as there is work under way, at most.
@@ -64,16 +66,9 @@ impl Client {
         calls: Box<dyn Calls>,
     ) -> Self {
         let rules = Rules { message_bytes_max: shared.config.message_bytes, has_deflate };
-        Self {
-            shared,
-            objects,
-            decoder: Decoder::new(rules),
-            calls,
-            pass,
-            wanted: Some(Box::new(wanted)),
-            is_lingering: false,
-            attended: Arc::default(),
-        }
+        let (decoder, rates) = (Decoder::new(rules), Rates::new(&shared.config));
+        let attended = Arc::default();
+        Self { shared, objects, decoder, calls, pass, wanted: Some(Box::new(wanted)), rates, is_lingering: false, attended }
     }
 
     fn hear(&mut self, item: Item<'_>, hands: &mut Hands<'_>) {
@@ -102,6 +97,10 @@ impl Client {
             Ok(request) => request,
             Err(Unread { id, why }) => return self.refuse(id, &why, hands),
         };
+        if let Err((rate, error)) = self.rates.take(&self.shared.config, &what, text.len(), hands.now()) {
+            hands.rate_exceeded(rate);
+            return self.refuse(id, &error, hands);
+        }
         match what {
             What::Subscribe(channel, since) => {
                 if let Err(error) = self.subscribe_soon(id, channel, since, hands) {

@@ -8,6 +8,7 @@ pub mod codec;
 mod encoder;
 mod ending;
 mod handshake;
+mod rates;
 mod request;
 
 use std::future::Future;
@@ -122,6 +123,7 @@ impl WebSocket {
             stay,
             inbound: Some(Box::new(Client::new(self.shared.clone(), objects, upgrade.deflate.is_some(), wanted, pass, calls))),
             early: Bytes::new(),
+            visit: None,
         });
         begun.unwrap_or_else(|error| G::whole(super::error_response(&error)))
     }

@@ -83,7 +83,7 @@ async fn one_connection_of_http2_has_a_bound_of_what_it_may_leave_unread() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_comes_and_goes_leaves_no_channel_behind() {
-    let scene = Scene::open(Commit::AtOnce).await;
+    let scene = Scene::with(Commit::AtOnce, |config| config.websocket.subscribe_rate = 0).await;
     let mut socket = WebSocket::open(scene.http(), "/ws", "").await;
     for round in 0..20 {
         let mut said = Vec::new();

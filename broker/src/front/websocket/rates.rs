@@ -1,0 +1,45 @@
+//! How much one connection may ask for in a second.
+
+use std::time::Duration;
+
+use super::request::What;
+use crate::error::Error;
+use crate::front::config::WebSocketConfig;
+use crate::limits::{Bucket, rate_exceeded};
+use crate::metrics::Rate;
+
+/// The buckets of one connection.
+#[derive(Debug)]
+pub(super) struct Rates {
+    publishes: Bucket,
+    subscribes: Bucket,
+    bytes: Bucket,
+}
+
+impl Rates {
+    pub(super) fn new(config: &WebSocketConfig) -> Self {
+        Self {
+            publishes: Bucket::new(config.publish_rate.into()),
+            subscribes: Bucket::new(config.subscribe_rate.into()),
+            bytes: Bucket::new(config.byte_rate),
+        }
+    }
+
+    /// One more request, of so many bytes.
+    ///
+    /// # Errors
+    /// Which rate it exceeds, and what its client is told.
+    pub(super) fn take(&mut self, config: &WebSocketConfig, what: &What<'_>, bytes: usize, now: Duration) -> Result<(), (Rate, Error)> {
+        let too_many = |rate, limit: u64| move |wait| (rate, rate_exceeded(rate, limit, wait));
+        self.bytes.take(bytes as u64, now).map_err(too_many(Rate::ConnectionBytes, config.byte_rate))?;
+        match what {
+            What::Publish(_) | What::History(_) => {
+                self.publishes.take(1, now).map_err(too_many(Rate::ConnectionPublishes, config.publish_rate.into()))
+            }
+            What::Subscribe(..) | What::Unsubscribe(_) | What::Auth(_) => {
+                self.subscribes.take(1, now).map_err(too_many(Rate::ConnectionSubscribes, config.subscribe_rate.into()))
+            }
+            What::Ping => Ok(()),
+        }
+    }
+}
