@@ -98,6 +98,9 @@ pub(crate) enum Command {
         /// Where the broker's metrics are, http://HOST:PORT/metrics
         #[arg(long)]
         metrics: String,
+        /// The process it ends with
+        #[arg(long)]
+        parent: u32,
     },
 }
 
@@ -143,7 +146,7 @@ impl Arguments {
             }
             Command::Config { .. } => return Task::Done(print(&Config::schema())),
             Command::Key { name } => return Task::Done(key::print(&name)),
-            Command::DemoMonitor { grpc, metrics } => return Task::Done(demo::monitor(&grpc, &metrics)),
+            Command::DemoMonitor { grpc, metrics, parent } => return Task::Done(demo::monitor(&grpc, &metrics, parent)),
             Command::Publish(publish) => return Task::Done(publish.run()),
             Command::Subscribe(subscribe) => return Task::Done(subscribe.run()),
             Command::Cluster(cluster) => return Task::Done(cluster.run()),

@@ -12,10 +12,10 @@ use tidings::node::Addresses;
 const KEY_NAME: &str = "demo monitor";
 
 /// `tidings demo-monitor`: publishes this machine's figures until its parent is gone.
-pub(crate) fn monitor(grpc: &str, metrics: &str) -> ExitCode {
+pub(crate) fn monitor(grpc: &str, metrics: &str, parent: u32) -> ExitCode {
     let _log = super::log::install(&LogConfig::default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(monitor::run(grpc, metrics)));
+    let ended = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(monitor::run(grpc, metrics, parent)));
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {

@@ -72,7 +72,8 @@ async fn keep_running(start: Start) -> Infallible {
 
 async fn run_once(start: &Start) -> std::io::Result<std::process::ExitStatus> {
     let mut command = Command::new(&start.program);
-    command.arg(SUBCOMMAND).args(["--grpc", &start.grpc, "--metrics", &start.metrics_url]);
+    let own = std::process::id().to_string();
+    command.arg(SUBCOMMAND).args(["--grpc", &start.grpc, "--metrics", &start.metrics_url, "--parent", &own]);
     // What it has to say goes where the daemon's own log goes.
     // A Ctrl-C in the daemon's terminal is for the daemon, which ends this program when its own time has come.
     command.process_group(0);
@@ -113,7 +114,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let _child = Child::start(script(folder.path(), "exit 3"));
         let starts = lines(&folder.path().join("starts"), 2).await;
-        assert_eq!(starts[0], "demo-monitor --grpc http://g --metrics http://m");
+        assert_eq!(starts[0], format!("demo-monitor --grpc http://g --metrics http://m --parent {}", std::process::id()));
         assert_eq!(starts[1], starts[0]);
     }
 

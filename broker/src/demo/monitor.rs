@@ -33,30 +33,31 @@ const RULES: [Rule; 2] = [
     Rule { name: "memory", raise_percent: 90.0, clear_percent: 85.0, raise_after: 3, clear_after: 3 },
 ];
 
-/// Publishes the figures of this machine to [`CHANNEL`] until the process that started this one is gone.
+/// Publishes the figures of this machine to [`CHANNEL`] until the process that started this one, `parent`, is gone.
 ///
 /// `grpc` is the broker's gRPC address as the SDK takes it, `metrics_url` its `http://…/metrics`. A broker that is away is
 /// waited for without end. Must be called inside a tokio runtime.
 ///
 /// # Errors
 /// When the address or the key can never work.
-pub async fn run(grpc: &str, metrics_url: &str) -> anyhow::Result<()> {
+pub async fn run(grpc: &str, metrics_url: &str, parent: u32) -> anyhow::Result<()> {
     let mut client = Client::connect_lazy(grpc).context("the broker's gRPC address")?.with_patience(PATIENCE);
     if let Ok(key) = std::env::var(KEY_VARIABLE) {
         client = client.with_key(&key).context(KEY_VARIABLE)?;
     }
     tokio::select! {
-        () = orphaned() => Ok(()),
+        () = orphaned(parent) => Ok(()),
         () = publish_for_ever(&client, metrics_url) => Ok(()),
         () = ticker::publish_for_ever(&client) => Ok(()),
         () = answer::answer_for_ever(&client) => Ok(()),
     }
 }
 
-/// Returns when the parent is gone: a daemon that was killed must not leave a program behind.
-async fn orphaned() {
-    let parent = rustix::process::getppid();
-    while rustix::process::getppid() == parent {
+/// Returns when the parent is gone: a daemon that was killed must not leave a program behind. Its number is handed in, since
+/// it may have been killed before this program could look.
+async fn orphaned(parent: u32) {
+    let is_there = || rustix::process::getppid().is_some_and(|pid| pid.as_raw_nonzero().get().unsigned_abs() == parent);
+    while is_there() {
         sleep(EVERY).await;
     }
 }
@@ -171,7 +172,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_monitor_whose_daemon_was_gone_before_it_looked_ends_too() {
+        let nobody = u32::MAX;
+        tokio::time::timeout(Duration::from_secs(10), orphaned(nobody)).await.expect("it ends");
+        let parent = rustix::process::getppid().expect("a parent").as_raw_nonzero().get().unsigned_abs();
+        assert!(tokio::time::timeout(Duration::from_millis(50), orphaned(parent)).await.is_err(), "it stays while the parent does");
+    }
+
+    #[tokio::test]
     async fn an_address_that_can_never_work_is_an_error() {
-        assert!(run("not an address", "http://127.0.0.1:1/metrics").await.is_err());
+        assert!(run("not an address", "http://127.0.0.1:1/metrics", 1).await.is_err());
     }
 }

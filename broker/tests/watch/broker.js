@@ -11,16 +11,22 @@ const START_MS = 20000;
 const ANSWER_BYTES_MAX = 1 << 20;
 
 export class Broker {
-  /** `open_files` is the limit it starts with. A second start of the same broker takes the same admin port. */
-  constructor(name, settings = [], { open_files } = {}) {
-    Object.assign(this, { name, settings, open_files, admin: undefined, sockets: new Set() });
+  /**
+   * `open_files` is the limit it starts with; `prepare(folder)` puts files where it starts. A second start of the same broker takes
+   * the same admin port.
+   */
+  constructor(name, settings = [], { open_files, prepare } = {}) {
+    Object.assign(this, { name, settings, open_files, prepare, admin: undefined, sockets: new Set() });
   }
 
   async start() {
     const program = process.env.TIDINGS_BIN;
     assert.ok(program, "TIDINGS_BIN must name the tidings program, for instance target/release/tidings");
     // An empty working directory, so that no config.yaml is found by chance; and nobody's own TIDINGS_… either.
-    this.home ??= mkdtempSync(path.join(tmpdir(), "tidings-watch-"));
+    if (!this.home) {
+      this.home = mkdtempSync(path.join(tmpdir(), "tidings-watch-"));
+      this.prepare?.(this.home);
+    }
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("TIDINGS_")));
     const admin = `admin.listen=127.0.0.1:${this.admin ?? 0}`;
     const set = ["http.listen=127.0.0.1:0", "grpc.listen=127.0.0.1:0", admin, "shards=1", ...this.settings].flatMap((one) => ["--set", one]);

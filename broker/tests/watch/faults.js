@@ -1,6 +1,8 @@
 // The faults: each is a broker of its own, what is done to it until the end, and the alerts that must fire there, and no others.
 
 import { execFileSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import path from "node:path";
 import { Broker } from "./broker.js";
 import { pause, until } from "./process.js";
 
@@ -29,7 +31,7 @@ function publisher(broker, signal, every, channel, body, headers = () => ({})) {
   });
 }
 
-/** Name → { settings, alerts, may: alerts that may come or not, run(broker, signal), begin(broker) before the first scrape }. */
+/** Name → { settings, alerts, may: alerts that may come or not, prepare(folder) before the broker starts there, run(broker, signal) }. */
 export const faults = {
   /** Everybody is well: the one broker of which every panel must show something. */
   calm: {
@@ -143,6 +145,22 @@ export const faults = {
     run: (broker, signal) => publisher(broker, signal, 100, "news", "guess", () => ({ authorization: "Bearer guess" })),
   },
 
+  /** A certificate that is not renewed in time, a renewal that went wrong, and a configuration with a mistake in it. */
+  renewed: {
+    settings: ["grpc.tls={certificate: certificate.pem, key: key.pem}"],
+    alerts: ["TidingsCertificateExpires", "TidingsCertificateRefused", "TidingsConfigRefused"],
+    prepare(folder) {
+      const subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
+      const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-keyout", "key.pem"];
+      execFileSync("openssl", ["req", "-x509", "-nodes", "-days", "2", ...key, "-out", "certificate.pem", ...subject], { cwd: folder, stdio: "ignore" });
+      writeFileSync(path.join(folder, "config.yaml"), "{}\n");
+    },
+    async run(broker) {
+      writeFileSync(path.join(broker.home, "key.pem"), "no key\n");
+      writeFileSync(path.join(broker.home, "config.yaml"), "no_such_key: 1\n");
+    },
+  },
+
   /** A node that hangs for longer than its self-probe may, and then needs three of them to be trusted again. */
   hung: {
     settings: ["admin.probe_interval=3s"],
@@ -200,8 +218,8 @@ export const wild = {
 export async function start_all(found) {
   const brokers = {};
   await Promise.all(
-    Object.entries(found).map(async ([name, { settings, open_files }]) => {
-      brokers[name] = new Broker(name, settings, { open_files });
+    Object.entries(found).map(async ([name, { settings, open_files, prepare }]) => {
+      brokers[name] = new Broker(name, settings, { open_files, prepare });
       await brokers[name].start();
     }),
   );
