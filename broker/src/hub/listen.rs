@@ -142,9 +142,9 @@ impl Hub {
             page.entries.retain(|entry| line.admit(cursor, entry.pos, entry.adopted.as_deref()).verdict != Verdict::Seen);
             if page.upto.idx > cursor.main.idx {
                 line.cover(cursor, page.upto, &[]);
-            } else {
-                cursor.main = page.upto;
             }
+            // A listener that another node told more than this one has committed stays where it is.
+            page.upto = cursor.main;
             Some(ReadOn::Page(page))
         })
     }
@@ -159,7 +159,8 @@ impl Hub {
                     return None;
                 }
             }
-            Some(state.log.commit())
+            // Never back: another node may have told the listener more than this one has.
+            Some(state.log.commit()).filter(|commit| commit.idx >= after)
         })
     }
 
