@@ -301,7 +301,7 @@ async fn the_self_probe_makes_ready_and_stays_out_of_sight() {
     }
     assert_eq!(get(http, "/v1/channels").await.json()["channels"], json!([]));
     assert_eq!(get(admin, "/livez").await.status, StatusCode::OK);
-    assert_eq!(get(admin, "/").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(get(admin, "/nothing").await.status, StatusCode::NOT_FOUND);
     assert_eq!(call(admin, Method::POST, "/metrics", &[], "").await.headers["allow"], "GET, HEAD");
     node.drain().await;
 }
