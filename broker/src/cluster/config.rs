@@ -72,6 +72,14 @@ impl Config {
 #[serde(transparent)]
 pub struct Secret(pub String);
 
+impl Secret {
+    /// What stands for it where it must not be shown. Too short to be one.
+    #[must_use]
+    pub fn hidden() -> Self {
+        Self("(hidden)".to_owned())
+    }
+}
+
 impl fmt::Debug for Secret {
     /// Without it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

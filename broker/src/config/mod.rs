@@ -216,6 +216,7 @@ impl Config {
         for secret in keys.chain(shown.signed_urls.iter_mut().map(|key| &mut key.secret)) {
             *secret = secret.take().map(|_| auth::secret::Secret::hidden());
         }
+        shown.cluster.keys.fill(cluster::config::Secret::hidden());
         shown
     }
 

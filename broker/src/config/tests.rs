@@ -288,6 +288,17 @@ fn what_is_shown_can_be_loaded_again() {
 }
 
 #[test]
+fn what_is_shown_holds_no_secret() {
+    let secret = "hush hush hush hush hush hush hush";
+    let text = format!(
+        "cluster: {{keys: ['{secret}', '{secret} 2']}}\ntokens: {{keys: [{{algorithm: HS256, secret: '{secret}'}}]}}\n\
+         signed_urls: [{{id: gate, secret: '{secret}'}}]"
+    );
+    let shown = load(&text, &[]).unwrap().to_yaml().unwrap();
+    assert!(!shown.contains("hush") && shown.matches("(hidden)").count() == 4, "{shown}");
+}
+
+#[test]
 fn a_cluster_is_refused_by_the_name_of_what_does_not_fit() {
     let secret = "k".repeat(32);
     let with = |rest: &str| format!("cluster:\n  keys: [{secret}]\n  {rest}\n");
