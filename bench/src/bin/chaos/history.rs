@@ -69,7 +69,7 @@ pub(crate) fn write(records: &[Record], mut to: impl Write) -> anyhow::Result<()
     Ok(to.flush()?)
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 pub(crate) fn read(from: impl BufRead) -> anyhow::Result<Vec<Record>> {
     let parse = |(number, line): (usize, std::io::Result<String>)| {
         serde_json::from_str(&line?).with_context(|| format!("line {} is no event", number + 1))
