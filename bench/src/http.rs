@@ -1,6 +1,23 @@
 //! Answers of HTTP/1.1, as far as a load generator has to understand them.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
 use anyhow::ensure;
+
+/// Longest wait for an answer to [`get`].
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The whole answer to a request on a connection of its own, whatever it is.
+pub(crate) fn get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
 
 /// Length of the answer at the front, once it is all there.
 pub(crate) fn complete(input: &[u8]) -> anyhow::Result<Option<usize>> {

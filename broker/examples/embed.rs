@@ -31,6 +31,7 @@ pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
                 heard.extend(messages.iter().map(|message| String::from_utf8_lossy(message.payload.bytes()).into_owned()));
             }
             Some(Delivery::Gap { channel, gap }) => println!("{channel}: messages are missing ({})", gap.reason.as_str()),
+            Some(Delivery::Presence { .. }) => {}
             Some(Delivery::Closed(reason)) => return Err(reason.sentence().into()),
             None => break,
         }

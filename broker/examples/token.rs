@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let claims = serde_json::json!({
         "sub": "ann",
+        "iat": now,
         "exp": now + 600,
         "channels": [{ "match": "chat:*", "can": ["subscribe", "publish", "history"] }],
     });

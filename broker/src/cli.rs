@@ -1,13 +1,16 @@
 //! The command line.
 
 pub(crate) mod announce;
+mod channels;
 mod cluster;
 pub(crate) mod connection;
+pub(crate) mod control;
 pub(crate) mod demo;
 pub(crate) mod key;
 pub(crate) mod log;
 pub(crate) mod open_files;
 mod output;
+pub(crate) mod presence;
 pub(crate) mod publish;
 pub(crate) mod reload;
 pub(crate) mod signals;
@@ -69,7 +72,22 @@ pub(crate) enum Command {
     /// Listen to channels and print what comes
     #[command(after_help = subscribe::EXAMPLES, after_long_help = connection::help(subscribe::EXAMPLES))]
     Subscribe(subscribe::Subscribe),
+    /// List the channels that there are
+    #[command(after_help = channels::EXAMPLES, after_long_help = connection::help(channels::EXAMPLES))]
+    Channels(channels::Channels),
+    /// Say who is on a channel
+    #[command(after_help = presence::EXAMPLES, after_long_help = connection::help(presence::EXAMPLES))]
+    Presence(presence::Presence),
     Cluster(cluster::Cluster),
+    /// End connections of clients
+    #[command(after_help = control::DISCONNECT_EXAMPLES, after_long_help = connection::help(control::DISCONNECT_EXAMPLES))]
+    Disconnect(control::Disconnect),
+    /// End subscriptions of clients
+    #[command(after_help = control::UNSUBSCRIBE_EXAMPLES, after_long_help = connection::help(control::UNSUBSCRIBE_EXAMPLES))]
+    Unsubscribe(control::Unsubscribe),
+    /// Make tokens count no longer, and end the connections that showed them
+    #[command(after_help = control::REVOKE_EXAMPLES, after_long_help = connection::help(control::REVOKE_EXAMPLES))]
+    Revoke(control::Revoke),
     /// Say whether the configuration is fine, and if not, everything that is wrong with it
     Check(Settings),
     /// Print the configuration in effect
@@ -149,6 +167,11 @@ impl Arguments {
             Command::DemoMonitor { grpc, metrics, parent } => return Task::Done(demo::monitor(&grpc, &metrics, parent)),
             Command::Publish(publish) => return Task::Done(publish.run()),
             Command::Subscribe(subscribe) => return Task::Done(subscribe.run()),
+            Command::Channels(channels) => return Task::Done(channels.run()),
+            Command::Presence(presence) => return Task::Done(presence.run()),
+            Command::Disconnect(disconnect) => return Task::Done(disconnect.run()),
+            Command::Unsubscribe(unsubscribe) => return Task::Done(unsubscribe.run()),
+            Command::Revoke(revoke) => return Task::Done(revoke.run()),
             Command::Cluster(cluster) => return Task::Done(cluster.run()),
         };
         Task::Broker(task, broker.under(settings))

@@ -13,6 +13,10 @@ pub enum ErrorCode {
     Unauthenticated,
     /// The token has expired: a fresh one may pass.
     TokenExpired,
+    /// What the caller shows was revoked: only another token may pass.
+    Revoked,
+    /// A backend ended this client's stay, and it is not to come back by itself.
+    Disconnected,
     /// The caller is known but may not do this.
     PermissionDenied,
     /// There is no such route or thing.
@@ -23,6 +27,9 @@ pub enum ErrorCode {
     TooLarge,
     /// A limit of the broker is reached; the same request may pass later.
     Overloaded,
+    /// It was taken, and nobody can say in time what became of it: it may have been done or not. The same request with the same
+    /// publish id is safe.
+    Unconfirmed,
     /// The node is leaving; another one will answer.
     Draining,
     /// The broker failed in a way that is not the caller's doing.
@@ -31,16 +38,19 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code, in the order of [`ErrorCode::index`].
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::InvalidRequest,
         Self::InvalidCursor,
         Self::Unauthenticated,
         Self::TokenExpired,
+        Self::Revoked,
+        Self::Disconnected,
         Self::PermissionDenied,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::TooLarge,
         Self::Overloaded,
+        Self::Unconfirmed,
         Self::Draining,
         Self::Internal,
     ];
@@ -53,11 +63,14 @@ impl ErrorCode {
             Self::InvalidCursor => "invalid_cursor",
             Self::Unauthenticated => "unauthenticated",
             Self::TokenExpired => "token_expired",
+            Self::Revoked => "revoked",
+            Self::Disconnected => "disconnected",
             Self::PermissionDenied => "permission_denied",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::TooLarge => "too_large",
             Self::Overloaded => "overloaded",
+            Self::Unconfirmed => "unconfirmed",
             Self::Draining => "draining",
             Self::Internal => "internal",
         }
@@ -69,12 +82,13 @@ impl ErrorCode {
         use http::StatusCode as S;
         match self {
             Self::InvalidRequest | Self::InvalidCursor => S::BAD_REQUEST,
-            Self::Unauthenticated | Self::TokenExpired => S::UNAUTHORIZED,
-            Self::PermissionDenied => S::FORBIDDEN,
+            Self::Unauthenticated | Self::TokenExpired | Self::Revoked => S::UNAUTHORIZED,
+            Self::PermissionDenied | Self::Disconnected => S::FORBIDDEN,
             Self::NotFound => S::NOT_FOUND,
             Self::MethodNotAllowed => S::METHOD_NOT_ALLOWED,
             Self::TooLarge => S::PAYLOAD_TOO_LARGE,
             Self::Overloaded | Self::Draining => S::SERVICE_UNAVAILABLE,
+            Self::Unconfirmed => S::GATEWAY_TIMEOUT,
             Self::Internal => S::INTERNAL_SERVER_ERROR,
         }
     }
@@ -82,7 +96,7 @@ impl ErrorCode {
     /// Whether the same request may pass later, here or on another node; after `token_expired` with a fresh token.
     #[must_use]
     pub fn may_retry(self) -> bool {
-        matches!(self, Self::TokenExpired | Self::Overloaded | Self::Draining | Self::Internal)
+        matches!(self, Self::TokenExpired | Self::Overloaded | Self::Unconfirmed | Self::Draining | Self::Internal)
     }
 
     /// A dense number for tables.

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod close;
 pub mod cluster;
 pub mod config;
+pub mod control;
 #[cfg(feature = "daemon")]
 pub mod demo;
 pub mod drain;
@@ -22,6 +23,7 @@ pub mod message;
 pub mod metrics;
 pub mod net;
 pub mod node;
+pub mod presence;
 pub mod session;
 pub mod shard;
 pub mod tls;

@@ -1,8 +1,10 @@
 //! The node's bounds: how much of everything it takes before it says no.
 
+mod arriving;
 mod bucket;
 mod callers;
 mod crowd;
+mod users;
 mod visitors;
 
 use std::time::Duration;
@@ -14,9 +16,11 @@ use crate::config::units::{self, HumanDuration, Size};
 use crate::error::{Error, ErrorCode};
 use crate::metrics::Rate;
 
+pub use arriving::Arriving;
 pub use bucket::Bucket;
 pub use callers::Callers;
 pub use crowd::{Crowd, Place};
+pub use users::{UserPlace, Users};
 pub use visitors::{ClientHeader, Network, TooMany, Visit, Visitors};
 
 /// Bounds of the whole node and of one request.
@@ -28,7 +32,9 @@ pub struct Config {
     pub connections: u32,
     /// Most connections at once from one IPv4 address or one IPv6 network of 64 bits, and most streams and calls at once for a client behind a trusted proxy; 0: no bound. Many people may share an address.
     pub connections_per_address: u32,
-    /// Most connections that have not sent their first request yet; past it the one that waited longest is refused.
+    /// Most connections at once of one user, as tokens and signed addresses name it, over all fronts of this node; 0: no bound. One person may have many devices and tabs.
+    pub connections_per_user: u32,
+    /// Most connections that have not sent their first request yet, of the public listener, and at most a quarter of all of each gRPC listener; past it the one that waited longest is refused.
     pub connections_pending: u32,
     /// Most channels known at once; a publish or subscribe that would make one more is refused.
     pub channels: u32,
@@ -42,6 +48,10 @@ pub struct Config {
     #[serde(with = "units::bytes")]
     #[schemars(with = "Size")]
     pub unsent_bytes: u64,
+    /// Most bytes of requests that have begun and are not whole, in bodies and in messages of gRPC calls and WebSocket clients; past it the one that has waited longest for its rest is refused.
+    #[serde(with = "units::bytes")]
+    #[schemars(with = "Size")]
+    pub incoming_bytes: u64,
     /// Most publish ids remembered to recognise repeats; past it the oldest are forgotten early.
     pub dedupe_ids: u32,
     /// Most publishes a second of one key or user over all its connections, on average, and twice as many at once; 0: no bound.
@@ -89,6 +99,12 @@ pub fn grpc_connections_max(open_files: u64) -> u64 {
     (open_files / 8).clamp(1, GRPC_CONNECTIONS_MAX)
 }
 
+/// How many of them may have called nothing yet, of each listener: a part, so that who calls always finds room.
+#[must_use]
+pub fn grpc_connections_pending(pending: u32, open_files: u64) -> u64 {
+    (grpc_connections_max(open_files) / 4).clamp(1, u64::from(pending).max(1))
+}
+
 impl Config {
     /// How many connections the public listener takes when the process may have so many open files.
     #[must_use]
@@ -113,11 +129,13 @@ impl Default for Config {
         Self {
             connections: 0,
             connections_per_address: 0,
+            connections_per_user: 0,
             connections_pending: 1024,
             channels: 1_000_000,
             channels_silent: 500_000,
             history_bytes: 1 << 30,
             unsent_bytes: 256 << 20,
+            incoming_bytes: 128 << 20,
             dedupe_ids: 1_000_000,
             publish_rate: 0,
             subscribe_rate: 0,
@@ -141,6 +159,7 @@ mod tests {
         assert_eq!(limits(2000).connections_max(1024), 768);
         assert_eq!(limits(0).connections_max(10), 1);
         assert_eq!([10, 1024, 1 << 20].map(grpc_connections_max), [1, 128, 1024]);
+        assert_eq!([10, 1024, 1 << 20].map(|files| grpc_connections_pending(100, files)), [1, 32, 100]);
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl ChannelName {
         if name.len() > CHANNEL_NAME_BYTES_MAX {
             return Err(Error::invalid(format!("a channel name has at most {CHANNEL_NAME_BYTES_MAX} bytes, this one has {}", name.len())));
         }
-        if name.chars().any(char::is_control) {
+        if holds_control(name) {
             return Err(Error::invalid("a channel name must not hold control characters"));
         }
         Ok(Self(name.into()))
@@ -66,9 +66,10 @@ impl ChannelName {
     }
 
     /// A name as another node of the cluster says it, the broker's own ones included. `None` when it could not have been one.
+    #[cfg(feature = "cluster")]
     #[must_use]
     pub(crate) fn told(name: &str) -> Option<Self> {
-        let is_name = (1..=CHANNEL_NAME_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control);
+        let is_name = (1..=CHANNEL_NAME_BYTES_MAX).contains(&name.len()) && !holds_control(name);
         is_name.then(|| Self(name.into()))
     }
 
@@ -81,7 +82,8 @@ impl ChannelName {
     /// What stands before the first `:`; `None` when there is no `:`.
     #[must_use]
     pub fn namespace(&self) -> Option<&str> {
-        self.0.split_once(':').map(|(namespace, _)| namespace)
+        let end = self.0.bytes().position(|byte| byte == b':')?;
+        Some(&self.0[..end])
     }
 
     /// The part that decides the slot: the first non-empty `{tag}`, else the whole name.
@@ -142,7 +144,7 @@ impl EventName {
         if name.is_empty() || name.len() > EVENT_NAME_BYTES_MAX {
             return Err(Error::invalid(format!("an event name has 1 to {EVENT_NAME_BYTES_MAX} bytes")));
         }
-        if name.chars().any(char::is_control) {
+        if holds_control(name) {
             return Err(Error::invalid("an event name must not hold control characters"));
         }
         if name.starts_with(RESERVED_EVENT_PREFIX) {
@@ -176,10 +178,26 @@ impl PublishId {
         if id.is_empty() || id.len() > PUBLISH_ID_BYTES_MAX {
             return Err(Error::invalid(format!("a publish id has 1 to {PUBLISH_ID_BYTES_MAX} bytes")));
         }
-        if id.chars().any(char::is_control) {
+        if holds_control(id) {
             return Err(Error::invalid("a publish id must not hold control characters"));
         }
         Ok(Self::Keyed(id.into()))
+    }
+
+    /// An id nobody else has, for a publisher that gave none.
+    #[must_use]
+    pub fn fresh() -> Self {
+        // Its top bit tells it from ids that are made of positions.
+        Self::Retry(1 << 127 | rand::random::<u128>())
+    }
+}
+
+impl From<&PublishId> for MessageId {
+    fn from(id: &PublishId) -> Self {
+        match id {
+            PublishId::Retry(id) => Self::Auto(*id),
+            PublishId::Keyed(id) => Self::Keyed(id.clone()),
+        }
     }
 }
 
@@ -206,6 +224,14 @@ impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.text(&mut [0; 32]))
     }
+}
+
+/// Whether a text holds a control character.
+fn holds_control(text: &str) -> bool {
+    // Without a way out of the loop, so that it looks at many bytes at once. Some of what begins with 0xc2 are control characters,
+    // nothing that begins with more is.
+    let is_suspect = text.bytes().fold(false, |found, byte| found | (byte < b' ') | (byte == 0x7f) | (byte == 0xc2));
+    is_suspect && text.chars().any(char::is_control)
 }
 
 /// The 32 digits of an id, into `out`: each publish is answered with one, and the general way of writing numbers is slow.
@@ -286,6 +312,7 @@ impl Payload {
 
     /// A payload as another node of the cluster says it: what it is was found out there, when it was published. Takes an exact
     /// copy of `bytes`.
+    #[cfg(feature = "cluster")]
     #[must_use]
     pub(crate) fn told(bytes: &[u8], kind: PayloadKind, content_type: Option<&str>) -> Self {
         Self { bytes: Bytes::copy_from_slice(bytes), kind, content_type: content_type.map(shared) }
@@ -361,7 +388,8 @@ fn json_depth_is_over(json: &[u8], depth_max: usize) -> bool {
 /// Whether a content type (RFC 9110, section 8.3.1) is JSON: `application/json` or a `+json` suffix (RFC 6839).
 #[must_use]
 pub fn is_json(content_type: &str) -> bool {
-    let essence = content_type.split_once(';').map_or(content_type, |(essence, _)| essence).trim().as_bytes();
+    let bytes = content_type.as_bytes();
+    let essence = bytes.iter().position(|byte| *byte == b';').map_or(bytes, |end| &bytes[..end]).trim_ascii();
     let ends_with = |suffix: &[u8]| essence.len() >= suffix.len() && essence[essence.len() - suffix.len()..].eq_ignore_ascii_case(suffix);
     ends_with(b"+json") || essence.eq_ignore_ascii_case(b"application/json")
 }
@@ -383,7 +411,7 @@ impl Headers {
         let mut bytes = 0;
         for (name, value) in pairs {
             let (name, value) = (name.as_ref(), value.as_ref());
-            if name.is_empty() || name.chars().any(char::is_control) || value.chars().any(char::is_control) {
+            if name.is_empty() || holds_control(name) || holds_control(value) {
                 return Err(Error::invalid("a message header needs a name, and neither name nor value may hold control characters"));
             }
             if kept.iter().any(|(known, _)| **known == *name) {
@@ -473,6 +501,13 @@ mod tests {
         assert!(json(&format!("[{}]", vec!["[{}]"; 1000].join(","))).is_ok());
         assert!(json(&serde_json::to_string(&"\"[[{\\".repeat(100)).unwrap()).is_ok());
         assert!(Payload::new(nested(1000).as_bytes(), Some("text/plain")).is_ok(), "text is text");
+    }
+
+    #[test]
+    fn a_control_character_is_found_wherever_it_stands() {
+        for char in '\0'..='\u{ffff}' {
+            assert_eq!(holds_control(&format!("é{char}x")), char.is_control(), "{char:?}");
+        }
     }
 
     #[test]

@@ -10,8 +10,17 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use tidings::auth::{self, Revocations};
+use tidings::clock::Clock;
 use tidings::config::Config;
+use tidings::control::Register;
+use tidings::hub::{Bounds, CommitRule, Hub, RuleBook, namespace};
+use tidings::journal::SessionId;
+use tidings::log::{Epoch, Tag};
+use tidings::message::ChannelName;
+use tidings::metrics::Metrics;
 use tidings::node::Node;
+use tidings::presence;
 use tikv_jemalloc_ctl::{epoch, stats};
 
 #[global_allocator]
@@ -23,6 +32,16 @@ const CONNECTIONS: usize = 2000;
 const BYTES_MAX: usize = 1536;
 /// And what it may cost over TLS, keys and all.
 const BYTES_MAX_OVER_TLS: usize = 8 << 10;
+
+/// What a member of a channel may cost: at its node, at the channel's home, and as long as its connection stands.
+const BYTES_MAX_OF_A_MEMBER: usize = 700;
+const MEMBERS: usize = 20_000;
+
+/// What it may cost that orders find a stay by its user and its token, their names included.
+const BYTES_MAX_OF_AN_ENTRY: usize = 450;
+
+/// One test at a time: each counts what the whole process holds.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Bytes that the program holds, as of now.
 fn allocated() -> usize {
@@ -132,6 +151,7 @@ async fn cost_of_streams(kind: Kind, over_tls: bool) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_stream_costs_at_most_a_kibibyte_and_a_half_of_whatever_kind_and_little_more_over_tls() {
+    let _alone = ALONE.lock().await;
     for (over_tls, bytes_max) in [(false, BYTES_MAX), (true, BYTES_MAX_OVER_TLS)] {
         for kind in [Kind::EventStream, Kind::SecondRequest, Kind::WebSocket] {
             let bytes = cost_of_streams(kind, over_tls).await;
@@ -140,4 +160,63 @@ async fn an_idle_stream_costs_at_most_a_kibibyte_and_a_half_of_whatever_kind_and
             assert!(bytes <= bytes_max, "{bytes} bytes, {kind:?}, over TLS: {over_tls}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stay_that_orders_find_costs_some_hundred_bytes_and_nothing_when_it_has_gone() {
+    let _alone = ALONE.lock().await;
+    let register = Register::new(Revocations::new(&auth::token::config::Config::default()), Clock::start());
+    let before = allocated();
+    let mut stays = Vec::with_capacity(MEMBERS);
+    for number in 0..MEMBERS {
+        let (user, id) = (Some(format!("user-{number:08}").into()), Some(format!("token-{number:08}").into()));
+        let identity = auth::Identity { user, id, issued: Some(1_800_000_000) };
+        stays.push(Box::new(register.enter(SessionId::fresh(number as u128), identity)));
+    }
+    let bytes = (allocated() - before) / MEMBERS;
+    println!("heap per stay in the register: {bytes} bytes");
+    assert!(bytes > 100 && bytes <= BYTES_MAX_OF_AN_ENTRY, "{bytes} bytes a stay");
+    drop(stays);
+    assert_eq!(register.count(), 0);
+}
+
+/// A hub by itself whose namespace `room` has presence.
+fn hub() -> Arc<Hub> {
+    let mut namespaces = namespace::Namespaces::default();
+    namespaces.insert("room", namespace::Config { presence: true, ..namespace::Config::default() });
+    let bounds = Bounds { channels: 100, channels_silent: 100, history_bytes: 1 << 20, dedupe_ids: 100 };
+    let (first, clock) = (Epoch::new(1, Tag::new(1).unwrap()), Clock::start());
+    Arc::new(Hub::new(RuleBook::new(&namespaces), Vec::new(), bounds, first, CommitRule::AtOnce, clock, Metrics::new(1, clock)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_of_a_channel_costs_some_hundred_bytes_and_nothing_when_it_has_gone() {
+    let _alone = ALONE.lock().await;
+    let hub = hub();
+    hub.set_presence(&presence::config::Config { grace: Duration::ZERO, ..Default::default() });
+    let channel = ChannelName::parse("room:1").unwrap();
+    let info: Arc<str> = r#"{"name":"Somebody","colour":"green"}"#.into();
+    let pass = || {
+        hub.tick_presence();
+        std::thread::sleep(presence::TICK);
+    };
+    pass();
+    let before = allocated();
+    let mut members = Vec::with_capacity(MEMBERS);
+    for number in 0..MEMBERS {
+        let id = presence::MemberId::User(format!("user-{number:08}").into());
+        let member = presence::Member { id, info: Some(info.clone()) };
+        members.push(hub.enter(&channel, &member).unwrap().unwrap());
+    }
+    pass();
+    let bytes = (allocated() - before) / MEMBERS;
+    let shown = hub.presence_totals();
+    println!("heap per member: {bytes} bytes; the room itself counts {}", shown.bytes / shown.members);
+    assert_eq!(shown.members, MEMBERS as u64);
+    assert!(bytes > 100 && bytes <= BYTES_MAX_OF_A_MEMBER, "{bytes} bytes a member");
+    drop(members);
+    (0..8).for_each(|_| pass());
+    assert_eq!((hub.presence_totals().members, hub.presence_totals().connected), (0, 0));
+    let left = allocated().saturating_sub(before) / MEMBERS;
+    assert!(left < 10, "{left} bytes a member stayed");
 }

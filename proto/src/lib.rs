@@ -6,6 +6,10 @@
 //!
 //! The server half is always here; the feature `client` adds the client half.
 
+mod codec;
+
+pub use codec::{Codec, OnePiece};
+
 /// Backends and broker, version 1.
 #[allow(clippy::all, clippy::use_self, clippy::unwrap_used, missing_docs, unreachable_pub, reason = "generated")]
 pub mod v1 {

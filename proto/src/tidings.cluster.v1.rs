@@ -35,6 +35,9 @@ pub struct Hello {
     /// The release it runs, for people.
     #[prost(string, tag = "11")]
     pub version: ::prost::alloc::string::String,
+    /// From the one that dialled: it does not want the one that answers, and says nothing else.
+    #[prost(message, optional, tag = "12")]
+    pub refused: ::core::option::Option<Refusal>,
 }
 /// What the one that answered sends first.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -107,6 +110,7 @@ pub enum Reason {
     Slots = 5,
     Invalid = 6,
     NotWanted = 7,
+    Certificate = 8,
 }
 impl Reason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -123,6 +127,7 @@ impl Reason {
             Self::Slots => "REASON_SLOTS",
             Self::Invalid => "REASON_INVALID",
             Self::NotWanted => "REASON_NOT_WANTED",
+            Self::Certificate => "REASON_CERTIFICATE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -136,6 +141,7 @@ impl Reason {
             "REASON_SLOTS" => Some(Self::Slots),
             "REASON_INVALID" => Some(Self::Invalid),
             "REASON_NOT_WANTED" => Some(Self::NotWanted),
+            "REASON_CERTIFICATE" => Some(Self::Certificate),
             _ => None,
         }
     }
@@ -168,7 +174,7 @@ pub struct SlotFrame {
     pub slot: u32,
     #[prost(
         oneof = "slot_frame::What",
-        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20"
+        tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 30"
     )]
     pub what: ::core::option::Option<slot_frame::What>,
 }
@@ -214,6 +220,9 @@ pub mod slot_frame {
         Offer(super::Offer),
         #[prost(message, tag = "20")]
         OfferAck(super::OfferAck),
+        /// Who is on a channel. Nothing of it is in the log, so it is no part of what the slot's parts agree on.
+        #[prost(message, tag = "30")]
+        Presence(super::Presence),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -352,6 +361,10 @@ pub mod record {
         pub idx: u64,
         #[prost(message, repeated, tag = "2")]
         pub ends: ::prost::alloc::vec::Vec<super::Pos>,
+        /// What branches had lost before this line could take it over. A record that says so stands before what is left of them and names no
+        /// ends: whoever does not know this field takes it for one that covers nothing, and tells nobody.
+        #[prost(message, repeated, tag = "3")]
+        pub lost: ::prost::alloc::vec::Vec<super::Lost>,
     }
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Record {
@@ -364,6 +377,36 @@ pub mod record {
         #[prost(message, tag = "4")]
         Cover(Cover),
     }
+}
+/// Messages that left a branch before another line could take them over.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Lost {
+    /// The last of them, where it stood on its branch.
+    #[prost(message, optional, tag = "3")]
+    pub upto: ::core::option::Option<Pos>,
+    /// Whose they were; anybody's, when it is not said.
+    #[prost(oneof = "lost::Of", tags = "1, 2")]
+    pub of: ::core::option::Option<lost::Of>,
+}
+/// Nested message and enum types in `Lost`.
+pub mod lost {
+    /// Whose they were; anybody's, when it is not said.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Of {
+        #[prost(string, tag = "1")]
+        Channel(::prost::alloc::string::String),
+        /// Any channel of this namespace: some of them were closed.
+        #[prost(uint32, tag = "2")]
+        Namespace(u32),
+    }
+}
+/// The same, and the index of the record that says so.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LostAt {
+    #[prost(uint64, tag = "1")]
+    pub at: u64,
+    #[prost(message, optional, tag = "2")]
+    pub lost: ::core::option::Option<Lost>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Terms {
@@ -396,7 +439,7 @@ pub mod forward {
         Clear(::prost::alloc::string::String),
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ForwardAck {
     #[prost(uint64, tag = "1")]
     pub rid: u64,
@@ -407,7 +450,7 @@ pub struct ForwardAck {
 }
 /// Nested message and enum types in `ForwardAck`.
 pub mod forward_ack {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Outcome {
         #[prost(message, tag = "3")]
         Done(super::Done),
@@ -417,7 +460,7 @@ pub mod forward_ack {
         Refused(i32),
     }
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Done {
     #[prost(message, optional, tag = "1")]
     pub pos: ::core::option::Option<Pos>,
@@ -429,6 +472,9 @@ pub struct Done {
     pub copies: u32,
     #[prost(bool, tag = "5")]
     pub duplicate: bool,
+    /// What its cursor says besides its position: ends of earlier stretches of the line.
+    #[prost(message, repeated, tag = "6")]
+    pub trail: ::prost::alloc::vec::Vec<Pos>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Sub {
@@ -514,6 +560,9 @@ pub struct Sync {
     /// What was appended after that moment and is not committed.
     #[prost(message, repeated, tag = "9")]
     pub tail: ::prost::alloc::vec::Vec<Record>,
+    /// What branches that are part of the line had lost.
+    #[prost(message, repeated, tag = "10")]
+    pub lost: ::prost::alloc::vec::Vec<LostAt>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ChannelState {
@@ -574,10 +623,13 @@ pub struct StreamAck {
     #[prost(bool, tag = "3")]
     pub is_eager: bool,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Counted {
     #[prost(fixed64, tag = "1")]
     pub epoch: u64,
+    /// Tags of those whom the home would tell before it goes on alone.
+    #[prost(fixed64, repeated, tag = "2")]
+    pub witnesses: ::prost::alloc::vec::Vec<u64>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Note {
@@ -622,6 +674,9 @@ pub struct Standing {
     /// 0 for none.
     #[prost(fixed64, tag = "8")]
     pub seen: u64,
+    /// With is_counted: those whom the home would have told before it went on alone.
+    #[prost(fixed64, repeated, tag = "9")]
+    pub witnesses: ::prost::alloc::vec::Vec<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Opened {
@@ -648,11 +703,317 @@ pub struct Offer {
     pub ends: ::prost::alloc::vec::Vec<Pos>,
     #[prost(bool, tag = "4")]
     pub is_last: bool,
+    /// What had left the branch before.
+    #[prost(message, repeated, tag = "5")]
+    pub lost: ::prost::alloc::vec::Vec<Lost>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OfferAck {
     #[prost(message, optional, tag = "1")]
     pub end: ::core::option::Option<Pos>,
+}
+/// On the bulk connection: a question to a node, or the answer to one. A node that does not know a question says nothing.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BulkFrame {
+    /// The asker's number for it; the answer has the same.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    #[prost(oneof = "bulk_frame::What", tags = "2, 3, 4, 5, 6")]
+    pub what: ::core::option::Option<bulk_frame::What>,
+}
+/// Nested message and enum types in `BulkFrame`.
+pub mod bulk_frame {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum What {
+        #[prost(message, tag = "2")]
+        ChannelsAsked(super::ChannelsAsked),
+        #[prost(message, tag = "3")]
+        ChannelsTold(super::ChannelsTold),
+        #[prost(message, tag = "4")]
+        Order(super::Order),
+        #[prost(message, tag = "5")]
+        OrderDone(super::OrderDone),
+        /// Said to a node when the connection to it stands, and not answered: what is revoked here.
+        #[prost(message, tag = "6")]
+        Revocations(super::Revocations),
+    }
+}
+/// Carry this out among your clients.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Order {
+    #[prost(oneof = "order::What", tags = "1, 2, 3")]
+    pub what: ::core::option::Option<order::What>,
+}
+/// Nested message and enum types in `Order`.
+pub mod order {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum What {
+        #[prost(message, tag = "1")]
+        Disconnect(super::Disconnect),
+        #[prost(message, tag = "2")]
+        Unsubscribe(super::Unsubscribe),
+        #[prost(message, tag = "3")]
+        Revoke(super::Revocation),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Whom {
+    #[prost(oneof = "whom::Whom", tags = "1, 2, 3")]
+    pub whom: ::core::option::Option<whom::Whom>,
+}
+/// Nested message and enum types in `Whom`.
+pub mod whom {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Whom {
+        #[prost(string, tag = "1")]
+        User(::prost::alloc::string::String),
+        #[prost(string, tag = "2")]
+        Token(::prost::alloc::string::String),
+        #[prost(string, tag = "3")]
+        Session(::prost::alloc::string::String),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Disconnect {
+    #[prost(message, optional, tag = "1")]
+    pub whom: ::core::option::Option<Whom>,
+    #[prost(bool, tag = "2")]
+    pub reconnect: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Unsubscribe {
+    #[prost(message, optional, tag = "1")]
+    pub whom: ::core::option::Option<Whom>,
+    /// A name, or the beginning of names and a `*`.
+    #[prost(string, tag = "2")]
+    pub channels: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Revocation {
+    /// Of a user: what was issued until then, in seconds since 1970.
+    #[prost(uint64, tag = "3")]
+    pub issued_until: u64,
+    /// Until when it counts, in seconds since 1970.
+    #[prost(uint64, tag = "4")]
+    pub until: u64,
+    #[prost(oneof = "revocation::What", tags = "1, 2")]
+    pub what: ::core::option::Option<revocation::What>,
+}
+/// Nested message and enum types in `Revocation`.
+pub mod revocation {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum What {
+        #[prost(string, tag = "1")]
+        User(::prost::alloc::string::String),
+        #[prost(string, tag = "2")]
+        Token(::prost::alloc::string::String),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Revocations {
+    #[prost(message, repeated, tag = "1")]
+    pub revocations: ::prost::alloc::vec::Vec<Revocation>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OrderDone {
+    #[prost(uint64, tag = "1")]
+    pub ended: u64,
+    #[prost(uint64, tag = "2")]
+    pub pending: u64,
+    /// Why it was not carried out; empty when it was.
+    #[prost(string, tag = "3")]
+    pub refused: ::prost::alloc::string::String,
+}
+/// Which channels have state on the node that is asked?
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChannelsAsked {
+    #[prost(string, tag = "1")]
+    pub prefix: ::prost::alloc::string::String,
+    /// Names after this one; empty for all.
+    #[prost(string, tag = "2")]
+    pub after: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ChannelsTold {
+    /// By name.
+    #[prost(message, repeated, tag = "1")]
+    pub channels: ::prost::alloc::vec::Vec<ChannelRow>,
+    /// Whether there are more after the last.
+    #[prost(bool, tag = "2")]
+    pub has_more: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ChannelRow {
+    #[prost(string, tag = "1")]
+    pub channel: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+    #[prost(uint64, tag = "3")]
+    pub messages: u64,
+    #[prost(uint64, tag = "4")]
+    pub bytes: u64,
+    #[prost(uint64, tag = "5")]
+    pub listeners: u64,
+    #[prost(string, tag = "6")]
+    pub cursor: ::prost::alloc::string::String,
+}
+/// Who is on a channel. Edges report to the home of the channel's slot; the home tells those who want to know.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Presence {
+    #[prost(string, tag = "1")]
+    pub channel: ::prost::alloc::string::String,
+    #[prost(oneof = "presence::What", tags = "2, 3, 4, 5, 6, 7")]
+    pub what: ::core::option::Option<presence::What>,
+}
+/// Nested message and enum types in `Presence`.
+pub mod presence {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum What {
+        #[prost(message, tag = "2")]
+        Report(super::PresenceReport),
+        /// Home to edge: a report is missing, tell everything again.
+        #[prost(message, tag = "3")]
+        Resend(super::Nothing),
+        #[prost(message, tag = "4")]
+        Watch(super::PresenceWatch),
+        #[prost(message, tag = "5")]
+        News(super::PresenceNews),
+        #[prost(message, tag = "6")]
+        Ask(super::PresenceAsk),
+        #[prost(message, tag = "7")]
+        Told(super::PresenceTold),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PresenceReport {
+    /// The numbers of the report before and of this one.
+    #[prost(uint64, tag = "1")]
+    pub since: u64,
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    /// A part of all that there is; who is mentioned in none of its parts is not there. Else only what changed.
+    #[prost(bool, tag = "3")]
+    pub is_whole: bool,
+    #[prost(bool, tag = "4")]
+    pub is_first: bool,
+    #[prost(bool, tag = "5")]
+    pub is_last: bool,
+    /// At most 1,000.
+    #[prost(message, repeated, tag = "6")]
+    pub standings: ::prost::alloc::vec::Vec<PresenceStanding>,
+}
+/// To the home: from now on changes are to be told here, or not any more.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PresenceWatch {
+    #[prost(bool, tag = "1")]
+    pub wants: bool,
+    /// The number of the last news that were heard; 0 for none.
+    #[prost(uint64, tag = "2")]
+    pub heard: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PresenceStanding {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// A session that shows no user: counted, never shown.
+    #[prost(bool, tag = "2")]
+    pub is_anonymous: bool,
+    /// JSON on one line.
+    #[prost(string, optional, tag = "3")]
+    pub info: ::core::option::Option<::prost::alloc::string::String>,
+    /// 0: it went.
+    #[prost(uint32, tag = "4")]
+    pub connections: u32,
+    /// How long ago it went, in µs.
+    #[prost(uint64, optional, tag = "5")]
+    pub gone_us: ::core::option::Option<u64>,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PresenceCounts {
+    #[prost(uint64, tag = "1")]
+    pub users: u64,
+    #[prost(uint64, tag = "2")]
+    pub anonymous: u64,
+    #[prost(uint64, tag = "3")]
+    pub connections: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PresenceUser {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, optional, tag = "2")]
+    pub info: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint32, tag = "3")]
+    pub connections: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PresenceNews {
+    /// One more than that of the news before; what tells everything may follow any.
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    #[prost(message, optional, tag = "2")]
+    pub counts: ::core::option::Option<PresenceCounts>,
+    #[prost(oneof = "presence_news::Told", tags = "3, 4, 5")]
+    pub told: ::core::option::Option<presence_news::Told>,
+}
+/// Nested message and enum types in `PresenceNews`.
+pub mod presence_news {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Told {
+        #[prost(message, tag = "3")]
+        CountsOnly(super::Nothing),
+        #[prost(message, tag = "4")]
+        All(super::PresenceUsers),
+        #[prost(message, tag = "5")]
+        Changes(super::PresenceChanges),
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PresenceUsers {
+    #[prost(message, repeated, tag = "1")]
+    pub users: ::prost::alloc::vec::Vec<PresenceUser>,
+}
+/// At most 1,000 in all.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PresenceChanges {
+    #[prost(message, repeated, tag = "1")]
+    pub joined: ::prost::alloc::vec::Vec<PresenceUser>,
+    #[prost(string, repeated, tag = "2")]
+    pub left: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PresenceAsk {
+    #[prost(uint64, tag = "1")]
+    pub rid: u64,
+    /// Only users after this one.
+    #[prost(string, optional, tag = "2")]
+    pub after: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PresenceTold {
+    #[prost(uint64, tag = "1")]
+    pub rid: u64,
+    /// Absent: the asked one is not the home.
+    #[prost(message, optional, tag = "2")]
+    pub page: ::core::option::Option<PresencePage>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PresencePage {
+    #[prost(message, optional, tag = "1")]
+    pub counts: ::core::option::Option<PresenceCounts>,
+    #[prost(bool, tag = "2")]
+    pub counts_only: bool,
+    #[prost(bool, tag = "3")]
+    pub is_full: bool,
+    #[prost(message, repeated, tag = "4")]
+    pub users: ::prost::alloc::vec::Vec<PresenceUser>,
+    /// Empty: this was the last.
+    #[prost(string, tag = "5")]
+    pub next: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -66,8 +66,11 @@ pub(super) fn run(round: &mut Round<'_>, flow: &Flow) -> anyhow::Result<Outcome>
     figures.insert("messages_per_s".to_owned(), (driver.sent - warm) as f64 / wall);
     figures.insert("bytes_per_delivery".to_owned(), (crowd.bytes() - bytes) as f64 / deliveries);
     used.each(&mut figures, deliveries, "delivery");
+    let messages = (driver.sent - warm) as f64;
     if flow.channels > 1 {
-        used.each(&mut figures, (driver.sent - warm) as f64, "message");
+        used.each(&mut figures, messages, "message");
+    } else {
+        used.count_each(&mut figures, messages, "message");
     }
     if let Some(churned) = churned {
         figures.insert("comings_per_s".to_owned(), churned as f64 / wall);

@@ -17,6 +17,7 @@ use anyhow::{Context, ensure};
 use hdrhistogram::Histogram;
 
 use crate::crowd::{Plan, Way};
+use crate::http;
 use crate::machine::Busy;
 use crate::peer::Server;
 use crate::peer::start::Running;
@@ -68,14 +69,15 @@ impl Round<'_> {
             let named = together.iter().map(|name| self.server.peer.fronts.get(name).with_context(|| format!("there is no front {name}")));
             named.collect::<anyhow::Result<_>>()?
         };
-        let way = |front: &Front| {
+        let ways = fronts.iter().flat_map(|front| self.server.peer.ports_of(front).into_iter().map(move |port| (*front, port)));
+        let way = |(front, port): (&Front, &str)| {
             let greetings = channels.iter().map(|channel| Arc::<[Step]>::from(front.greeting(channel, query))).collect();
             let is_call = matches!(front, Front::GrpcSubscribe { .. });
             ensure!(!is_call || fronts.len() == 1, "calls and sockets are not mixed");
-            Ok(Way { address: self.running.address(front.port())?, greetings, again: front.again(), is_call })
+            Ok(Way { address: self.running.address(port)?, greetings, again: front.again(), is_call })
         };
         Ok(Plan {
-            fronts: fronts.iter().map(|front| way(front)).collect::<anyhow::Result<_>>()?,
+            fronts: ways.map(way).collect::<anyhow::Result<_>>()?,
             channels: channels.into(),
             per_channel,
             payload: self.payload,
@@ -94,7 +96,8 @@ impl Round<'_> {
     /// A cursor of now for this channel: the first that a stream gives.
     fn cursor(&self, channel: &str) -> anyhow::Result<String> {
         let greeting = self.server.front.greeting(channel, "");
-        let mut stream = TcpStream::connect(self.running.address(self.server.front.port())?)?;
+        let port = self.server.peer.ports_of(&self.server.front).first().copied().context("a front without a port")?;
+        let mut stream = TcpStream::connect(self.running.address(port)?)?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         stream.write_all(&greeting.first().context("a front without a greeting")?.say)?;
         let mut seen = Vec::new();
@@ -115,58 +118,78 @@ impl Round<'_> {
         }
     }
 
-    fn meter(&self) -> anyhow::Result<Meter> {
-        let pids = process::tree(&self.running.pids());
-        let own = process::cpu(&[std::process::id()]);
-        Ok(Meter { server: process::cpu(&pids), own, writes: self.writes()?, busy: Busy::now(&pids), began: Instant::now() })
+    fn meter(&self) -> anyhow::Result<Meter<'_>> {
+        // First, and last at the end: what asking costs the server is not part of what is measured.
+        let counted = self.counted()?;
+        Ok(Meter { counted, spent: self.spent(), began: Instant::now() })
     }
 
     /// What was used since.
-    fn used(&self, since: &Meter) -> anyhow::Result<Used> {
-        let now = self.meter()?;
+    fn used(&self, since: &Meter<'_>) -> anyhow::Result<Used<'_>> {
+        let (spent, wall) = (self.spent(), since.began.elapsed());
+        let then = |name: &str| since.counted.get(name).unwrap_or(&0.0);
         Ok(Used {
-            server: now.server - since.server,
-            own: now.own - since.own,
-            writes: now.writes.zip(since.writes).map(|(now, then)| now - then),
-            foreign: now.busy.foreign_since(&since.busy),
-            wall: since.began.elapsed(),
+            server: spent.server - since.spent.server,
+            own: spent.own - since.spent.own,
+            foreign: spent.busy.foreign_since(&since.spent.busy),
+            wall,
+            counted: self.counted()?.into_iter().map(|(name, now)| (name, now - then(name))).collect(),
         })
     }
 
-    /// The server's own count of write calls, where it has one.
-    fn writes(&self) -> anyhow::Result<Option<f64>> {
-        let Some(writes) = &self.server.peer.writes else { return Ok(None) };
-        let mut stream = TcpStream::connect(self.running.address(&writes.port)?)?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        stream.write_all(format!("GET {} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n", writes.path).as_bytes())?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        let lines = text.lines().filter(|line| line.starts_with(&writes.counter));
-        Ok(Some(lines.filter_map(|line| line.split_whitespace().last()?.parse::<f64>().ok()).sum()))
+    fn spent(&self) -> Spent {
+        let pids = process::tree(&self.running.pids());
+        Spent { server: process::cpu(&pids), own: process::cpu(&[std::process::id()]), busy: Busy::now(&pids) }
+    }
+
+    /// The server's own counters. One that its metrics do not have is left out.
+    fn counted(&self) -> anyhow::Result<Counted<'_>> {
+        let mut counted = Counted::new();
+        for (name, counter) in &self.server.peer.counters {
+            for port in &counter.ports {
+                let text = http::get(self.running.address(port)?, &counter.path)?;
+                let lines = text.lines().filter(|line| line.starts_with(&counter.line));
+                let values = lines.filter_map(|line| line.split_whitespace().last()?.parse::<f64>().ok());
+                if let Some(sum) = values.reduce(|sum, value| sum + value) {
+                    *counted.entry(name.as_str()).or_default() += sum;
+                }
+            }
+        }
+        Ok(counted)
     }
 }
 
+/// A server's own counters, by the name of the figure.
+type Counted<'a> = BTreeMap<&'a str, f64>;
+
 /// Where the counts stood.
-struct Meter {
-    server: f64,
-    own: f64,
-    writes: Option<f64>,
-    busy: Busy,
+struct Meter<'a> {
+    spent: Spent,
+    counted: Counted<'a>,
     began: Instant,
 }
 
+/// Processor time until now.
+struct Spent {
+    /// Of the server, in seconds.
+    server: f64,
+    /// Of this program.
+    own: f64,
+    busy: Busy,
+}
+
 /// What was used in between.
-struct Used {
+struct Used<'a> {
     /// Seconds of processor time of the server.
     server: f64,
     /// Of this program.
     own: f64,
-    writes: Option<f64>,
+    counted: Counted<'a>,
     foreign: f64,
     wall: Duration,
 }
 
-impl Used {
+impl Used<'_> {
     /// Costs for each of so many things that were done.
     fn each(&self, figures: &mut Figures, count: f64, what: &str) {
         figures.insert(format!("server_us_per_{what}"), self.server * 1e6 / count);
@@ -174,9 +197,12 @@ impl Used {
         figures.insert("server_cores".to_owned(), self.server / self.wall.as_secs_f64());
         figures.insert("generator_cores".to_owned(), self.own / self.wall.as_secs_f64());
         figures.insert("foreign_cores".to_owned(), self.foreign);
-        if let Some(writes) = self.writes {
-            figures.insert(format!("writes_per_{what}"), writes / count);
-        }
+        self.count_each(figures, count, what);
+    }
+
+    /// What the server itself counted for each of so many things.
+    fn count_each(&self, figures: &mut Figures, count: f64, what: &str) {
+        figures.extend(self.counted.iter().map(|(name, counted)| (format!("{name}_per_{what}"), counted / count)));
     }
 }
 

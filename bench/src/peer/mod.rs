@@ -60,8 +60,14 @@ pub(crate) struct Peer {
     pub(crate) publish: BTreeMap<String, How>,
     /// The way that scenarios with subscribers use.
     pub(crate) publish_by: String,
-    /// A counter of its write calls in its metrics, if it has one.
-    pub(crate) writes: Option<Writes>,
+    /// Ports of several nodes, over which subscribers take turns, by the name that stands for them in a front.
+    #[serde(default)]
+    pub(crate) turns: BTreeMap<String, Vec<String>>,
+    /// Where it says that it is ready, when ports that take connections say too little.
+    pub(crate) ready: Option<Ready>,
+    /// What it counts itself and is to be seen for each delivery and message, by the name of the figure.
+    #[serde(default)]
+    pub(crate) counters: BTreeMap<String, Counter>,
 }
 
 /// What brings a peer's programs.
@@ -118,13 +124,21 @@ fn whole_payload() -> String {
     "{payload}".to_owned()
 }
 
-/// Where a server counts its write calls.
+/// Where a server answers with 200 once it is ready.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Writes {
-    pub(crate) port: String,
+pub(crate) struct Ready {
+    pub(crate) ports: Vec<String>,
     pub(crate) path: String,
-    pub(crate) counter: String,
+}
+
+/// A counter in a server's metrics: the sum of the lines that begin so, over all its nodes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Counter {
+    pub(crate) ports: Vec<String>,
+    pub(crate) path: String,
+    pub(crate) line: String,
 }
 
 /// A peer and one of its fronts: what one row of a table stands for.
@@ -158,6 +172,14 @@ impl Peer {
             by_name: self.by_name.contains(name),
         };
         self.fronts.iter().map(server).collect()
+    }
+
+    /// Ports over which the subscribers of a front take turns.
+    pub(crate) fn ports_of<'a>(&'a self, front: &'a Front) -> Vec<&'a str> {
+        match self.turns.get(front.port()) {
+            Some(ports) => ports.iter().map(String::as_str).collect(),
+            None => vec![front.port()],
+        }
     }
 
     /// The version it says it has, on one line.
@@ -208,8 +230,11 @@ mod tests {
             for file in &peer.files {
                 assert!(peer.folder.join(file).exists(), "{}: {file}", peer.name);
             }
-            for front in peer.fronts.values() {
-                assert!(peer.ports.iter().any(|port| port == front.port()), "{}: port {}", peer.name, front.port());
+            let ready = peer.ready.iter().flat_map(|ready| &ready.ports);
+            let counted = peer.counters.values().flat_map(|counter| &counter.ports);
+            let named = peer.turns.values().flatten().chain(ready).chain(counted).map(String::as_str);
+            for port in named.chain(peer.fronts.values().flat_map(|front| peer.ports_of(front))) {
+                assert!(peer.ports.iter().any(|known| known == port), "{}: port {port}", peer.name);
             }
         }
         assert!(choose(&peers, &["nchan-ws".to_owned(), "bare".to_owned()]).is_ok_and(|servers| servers.len() == 2));

@@ -11,9 +11,10 @@ use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Peer, Values};
+use crate::http;
 
-/// Longest wait until a server takes connections.
-const READY: Duration = Duration::from_secs(15);
+/// Longest wait until a server takes connections, and then until it is ready.
+const READY: Duration = Duration::from_secs(30);
 /// Longest wait until it is gone after SIGTERM; then it is killed.
 const GONE: Duration = Duration::from_secs(5);
 
@@ -85,8 +86,11 @@ impl Running {
         }
         drop(holders);
         for file in &peer.files {
-            let text = std::fs::read_to_string(peer.folder.join(file)).with_context(|| file.clone())?;
-            std::fs::write(work.path().join(file), values.fill(&text))?;
+            let source = peer.folder.join(file);
+            let text = std::fs::read_to_string(&source).with_context(|| source.display().to_string())?;
+            // Some are another peer's.
+            let name = source.file_name().with_context(|| file.clone())?;
+            std::fs::write(work.path().join(name), values.fill(&text))?;
         }
         let mut commands: Vec<Vec<String>> =
             peer.programs.iter().map(|command| command.iter().map(|text| values.fill(text)).collect()).collect();
@@ -117,8 +121,26 @@ impl Running {
         for port in ports {
             self.wait_for(&port)?;
         }
+        self.wait_until_ready()?;
         std::thread::sleep(Duration::from_secs_f64(self.peer.settle_seconds));
         self.all_run()
+    }
+
+    /// Waits until it says on all its nodes that it is ready, where it can say so.
+    fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        let Some(ready) = self.peer.ready.clone() else { return Ok(()) };
+        let began = Instant::now();
+        for port in &ready.ports {
+            let address = self.address(port)?;
+            while !http::get(address, &ready.path).is_ok_and(|answer| answer.starts_with("HTTP/1.1 200")) {
+                self.all_run()?;
+                if began.elapsed() > READY {
+                    bail!("{} is not ready after {READY:?}, its port `{port}` says", self.peer.name);
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        Ok(())
     }
 
     /// Fails when one of the programs has ended, with what it said.

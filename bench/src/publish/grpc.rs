@@ -10,8 +10,6 @@ use hdrhistogram::Histogram;
 use tidings_proto::v1;
 use tidings_proto::v1::broker_client::BrokerClient;
 use tokio::sync::{Semaphore, mpsc};
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
 use super::{Publisher, Unanswered};
@@ -21,11 +19,9 @@ use crate::payload::Batch;
 /// Blocks of messages that wait for the runtime.
 const BLOCKS: usize = 64;
 
-/// Which call carries the messages.
+/// Which call carries the messages; the stream has a module of its own.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Call {
-    /// `PublishStream`: one stream for all, answered in order.
-    Stream,
     /// `Publish`: one call each, so their order is not kept.
     Unary,
     /// `PublishBatch` of this many.
@@ -74,7 +70,6 @@ impl Grpc {
         let thread = std::thread::Builder::new().name("publisher".to_owned()).spawn(move || {
             runtime.block_on(async {
                 match call {
-                    Call::Stream => stream(client, receiver, &shared).await,
                     Call::Unary => unary(client, receiver, shared).await,
                     Call::Batch(size) => batch(client, receiver, &shared, size).await,
                 }
@@ -120,43 +115,6 @@ impl Publisher for Grpc {
 }
 
 type Blocks = mpsc::Receiver<Vec<v1::PublishRequest>>;
-
-async fn stream(mut client: BrokerClient<Channel>, mut blocks: Blocks, answers: &Arc<Answers>) -> anyhow::Result<()> {
-    let (requests, outgoing) = mpsc::channel(1024);
-    let shared = answers.clone();
-    let send = async move {
-        let mut seq = 0;
-        while let Some(block) = blocks.recv().await {
-            for publish in block {
-                shared.take(1).await?;
-                shared.unanswered().sent();
-                seq += 1;
-                if requests.send(v1::PublishStreamRequest { seq, publish: Some(publish) }).await.is_err() {
-                    bail!("the broker ended the stream");
-                }
-            }
-        }
-        Ok(())
-    };
-    let receive = async {
-        let mut acks = client.publish_stream(ReceiverStream::new(outgoing)).await?.into_inner();
-        let mut expected = 0;
-        while let Some(ack) = acks.next().await {
-            let ack = ack?;
-            expected += 1;
-            anyhow::ensure!(ack.seq == expected, "ack {} where {expected} was due", ack.seq);
-            if let Some(v1::publish_ack::Outcome::Error(error)) = ack.outcome {
-                bail!("a publish was refused: {}", error.message);
-            }
-            answers.unanswered().answered()?;
-            answers.room.add_permits(1);
-        }
-        Ok(())
-    };
-    tokio::try_join!(send, receive)?;
-    anyhow::ensure!(answers.unanswered().sent.is_empty(), "the stream ended before all was answered");
-    Ok(())
-}
 
 async fn unary(client: BrokerClient<Channel>, mut blocks: Blocks, answers: Arc<Answers>) -> anyhow::Result<()> {
     let failed = Arc::new(Mutex::new(None));

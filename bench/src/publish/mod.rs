@@ -1,7 +1,9 @@
 //! Publishers: one thread hands messages over in order, whatever the protocol does with them.
 
 mod grpc;
+mod http2;
 mod line;
+mod stream;
 
 use std::collections::VecDeque;
 
@@ -32,7 +34,7 @@ pub(crate) fn open(how: &How, running: &Running, channels: &[String], window: us
     let channels: Vec<String> = channels.to_vec();
     ensure!(window > 0, "a window of nothing");
     Ok(match how {
-        How::GrpcStream { port } => Box::new(grpc::Grpc::open(running.address(port)?, channels, grpc::Call::Stream, window)?),
+        How::GrpcStream { port } => Box::new(stream::Stream::open(running.address(port)?, channels, window)?),
         How::GrpcUnary { port } => Box::new(grpc::Grpc::open(running.address(port)?, channels, grpc::Call::Unary, window)?),
         How::GrpcBatch { port, size } => Box::new(grpc::Grpc::open(running.address(port)?, channels, grpc::Call::Batch(*size), window)?),
         How::Http { port, path, headers, body, fresh } => {

@@ -55,7 +55,10 @@ impl Goal {
             true => (own, String::new()),
             false => self.base(rows).map(|(base, name)| (own / base, format!(" ÷ {name}")))?,
         };
-        let (sign, bound) = self.at_most.map_or(("≥", self.at_least?), |most| ("≤", most));
+        let (sign, bound) = match (self.at_most, self.at_least) {
+            (Some(most), _) => ("≤", most),
+            (None, least) => ("≥", least?),
+        };
         let held = if self.holds(value) { "yes" } else { "**no**" };
         Some(format!("| {} | {server} | {}{against} | {sign} {} | {} | {held} |\n", self.scenario, self.figure, short(bound), short(value)))
     }
@@ -86,5 +89,24 @@ mod tests {
         let rows = BTreeMap::from([(key("tidings-sse"), row(400.0)), (key("nats"), row(250.0)), (key("nchan-ws"), row(100.0))]);
         let table = table(&rows).unwrap();
         assert!(table.contains("| backlog-1k | tidings-sse | deliveries_per_s ÷ nats | ≥ 2.00 | 1.60 | **no** |"), "{table}");
+    }
+
+    #[test]
+    fn every_goal_of_the_file_has_a_line() {
+        let goals: Vec<Goal> = serde_saphyr::from_str(GOALS).unwrap();
+        let one = |figure: &str| (figure.to_owned(), Spread { median: 1.0, min: 1.0, max: 1.0 });
+        for goal in &goals {
+            let row = Row { figures: BTreeMap::from([one(&goal.figure)]), ..Row::default() };
+            let key = |server: &String, way: Option<&String>| Key {
+                scenario: goal.scenario.clone(),
+                payload: goal.payload,
+                server: server.clone(),
+                way: way.cloned(),
+            };
+            let all =
+                goal.servers.iter().map(|server| key(server, goal.way.as_ref())).chain(goal.of.iter().map(|server| key(server, None)));
+            let rows = all.map(|key| (key, row.clone())).collect();
+            assert!(goal.servers.iter().all(|server| goal.row(&rows, server).is_some()), "{goal:?}");
+        }
     }
 }

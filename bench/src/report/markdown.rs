@@ -7,7 +7,7 @@ use super::record::{Report, short};
 use super::summary::{Key, Row, Spread, rows};
 
 /// Which figures a table shows, in this order, and how their column is called. Only those that some row has.
-const COLUMNS: [(&str, &str); 27] = [
+const COLUMNS: [(&str, &str); 29] = [
     ("deliveries_per_s", "deliveries/s"),
     ("messages_per_s", "messages/s"),
     ("connects_per_s", "connects/s"),
@@ -19,6 +19,8 @@ const COLUMNS: [(&str, &str); 27] = [
     ("server_us_per_connect", "server µs/connect"),
     ("writes_per_delivery", "writes/delivery"),
     ("bytes_per_delivery", "bytes/delivery"),
+    ("link_frames_per_message", "frames between nodes/message"),
+    ("link_bytes_per_message", "bytes between nodes/message"),
     ("p50_ms", "p50 ms"),
     ("p99_ms", "p99 ms"),
     ("p99.9_ms", "p99.9 ms"),

@@ -24,7 +24,7 @@ pub(super) fn all(report: &Report) -> Vec<(String, String)> {
         let costs = [("server_us_per_delivery", "delivery"), ("server_us_per_message", "message")];
         for (figure, what) in costs {
             if let Some(svg) = cost(&title(&format!("processor time of the server for each {what}")), figure, &of) {
-                plots.push((name("cost"), svg));
+                plots.push((name(&format!("cost-of-a-{what}")), svg));
             }
         }
     }

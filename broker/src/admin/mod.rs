@@ -20,7 +20,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use self::access::Access;
-pub use self::inside::{Cluster, Count, Inside, Link, Listening, Node, Present};
+pub use self::inside::{Cluster, ClusterCounts, Count, Inside, Link, Listening, Node, Present, SlotsInUse};
 pub use self::probe::{Listen, run as run_probe};
 pub use self::readiness::{NotReady, Readiness};
 pub use self::server::serve;

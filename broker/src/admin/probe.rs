@@ -50,7 +50,7 @@ async fn probe(broker: &Broker, shards: &Listen) -> Result<()> {
         return Err(Error::new(ErrorCode::Overloaded, "this node takes no part in the cluster yet"));
     };
     let Some(shards) = shards(channel.clone()).await else { return Err(Error::new(ErrorCode::Internal, "a shard does not listen")) };
-    let mut subscription = broker.subscribe(Subscribe { channels: vec![channel.clone()], since: Since::Live }).await?;
+    let mut subscription = broker.subscribe(Subscribe::to(vec![channel.clone()], Since::Live)).await?;
     let draft =
         Draft { channel, id: None, event: None, payload: Payload::new(b"probe", None)?, headers: Headers::default(), ttl: Some(PROBE_TTL) };
     let published = broker.publish(draft).await?;

@@ -22,6 +22,10 @@ pub enum NotReady {
     ShardDied,
     /// The node is leaving.
     Draining,
+    /// The node joins its cluster and takes no slots yet.
+    Joining,
+    /// Another process of its name is part of the cluster, or nodes that were there before it speak another protocol: so it is not.
+    NotAdmitted,
 }
 
 impl NotReady {
@@ -33,6 +37,8 @@ impl NotReady {
             Self::ProbeFailing => "probe_failing",
             Self::ShardDied => "shard_died",
             Self::Draining => "draining",
+            Self::Joining => "joining",
+            Self::NotAdmitted => "not_admitted",
         }
     }
 
@@ -44,6 +50,10 @@ impl NotReady {
             Self::ProbeFailing => "messages published to this node do not come back in time",
             Self::ShardDied => "a shard died by a fault of the broker; restart the process",
             Self::Draining => "this node is leaving",
+            Self::Joining => "this node joins its cluster and takes no slots yet",
+            Self::NotAdmitted => {
+                "the cluster does not let this node in: its name is that of another process (cluster.node), or its release is too far from theirs; the log says which"
+            }
         }
     }
 }
@@ -64,13 +74,15 @@ struct State {
     health: Health,
     draining: bool,
     shard_died: bool,
+    /// What keeps it out of its cluster.
+    outside: Option<NotReady>,
 }
 
 impl Readiness {
     /// Not ready until a probe passes; a pass counts for `window`.
     #[must_use]
     pub fn new(clock: Clock, window: Duration) -> Self {
-        let state = Mutex::new(State { health: Health::new(window), draining: false, shard_died: false });
+        let state = Mutex::new(State { health: Health::new(window), draining: false, shard_died: false, outside: None });
         Self(Arc::new(Shared { clock, state, ready: watch::Sender::new(false) }))
     }
 
@@ -90,6 +102,14 @@ impl Readiness {
     pub fn shard_died(&self) {
         self.0.state.lock().shard_died = true;
         let _ = self.check();
+    }
+
+    /// What keeps the node out of its cluster, until it is said otherwise.
+    pub fn stands(&self, outside: Option<NotReady>) {
+        let before = std::mem::replace(&mut self.0.state.lock().outside, outside);
+        if before != outside {
+            let _ = self.check();
+        }
     }
 
     /// Whether everything that should turn does, whether it should get traffic or not.
@@ -115,6 +135,7 @@ impl Readiness {
         let verdict = match &mut *state {
             State { draining: true, .. } => Err(NotReady::Draining),
             State { shard_died: true, .. } => Err(NotReady::ShardDied),
+            State { outside: Some(reason), .. } => Err(*reason),
             State { health, .. } => health.check(now),
         };
         // Under the lock, so that the last verdict is also the last one sent.
@@ -221,6 +242,20 @@ mod tests {
         health.probed(true, at(0));
         health.probed(true, at(30));
         assert_eq!(health.check(at(30)), Err(NotReady::ProbeFailing));
+    }
+
+    #[tokio::test]
+    async fn a_node_that_is_not_in_its_cluster_gets_no_traffic_however_well_it_is() {
+        let readiness = Readiness::new(Clock::start(), at(10));
+        readiness.stands(Some(NotReady::Joining));
+        readiness.probed(true);
+        assert_eq!(readiness.check(), Err(NotReady::Joining));
+        readiness.stands(None);
+        assert_eq!(readiness.check(), Ok(()));
+        assert!(*readiness.subscribe().borrow());
+        readiness.stands(Some(NotReady::NotAdmitted));
+        assert!(!*readiness.subscribe().borrow());
+        assert_eq!(readiness.check(), Err(NotReady::NotAdmitted));
     }
 
     #[tokio::test]

@@ -19,9 +19,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Admin, api, page, trend};
+use crate::auth::ClientName;
 use crate::host;
 use crate::limits::{Crowd, Place};
-use crate::tls::{ClientName, client_name};
+use crate::tls::client_name;
 
 /// Connections at once: a few scrapers and health checks. Whoever hangs on to more loses the oldest, so that nobody can
 /// keep health checks out.
@@ -159,11 +160,13 @@ fn metrics(admin: &Admin) -> Response<Full<Bytes>> {
 }
 
 fn ready(admin: &Admin) -> Response<Full<Bytes>> {
+    // How it stands in its cluster is told with it: a node that is cut off from others is ready all the same, since it serves.
+    let cluster = admin.inside.condition().map(|condition| format!(",\"cluster\":\"{condition}\"")).unwrap_or_default();
     match admin.readiness.check() {
-        Ok(()) => text(StatusCode::OK, "application/json", "{\"ready\":true}\n"),
+        Ok(()) => text(StatusCode::OK, "application/json", format!("{{\"ready\":true{cluster}}}\n")),
         Err(reason) => {
             let (code, sentence) = (reason.as_str(), reason.sentence());
-            let body = format!("{{\"ready\":false,\"reason\":\"{code}\",\"message\":\"{sentence}\"}}\n");
+            let body = format!("{{\"ready\":false,\"reason\":\"{code}\",\"message\":\"{sentence}\"{cluster}}}\n");
             text(StatusCode::SERVICE_UNAVAILABLE, "application/json", body)
         }
     }

@@ -2,11 +2,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::units::{self, Size};
+use crate::config::units::{self, HumanDuration, Size};
 use crate::tls;
 
 /// The gRPC listener: publish, subscribe, query; health and reflection.
@@ -30,6 +31,10 @@ pub struct GrpcConfig {
     pub message_bytes: usize,
     /// Most calls at once on one connection; more wait their turn at the client.
     pub streams: u32,
+    /// A connection on which nobody who may called anything for this time since it was opened is closed; health and reflection do not count. Clients open another one when they need it.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "HumanDuration")]
+    pub first_call_timeout: Duration,
 }
 
 impl Default for GrpcConfig {
@@ -40,6 +45,7 @@ impl Default for GrpcConfig {
             unix: None,
             message_bytes: 4 << 20,
             streams: 256,
+            first_call_timeout: Duration::from_secs(60),
         }
     }
 }

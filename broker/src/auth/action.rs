@@ -19,11 +19,13 @@ pub enum Action {
     Presence,
     /// Clear channels and list them. Backends only: no token holds it.
     Admin,
+    /// Disconnect, unsubscribe and revoke. Backends only: no token holds it.
+    Control,
 }
 
 impl Action {
     /// Every action, in the order of the enum.
-    pub const ALL: [Self; 5] = [Self::Subscribe, Self::Publish, Self::History, Self::Presence, Self::Admin];
+    pub const ALL: [Self; 6] = [Self::Subscribe, Self::Publish, Self::History, Self::Presence, Self::Admin, Self::Control];
 
     /// The name in tokens and in the configuration.
     #[must_use]
@@ -34,7 +36,14 @@ impl Action {
             Self::History => "history",
             Self::Presence => "presence",
             Self::Admin => "admin",
+            Self::Control => "control",
         }
+    }
+
+    /// Whether only backends may be allowed it, and no token.
+    #[must_use]
+    pub fn is_for_backends(self) -> bool {
+        matches!(self, Self::Admin | Self::Control)
     }
 
     /// Reads a name.

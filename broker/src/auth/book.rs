@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::carrier::Credential;
+use super::certificate::{ClientName, KnownBy};
 use super::config::Config;
-use super::grant::{Backend, Caller, Policy};
+use super::grant::{Backend, Caller, Policy, Proof};
 use super::keyring::Keyring;
 use super::refusal::{Denied, Refusal};
 use super::signed_url::Signers;
@@ -28,6 +29,7 @@ pub struct Problem {
 pub struct Book {
     keyring: Keyring,
     peers: Vec<(u32, Arc<Backend>)>,
+    certificates: Vec<(KnownBy, Arc<Backend>)>,
     /// With the configured keys.
     configured: Verifier,
     /// With those of the fetched set besides.
@@ -37,6 +39,8 @@ pub struct Book {
     policy: Policy,
     cookie: Option<Box<str>>,
     open: bool,
+    /// Another number for every book that took this one's place: who was looked up in the same need not be looked up again.
+    edition: u64,
 }
 
 /// A key set that is fetched.
@@ -58,11 +62,19 @@ impl Book {
         let signers = Signers::new(&config.signed_urls).map_err(|(nth, why)| Problem { path: "signed_urls", what: named(nth, why) })?;
         let peer = |peer: &super::config::UnixPeer| {
             let (can, channels) = (peer.can.iter().copied().collect(), peer.channels.iter().cloned().collect());
-            (peer.uid, Arc::new(Backend { name: peer.name.as_str().into(), can, channels }))
+            (peer.uid, Arc::new(Backend { name: peer.name.as_str().into(), proof: Proof::Peer(peer.uid), can, channels }))
+        };
+        let certificate = |(nth, certificate): (usize, &super::config::Certificate)| {
+            let why = || named(nth, "give one of `uri`, `dns` and `common_name`".to_owned());
+            let known_by = certificate.known_by().ok_or_else(|| Problem { path: "certificates", what: why() })?;
+            let (can, channels) = (certificate.can.iter().copied().collect(), certificate.channels.iter().cloned().collect());
+            let proof = Proof::Certificate(known_by.clone());
+            Ok((known_by, Arc::new(Backend { name: certificate.name.as_str().into(), proof, can, channels })))
         };
         let mut book = Self {
             keyring: Keyring::new(&config.keys),
             peers: config.unix_peers.iter().map(peer).collect(),
+            certificates: config.certificates.iter().enumerate().map(certificate).collect::<Result<_, Problem>>()?,
             verifier: configured.clone(),
             configured,
             set: config.tokens.jwks_url.as_deref().map(|url| Set { url: url.into(), text: None }),
@@ -70,6 +82,7 @@ impl Book {
             policy: config.policy.clone(),
             cookie: config.tokens.cookie.as_deref().map(Into::into),
             open: false,
+            edition: 0,
         };
         book.open = config.open && !book.knows_anybody();
         Ok(book)
@@ -84,7 +97,8 @@ impl Book {
     /// Whether any credential would be believed.
     #[must_use]
     pub fn knows_anybody(&self) -> bool {
-        !self.keyring.is_empty() || !self.peers.is_empty() || !self.signers.is_empty() || self.configured.has_keys() || self.set.is_some()
+        let has_backends = !self.keyring.is_empty() || !self.peers.is_empty() || !self.certificates.is_empty();
+        has_backends || !self.signers.is_empty() || self.configured.has_keys() || self.set.is_some()
     }
 
     /// What namespaces allow.
@@ -123,6 +137,12 @@ impl Book {
         self.peers.iter().find(|(known, _)| *known == uid).map(|(_, backend)| backend)
     }
 
+    /// The backend that this certificate makes its holder.
+    #[must_use]
+    pub fn certified(&self, client: &ClientName) -> Option<&Arc<Backend>> {
+        self.certificates.iter().find(|(known, _)| client.is(known)).map(|(_, backend)| backend)
+    }
+
     /// Who shows this; `now` is in seconds since 1970.
     ///
     /// # Errors
@@ -144,6 +164,42 @@ impl Book {
             Credential::Cookie(text) => token(text),
             Credential::Url(url) => self.signers.verify(url, now).map(|claims| Caller::Token(Arc::new(claims))),
         }
+    }
+
+    /// Who it is now that was this in another book.
+    ///
+    /// # Errors
+    /// Why that is nobody here: what it showed then is not known any more.
+    pub(super) fn again(&self, before: &Caller) -> Result<Caller, Refusal> {
+        if self.open {
+            return Ok(Caller::Everyone);
+        }
+        match before {
+            Caller::Everyone | Caller::Anyone => Ok(Caller::Anyone),
+            Caller::Backend(backend) => {
+                let known = match &backend.proof {
+                    Proof::Key(hash) => self.keyring.of(hash),
+                    Proof::Peer(uid) => self.peer(*uid),
+                    Proof::Certificate(name) => self.certificates.iter().find(|(known, _)| known == name).map(|(_, backend)| backend),
+                };
+                known.cloned().map(Caller::Backend).ok_or_else(|| {
+                    let what = "what this connection was opened with (a key, a certificate, a user of the machine) was taken out of the \
+                                configuration";
+                    Refusal::new(Denied::UnknownKey, what).with(format!("it was the backend `{}`", backend.name))
+                })
+            }
+            Caller::Token(claims) if self.verifier.has(claims.signed_by) || self.signers.has(claims.signed_by) => Ok(before.clone()),
+            Caller::Token(_) => Err(Refusal::new(
+                Denied::UnknownKey,
+                "the key that signed the token or the address was taken out; come back with a fresh one",
+            )),
+        }
+    }
+
+    /// Which of the gate's books it is.
+    #[must_use]
+    pub(super) fn edition(&self) -> u64 {
+        self.edition
     }
 
     fn key(&self, text: &str) -> Option<&Arc<Backend>> {
@@ -168,14 +224,15 @@ impl Book {
             Some(set) if *set.url == *url && set.text.as_deref() != Some(text) => {
                 let verifier = self.configured.with_set(text)?;
                 let set = Some(Set { url: url.into(), text: Some(text.into()) });
-                Ok(Arc::new(Self { verifier, set, ..Self::clone(self) }))
+                Ok(Arc::new(Self { verifier, set, edition: self.edition + 1, ..Self::clone(self) }))
             }
             _ => Ok(self.clone()),
         }
     }
 
-    /// With the set that the book before has fetched, if both want the same one.
-    pub(super) fn keeping_set_of(self, before: &Self) -> Self {
+    /// To take the place of the book before: with the set that it has fetched, if both want the same one.
+    pub(super) fn after(mut self, before: &Self) -> Self {
+        self.edition = before.edition + 1;
         let known = before.set.as_ref().and_then(|set| Some((&*set.url, set.text.clone()?)));
         match known {
             Some((url, text)) => {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest, Sha256};
 
 use super::action::Action;
+use super::certificate::KnownBy;
 use super::grant::Policy;
 use super::pattern::Pattern;
 use super::{signed_url, token};
@@ -19,6 +20,8 @@ pub struct Config {
     pub keys: Vec<Key>,
     /// Backends by who runs them.
     pub unix_peers: Vec<UnixPeer>,
+    /// Backends by their certificates.
+    pub certificates: Vec<Certificate>,
     /// Which tokens are believed.
     pub tokens: token::config::Config,
     /// Keys that sign addresses.
@@ -67,6 +70,42 @@ pub struct UnixPeer {
     /// On which channels: names, or beginnings of names and a `*`.
     #[serde(default = "everywhere")]
     pub channels: Vec<Pattern>,
+}
+
+/// A backend that is known by its certificate, on listeners that ask for certificates (`tls.clients`). One of `uri`, `dns` and
+/// `common_name` says which; it is compared as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// What the log and error messages call it; unique.
+    pub name: String,
+    /// A URI among the certificate's alternative names, such as a SPIFFE ID.
+    #[serde(default)]
+    pub uri: Option<String>,
+    /// A DNS name among them.
+    #[serde(default)]
+    pub dns: Option<String>,
+    /// The common name of its subject.
+    #[serde(default)]
+    pub common_name: Option<String>,
+    /// What its holder may do.
+    #[serde(default = "everything")]
+    pub can: Vec<Action>,
+    /// On which channels: names, or beginnings of names and a `*`.
+    #[serde(default = "everywhere")]
+    pub channels: Vec<Pattern>,
+}
+
+impl Certificate {
+    /// By what it is known. `None` when that is nothing, or more than one thing.
+    #[must_use]
+    pub fn known_by(&self) -> Option<KnownBy> {
+        let text = |name: &Option<String>| name.as_deref().filter(|name| !name.is_empty()).map(Into::into);
+        let names =
+            [text(&self.uri).map(KnownBy::Uri), text(&self.dns).map(KnownBy::Dns), text(&self.common_name).map(KnownBy::CommonName)];
+        let mut names = names.into_iter().flatten();
+        names.next().filter(|_| names.next().is_none())
+    }
 }
 
 fn everything() -> Vec<Action> {

@@ -1,26 +1,34 @@
 //! Lets callers in, and says what each may do: the handle that fronts and skins hold. What it knows can be exchanged while
 //! they hold it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use http::HeaderMap;
+use http::header::{self, HeaderMap};
+use http::request::Parts;
 
 use super::action::Action;
 use super::book::{Book, Problem};
 use super::carrier::Credential;
+use super::certificate::ClientName;
+use super::claims::{Claims, Identity};
 use super::config::Config;
-use super::grant::{Caller, Rule, decide};
+use super::grant::{Caller, Rule, decide, may_somewhere};
 use super::refusal::{Denied, Refusal};
+use super::revocations::Revocations;
 use super::sets::Sets;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorCode, Result};
-use crate::limits::{Callers, rate_exceeded};
+use crate::limits::{Callers, UserPlace, Users, rate_exceeded};
 use crate::message::ChannelName;
-use crate::metrics::{Metrics, Rate};
+use crate::metrics::{Metrics, Rate, RefusedConnection};
+use crate::presence::{Member, MemberId};
 
+/// What the bearer of something revoked hears.
+const REVOKED: &str = "the token was revoked; only another one may pass";
 /// Most denials logged in one second; more are only counted.
 const LOGGED_PER_SECOND: u64 = 20;
 
@@ -35,20 +43,23 @@ struct Shared {
     logged: Logged,
     sets: Sets,
     rates: Rates,
+    revocations: Revocations,
 }
 
-/// How much each caller may do in a second.
+/// How much each caller may do in a second, and have at once.
 #[derive(Debug)]
 pub struct Rates {
     /// Publishes.
     pub publishes: Callers,
     /// Channels subscribed to.
     pub subscribes: Callers,
+    /// Connections of users.
+    pub connections: Arc<Users>,
 }
 
 impl Default for Rates {
     fn default() -> Self {
-        Self { publishes: Callers::new(0), subscribes: Callers::new(0) }
+        Self { publishes: Callers::new(0), subscribes: Callers::new(0), connections: Users::new(0) }
     }
 }
 
@@ -62,25 +73,32 @@ impl Gate {
     /// A gate that knows what the book says.
     #[must_use]
     pub fn new(book: Book, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        Self::with_rates(book, clock, metrics, Rates::default())
+        Self::with_bounds(book, clock, metrics, Rates::default(), Revocations::new(&super::token::config::Config::default()))
     }
 
-    /// A gate that also bounds how much each caller does.
+    /// A gate that also bounds how much each caller does, and how much can be revoked.
     #[must_use]
-    pub fn with_rates(book: Book, clock: Clock, metrics: Arc<Metrics>, rates: Rates) -> Self {
+    pub fn with_bounds(book: Book, clock: Clock, metrics: Arc<Metrics>, rates: Rates, revocations: Revocations) -> Self {
         let (book, logged, sets) = (ArcSwap::from_pointee(book), Logged::default(), Sets::default());
-        Self(Arc::new(Shared { book, clock, metrics, logged, sets, rates }))
+        Self(Arc::new(Shared { book, clock, metrics, logged, sets, rates, revocations }))
+    }
+
+    /// What is not believed any more.
+    #[must_use]
+    pub fn revocations(&self) -> &Revocations {
+        &self.0.revocations
     }
 
     /// Exchanges keys and permissions for those of another configuration, at once and for all who hold a pass too: what a key
-    /// or a token of before no longer may, is refused from its next call on. Streams that are open stay until their tokens
-    /// expire.
+    /// or a token of before no longer may, is refused from its next call on, and so is everything when it is not known any more.
+    /// What is listened to is not looked at again.
     ///
     /// # Errors
     /// What is wrong with it; nothing is changed then.
     pub fn exchange(&self, config: &Config) -> Result<(), Problem> {
         let book = Book::read(config)?;
-        self.0.book.rcu(|now| Arc::new(book.clone().keeping_set_of(now)));
+        self.0.book.rcu(|now| Arc::new(book.clone().after(now)));
+        self.0.revocations.rebound(&config.tokens);
         // It may want another set, or one at all.
         self.0.sets.wake();
         Ok(())
@@ -112,25 +130,31 @@ impl Gate {
         self.0.book.load_full()
     }
 
-    /// Lets in whoever sent a request. Waits only for a key set that is fetched because the token's key is not known yet.
+    /// Lets in whoever sent a request: by what it carries, or else by the certificate of its connection. Waits only for a key set
+    /// that is fetched because the token's key is not known yet.
     ///
     /// # Errors
     /// `unauthenticated` or `token_expired` for a credential that is not believed; it is counted and logged.
-    pub async fn admit_request(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Pass> {
-        let mut admitted = self.look_at_request(headers, query);
+    pub async fn admit_request(&self, parts: &Parts) -> Result<Pass> {
+        let mut admitted = self.look_at_request(parts);
         if matches!(&admitted, Err(refusal) if refusal.cause == Denied::UnknownKid) && self.learn_keys().await {
-            admitted = self.look_at_request(headers, query);
+            admitted = self.look_at_request(parts);
         }
         admitted.map_err(|refusal| self.refuse(&refusal))
     }
 
-    fn look_at_request(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Pass, Refusal> {
+    fn look_at_request(&self, parts: &Parts) -> Result<Pass, Refusal> {
         let book = self.0.book.load();
         // Where nothing is asked for, nothing can be wrong with it.
         if book.is_open() {
             return Ok(self.anyone());
         }
-        self.look_at(&Credential::of_request(headers, query, book.cookie())?)
+        let credential = Credential::of_request(&parts.headers, parts.uri.query(), book.cookie())?;
+        let certified = match credential {
+            Credential::None => parts.extensions.get::<ClientName>().and_then(|client| self.certified(client)),
+            _ => None,
+        };
+        certified.map_or_else(|| self.look_at(&credential), Ok)
     }
 
     /// Lets in whoever shows this, or says why not, for those who decide what to make of it.
@@ -140,37 +164,47 @@ impl Gate {
     pub fn look_at(&self, credential: &Credential<'_>) -> Result<Pass, Refusal> {
         let book = self.0.book.load();
         if book.is_open() {
-            return Ok(self.pass(Caller::Everyone, false));
+            return Ok(self.pass(&book, Caller::Everyone, Carried::OnPurpose));
         }
-        let is_by_cookie = matches!(credential, Credential::Cookie(_));
-        book.caller(credential, self.now()).map(|caller| self.pass(caller, is_by_cookie))
+        let carried = if matches!(credential, Credential::Cookie(_)) { Carried::ByCookie } else { Carried::OnPurpose };
+        let now = self.now();
+        let caller = book.caller(credential, now)?;
+        if self.is_revoked(&caller, now) {
+            return Err(Refusal::new(Denied::Revoked, REVOKED));
+        }
+        Ok(self.pass(&book, caller, carried))
     }
 
     /// Lets in whoever shows this, without waiting for anything.
     ///
     /// # Errors
-    /// As [`Gate::admit_request`]; a key that may be learned is asked for meanwhile, and the error says to try again.
-    pub fn admit(&self, credential: &Credential<'_>) -> Result<Pass> {
-        self.look_at(credential).map_err(|refusal| {
-            let refused = self.refuse(&refusal);
-            if refusal.cause == Denied::UnknownKid && self.0.sets.ask(self.0.clock.mono()) {
-                return Error::new(ErrorCode::Overloaded, "the token's key is being looked for; try again in a moment");
-            }
-            refused
-        })
+    /// As [`Gate::admit_request`].
+    #[cfg(test)]
+    pub(crate) fn admit(&self, credential: &Credential<'_>) -> Result<Pass> {
+        self.look_at(credential).map_err(|refusal| self.refuse(&refusal))
     }
 
     /// Whoever shows nothing.
     #[must_use]
     pub fn anyone(&self) -> Pass {
-        self.pass(if self.0.book.load().is_open() { Caller::Everyone } else { Caller::Anyone }, false)
+        let book = self.0.book.load();
+        self.pass(&book, if book.is_open() { Caller::Everyone } else { Caller::Anyone }, Carried::OnPurpose)
     }
 
     /// A process of this machine, by the user who runs it; none when the system does not vouch for that user.
     #[must_use]
     pub fn peer(&self, uid: u32) -> Option<Pass> {
-        let backend = self.0.book.load().peer(uid)?.clone();
-        Some(self.pass(Caller::Backend(backend), false))
+        let book = self.0.book.load();
+        let backend = book.peer(uid)?.clone();
+        Some(self.pass(&book, Caller::Backend(backend), Carried::OnPurpose))
+    }
+
+    /// The holder of this certificate; none when it is nobody's who is known here.
+    #[must_use]
+    pub fn certified(&self, client: &ClientName) -> Option<Pass> {
+        let book = self.0.book.load();
+        let backend = book.certified(client)?.clone();
+        Some(self.pass(&book, Caller::Backend(backend), Carried::ByCertificate))
     }
 
     /// Asks for the key set and waits for it, for a moment. `true` when it came: look again.
@@ -184,8 +218,21 @@ impl Gate {
         &self.0.sets
     }
 
-    fn pass(&self, caller: Caller, by_cookie: bool) -> Pass {
-        Pass { gate: self.clone(), caller, by_cookie }
+    /// Why a token that was believed is not any more.
+    fn ended(&self, claims: &Claims) -> Option<Refusal> {
+        let now = self.now();
+        if claims.until <= now {
+            return Some(Refusal::new(Denied::Expired, "the token has expired; come back with a fresh one"));
+        }
+        self.0.revocations.hold(claims, now).then(|| Refusal::new(Denied::Revoked, REVOKED))
+    }
+
+    fn is_revoked(&self, caller: &Caller, now: u64) -> bool {
+        matches!(caller, Caller::Token(claims) if self.0.revocations.hold(claims, now))
+    }
+
+    fn pass(&self, book: &Book, caller: Caller, carried: Carried) -> Pass {
+        Pass { gate: self.clone(), caller, carried, edition: book.edition() }
     }
 
     fn now(&self) -> u64 {
@@ -209,7 +256,20 @@ impl Gate {
 pub struct Pass {
     gate: Gate,
     caller: Caller,
-    by_cookie: bool,
+    carried: Carried,
+    /// The book in which the caller was found.
+    edition: u64,
+}
+
+/// How a credential came here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carried {
+    /// Whoever asked has put it there.
+    OnPurpose,
+    /// A browser adds it by itself.
+    ByCookie,
+    /// The connection has it: a browser's too, if the user once chose a certificate.
+    ByCertificate,
 }
 
 impl std::fmt::Debug for Pass {
@@ -225,10 +285,15 @@ impl Pass {
         &self.caller
     }
 
-    /// Whether a browser sent the credential by itself, so that any page could have made it ask.
+    /// Whether a browser sent the credential of this request by itself, so that any page could have made it ask. Of a certificate
+    /// that shows only by the origin, which a browser names when it asks for a page of another one, or to change something.
     #[must_use]
-    pub fn is_by_cookie(&self) -> bool {
-        self.by_cookie
+    pub fn is_by_browser(&self, headers: &HeaderMap) -> bool {
+        match self.carried {
+            Carried::OnPurpose => false,
+            Carried::ByCookie => true,
+            Carried::ByCertificate => headers.contains_key(header::ORIGIN),
+        }
     }
 
     /// The user of the token, if it names one.
@@ -238,6 +303,47 @@ impl Pass {
             Caller::Token(claims) => claims.user.as_ref(),
             _ => None,
         }
+    }
+
+    /// A place among the connections of its user, to be kept as long as this one lasts. `None` where these are not bounded.
+    ///
+    /// # Errors
+    /// `overloaded` when the user has as many as one may have; it is counted.
+    pub fn take_place(&self) -> Result<Option<UserPlace>> {
+        let Shared { rates, metrics, .. } = &*self.gate.0;
+        let Some(user) = self.user() else { return Ok(None) };
+        rates.connections.enter(user).map_err(|_| {
+            metrics.connection_refused(RefusedConnection::User);
+            let most = rates.connections.bound();
+            let text =
+                format!("this user has as many connections as one may have ({most}, limits.connections_per_user); close one of them");
+            Error::new(ErrorCode::Overloaded, text)
+        })
+    }
+
+    /// By what its stay is found when a backend orders something about it; none without a token that names anybody or itself.
+    #[must_use]
+    pub fn identity(&self) -> Option<Identity> {
+        match &self.caller {
+            Caller::Token(claims) => claims.identity(),
+            _ => None,
+        }
+    }
+
+    /// As whom others see it, in a session of this name: a user, or somebody who is only counted. Backends are seen by nobody.
+    #[must_use]
+    pub fn member(&self, session: &str) -> Option<Member> {
+        let info = match &self.caller {
+            Caller::Backend(_) => return None,
+            Caller::Token(claims) => claims.info.as_ref(),
+            Caller::Everyone | Caller::Anyone => None,
+        };
+        // Line ends in JSON are blanks between its parts: within strings they are escaped.
+        let info = info.map(|info| info.get().replace(['\r', '\n'], " ").into());
+        Some(match self.user() {
+            Some(user) => Member { id: MemberId::User(user.clone()), info },
+            None => Member { id: MemberId::Session(session.into()), info: None },
+        })
     }
 
     /// Whether this is for the same user as before, or the first that names one: a connection stays with whom it began.
@@ -262,22 +368,73 @@ impl Pass {
         Some(until.saturating_sub(Duration::from_millis(self.gate.0.clock.now().unix_ms)))
     }
 
+    /// Who it is by this book, if what it has shown still counts.
+    fn caller_by(&self, book: &Book) -> Result<Cow<'_, Caller>, Refusal> {
+        if let Caller::Token(claims) = &self.caller
+            && let Some(refusal) = self.gate.ended(claims)
+        {
+            return Err(refusal);
+        }
+        Ok(if book.edition() == self.edition { Cow::Borrowed(&self.caller) } else { Cow::Owned(book.again(&self.caller)?) })
+    }
+
     /// Whether this may be done here.
     ///
     /// # Errors
     /// `permission_denied` with the rule that denied, `unauthenticated` when it might be allowed to somebody who is known,
-    /// `token_expired` when the time is over; each is counted and logged.
+    /// `token_expired` when the time is over, `revoked` since it was; each is counted and logged. `overloaded` when it is too soon
+    /// for one more.
     pub fn check(&self, action: Action, channel: &ChannelName) -> Result<()> {
-        let refusal = {
-            let book = self.gate.0.book.load();
-            if self.until().is_some_and(|until| until <= self.gate.now()) {
-                Refusal::new(Denied::Expired, "the token has expired; come back with a fresh one")
-            } else {
-                match decide(&self.caller, action, channel, book.policy()) {
-                    rule if rule.allows() => return self.pace(action),
-                    rule => refusal(rule, action, channel, &book, &self.caller),
-                }
-            }
+        self.permit(action, channel).map_err(|refusal| self.gate.refuse(&refusal))?;
+        self.pace(action)
+    }
+
+    /// Whether this is permitted here, how often it was done aside.
+    ///
+    /// # Errors
+    /// As [`Pass::check`]; the refusal is neither counted nor logged yet.
+    pub fn permit(&self, action: Action, channel: &ChannelName) -> Result<(), Refusal> {
+        let book = self.gate.0.book.load();
+        let caller = self.caller_by(&book)?;
+        match decide(&caller, action, channel, book.policy()) {
+            rule if rule.allows() => Ok(()),
+            rule => Err(refusal(rule, action, channel, &book, &caller)),
+        }
+    }
+
+    /// Whether there can be anything at all that may be done here. Who is known is asked again, by what he asks for.
+    ///
+    /// # Errors
+    /// As [`Pass::check`].
+    pub fn check_anything(&self) -> Result<()> {
+        self.permit_anything().map_err(|refusal| self.gate.refuse(&refusal))
+    }
+
+    /// As [`Pass::check_anything`].
+    ///
+    /// # Errors
+    /// The refusal, neither counted nor logged yet.
+    pub fn permit_anything(&self) -> Result<(), Refusal> {
+        let book = self.gate.0.book.load();
+        let caller = self.caller_by(&book)?;
+        let may_ask = !matches!(*caller, Caller::Anyone);
+        if may_ask || Action::ALL.into_iter().any(|action| may_somewhere(&caller, action, book.policy())) {
+            return Ok(());
+        }
+        Err(Refusal::new(Denied::Missing, book.without_credential()))
+    }
+
+    /// Whether there can be a channel on which this may be done: who may nowhere need not say where.
+    ///
+    /// # Errors
+    /// As [`Pass::check`].
+    pub fn check_somewhere(&self, action: Action) -> Result<()> {
+        let book = self.gate.0.book.load();
+        let refusal = match self.caller_by(&book) {
+            Ok(caller) if may_somewhere(&caller, action, book.policy()) => return Ok(()),
+            Ok(Cow::Borrowed(Caller::Anyone) | Cow::Owned(Caller::Anyone)) => Refusal::new(Denied::Missing, book.without_credential()),
+            Ok(_) => Refusal::new(Denied::Permission, format!("nothing here allows you {action} on any channel")),
+            Err(refusal) => refusal,
         };
         Err(self.gate.refuse(&refusal))
     }
@@ -309,27 +466,36 @@ impl Pass {
     /// # Errors
     /// As [`Pass::check`].
     pub fn check_all_of(&self, action: Action, prefix: &str) -> Result<()> {
-        let refusal = match &self.caller {
-            Caller::Everyone => return Ok(()),
+        self.permit_all_of(action, prefix).map_err(|refusal| self.gate.refuse(&refusal))
+    }
+
+    fn permit_all_of(&self, action: Action, prefix: &str) -> Result<(), Refusal> {
+        let book = self.gate.0.book.load();
+        match &*self.caller_by(&book)? {
+            Caller::Everyone => Ok(()),
             Caller::Backend(backend) => {
                 if backend.can.has(action) && backend.channels.iter().any(|pattern| pattern.covers_all_of(prefix)) {
                     return Ok(());
                 }
                 let what = format!("`{}` has no scope for {action} on all channels that begin with `{prefix}`", backend.name);
-                Refusal::new(Denied::Permission, what)
+                Err(Refusal::new(Denied::Permission, what))
             }
-            Caller::Token(_) => Refusal::new(Denied::Permission, format!("no token holds {action}: it is for keys")),
-            Caller::Anyone => Refusal::new(Denied::Missing, self.gate.book().without_credential()),
-        };
-        Err(self.gate.refuse(&refusal))
+            Caller::Token(_) => Err(Refusal::new(Denied::Permission, format!("no token holds {action}: it is for keys"))),
+            Caller::Anyone => Err(Refusal::new(Denied::Missing, book.without_credential())),
+        }
     }
 
     /// Which rule decides, told to whoever wants to know: its name, whether it allows, and why.
     #[must_use]
     pub fn explain(&self, action: Action, channel: &ChannelName) -> (&'static str, bool, String) {
         let book = self.gate.0.book.load();
-        let rule = decide(&self.caller, action, channel, book.policy());
-        (rule.name(), rule.allows(), rule.sentence(action, channel))
+        match self.caller_by(&book) {
+            Ok(caller) => {
+                let rule = decide(&caller, action, channel, book.policy());
+                (rule.name(), rule.allows(), rule.sentence(action, channel))
+            }
+            Err(refusal) => (refusal.cause.as_str(), false, refusal.message.into_owned()),
+        }
     }
 
     /// The gate that let it in.

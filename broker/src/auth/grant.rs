@@ -8,6 +8,8 @@
 //! 5. A user's own channels (`…#user`, or a template under `own`): the user may listen, read their history and see who is there.
 //! 6. The namespace: what it allows to `token`s or to `anyone`, they may do; of a channel with an owner, nobody else.
 //!
+//! A signed address is no token to the last two: it opens the channels it names, and what is open to anyone.
+//!
 //! What no rule allows is denied.
 
 use std::collections::HashMap;
@@ -17,7 +19,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::action::{Action, Actions};
+use super::certificate::KnownBy;
 use super::claims::Claims;
+use super::config::KeyHash;
 use super::pattern::{Pattern, Template, owner};
 use crate::config::units;
 use crate::message::ChannelName;
@@ -60,7 +64,7 @@ impl Permissions {
             Action::Publish => self.publish,
             Action::History => self.history,
             Action::Presence => self.presence,
-            Action::Admin => Who::Granted,
+            Action::Admin | Action::Control => Who::Granted,
         }
     }
 }
@@ -91,10 +95,23 @@ impl Policy {
 pub struct Backend {
     /// What the log calls it.
     pub name: Box<str>,
+    /// How it has proven who it is, by which a connection finds it in another configuration.
+    pub proof: Proof,
     /// What it may do.
     pub can: Actions,
     /// Where.
     pub channels: Box<[Pattern]>,
+}
+
+/// What makes somebody a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// An API key of this hash.
+    Key(KeyHash),
+    /// The system says that this user of the machine runs it.
+    Peer(u32),
+    /// A certificate of this name.
+    Certificate(KnownBy),
 }
 
 /// Who asks, as far as it was proven.
@@ -209,7 +226,8 @@ pub fn decide<'a>(caller: &'a Caller, action: Action, channel: &ChannelName, pol
         return rule;
     }
     let who = permissions.who(action);
-    if owner.is_none() && (who == Who::Anyone || (who == Who::Token && matches!(caller, Caller::Token(_)))) {
+    let is_token = matches!(caller, Caller::Token(claims) if !claims.is_address);
+    if owner.is_none() && (who == Who::Anyone || (who == Who::Token && is_token)) {
         return Rule::Namespace(who);
     }
     match caller {
@@ -218,6 +236,29 @@ pub fn decide<'a>(caller: &'a Caller, action: Action, channel: &ChannelName, pol
         _ if owner.is_some() => Rule::NotOwner,
         _ => Rule::NoGrant,
     }
+}
+
+/// Whether [`decide`] could allow this on some channel or other.
+#[must_use]
+pub fn may_somewhere(caller: &Caller, action: Action, policy: &Policy) -> bool {
+    let mut everywhere = std::iter::once(&policy.default).chain(policy.namespaces.values()).map(|permissions| permissions.who(action));
+    match caller {
+        Caller::Everyone => true,
+        Caller::Backend(backend) if backend.can.has(action) => true,
+        Caller::Token(claims) => {
+            let is_granted = claims.grants.iter().any(|grant| grant.can.has(action));
+            let is_own = claims.user.is_some() && is_for_owners(action);
+            is_granted
+                || (!claims.is_address && is_own)
+                || everywhere.any(|who| who == Who::Anyone || (who == Who::Token && !claims.is_address))
+        }
+        Caller::Backend(_) | Caller::Anyone => everywhere.any(|who| who == Who::Anyone),
+    }
+}
+
+/// What a user may do on a channel of its own.
+fn is_for_owners(action: Action) -> bool {
+    matches!(action, Action::Subscribe | Action::History | Action::Presence)
 }
 
 fn by_token<'a>(
@@ -230,8 +271,9 @@ fn by_token<'a>(
     if let Some(grant) = claims.grants.iter().find(|grant| grant.allows(action, channel)) {
         return Some(Rule::Grant(&grant.pattern));
     }
-    let user = claims.user.as_deref()?;
-    if !matches!(action, Action::Subscribe | Action::History | Action::Presence) {
+    // An address was handed out for the channels it names, and may have gone further than its user.
+    let user = claims.user.as_deref().filter(|_| !claims.is_address)?;
+    if !is_for_owners(action) {
         return None;
     }
     if owner == Some(user) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::config::{Key, KeyHash};
-use super::grant::Backend;
+use super::grant::{Backend, Proof};
 
 /// All keys.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +17,7 @@ impl Keyring {
     pub fn new(keys: &[Key]) -> Self {
         let backend = |key: &Key| Backend {
             name: key.name.as_str().into(),
+            proof: Proof::Key(key.sha256),
             can: key.can.iter().copied().collect(),
             channels: key.channels.iter().cloned().collect(),
         };
@@ -39,6 +40,13 @@ impl Keyring {
             found.conditional_assign(&(nth as u64), known.0.ct_eq(&hash.0));
         }
         self.0.get(usize::try_from(found).ok()?).map(|(_, backend)| backend)
+    }
+
+    /// Whose key has this hash, which was looked up before: nobody's guess, so no time is hidden.
+    #[must_use]
+    pub fn of(&self, hash: &KeyHash) -> Option<&Arc<Backend>> {
+        // The last one, as above.
+        self.0.iter().rev().find(|(known, _)| known == hash).map(|(_, backend)| backend)
     }
 }
 

@@ -47,14 +47,14 @@ impl Origins {
 
     /// Lets a request pass that changes something, or that opens a connection which speaks both ways (no browser keeps a page
     /// from reading that): when it comes from no page at all, from a page of this very host, or from an origin that is listed.
-    /// With a cookie it must say so: then a browser sent it, and a browser that says nothing hides something.
+    /// With a credential that a browser sends by itself it must say so: then a browser sent it, and one that says nothing hides something.
     ///
     /// # Errors
     /// For any other origin, the opaque `null` included.
-    pub fn check(&self, parts: &Parts, is_by_cookie: bool, what: &str) -> Result<(), Refusal> {
+    pub fn check(&self, parts: &Parts, is_by_browser: bool, what: &str) -> Result<(), Refusal> {
         let mut given = parts.headers.get_all(header::ORIGIN).iter();
         let Some(origin) = given.next() else {
-            if !is_by_cookie {
+            if !is_by_browser {
                 return Ok(());
             }
             let why =
@@ -63,8 +63,11 @@ impl Origins {
         };
         let (Ok(origin), None) = (origin.to_str(), given.next()) else { return Err(refused("?", what)) };
         // Whoever may read anything may not for that reason act in the name of every visitor.
-        let is_listed =
-            if is_by_cookie { self.0.iter().any(|allowed| *allowed != Allowed::Any && allowed.covers(origin)) } else { self.lists(origin) };
+        let is_listed = if is_by_browser {
+            self.0.iter().any(|allowed| *allowed != Allowed::Any && allowed.covers(origin))
+        } else {
+            self.lists(origin)
+        };
         if is_listed || is_same(origin, parts) { Ok(()) } else { Err(refused(origin, what)) }
     }
 }
@@ -145,7 +148,7 @@ mod tests {
         Origins::new(&list.iter().map(ToString::to_string).collect::<Vec<_>>())
     }
 
-    fn asked(host: Option<&str>, target: &str, origin: Option<&str>, is_by_cookie: bool) -> bool {
+    fn asked(host: Option<&str>, target: &str, origin: Option<&str>, is_by_browser: bool) -> bool {
         let mut request = Request::post(target);
         if let Some(host) = host {
             request = request.header("host", host);
@@ -154,7 +157,7 @@ mod tests {
             request = request.header("origin", origin);
         }
         let parts = request.body(()).unwrap().into_parts().0;
-        origins(&["https://app.example"]).check(&parts, is_by_cookie, "change anything").is_ok()
+        origins(&["https://app.example"]).check(&parts, is_by_browser, "change anything").is_ok()
     }
 
     fn passes(host: Option<&str>, target: &str, origin: Option<&str>) -> bool {

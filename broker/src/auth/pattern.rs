@@ -92,6 +92,12 @@ impl Pattern {
         self.covers(channel) && !(self.is_prefix && channel.as_str()[self.text.len()..].contains(OWNED))
     }
 
+    /// What the names begin with that it stands for; none for one channel.
+    #[must_use]
+    pub fn prefix(&self) -> Option<&str> {
+        self.is_prefix.then_some(&self.text)
+    }
+
     /// Whether every channel that begins so is covered, as far as backends go.
     #[must_use]
     pub fn covers_all_of(&self, prefix: &str) -> bool {
@@ -131,7 +137,9 @@ impl JsonSchema for Pattern {
 /// Whose channel this is by its name: what stands after its last `#`.
 #[must_use]
 pub fn owner(channel: &ChannelName) -> Option<&str> {
-    channel.as_str().rsplit_once(OWNED).map(|(_, owner)| owner).filter(|owner| !owner.is_empty())
+    let name = channel.as_str();
+    let mark = name.bytes().rposition(|byte| char::from(byte) == OWNED)?;
+    Some(&name[mark + 1..]).filter(|owner| !owner.is_empty())
 }
 
 /// Channels of one user each: `user:{sub}` or `user:{sub}:*`.

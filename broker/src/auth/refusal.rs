@@ -35,6 +35,7 @@ impl Refusal {
     pub fn code(&self) -> ErrorCode {
         match self.cause {
             Denied::Expired => ErrorCode::TokenExpired,
+            Denied::Revoked => ErrorCode::Revoked,
             Denied::Permission | Denied::Namespace | Denied::Origin => ErrorCode::PermissionDenied,
             _ => ErrorCode::Unauthenticated,
         }

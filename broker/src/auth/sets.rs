@@ -9,6 +9,8 @@ use tokio::sync::{Notify, watch};
 pub const PAUSE: Duration = Duration::from_secs(10);
 /// Longest wait of one who asked.
 const PATIENCE: Duration = Duration::from_secs(4);
+/// A fetch that ended so long ago may have ended after the caller looked for its key, and before it asked.
+const JUST_NOW: Duration = Duration::from_secs(1);
 
 /// Between those who ask and the one who fetches.
 #[derive(Debug)]
@@ -18,11 +20,13 @@ pub struct Sets {
     ended: watch::Sender<u64>,
     /// When the last one began, in milliseconds of the clock and never 0; 0 before the first.
     began: AtomicU64,
+    /// When the last one ended, in the same way.
+    ended_at: AtomicU64,
 }
 
 impl Default for Sets {
     fn default() -> Self {
-        Self { wanted: Notify::new(), ended: watch::Sender::new(0), began: AtomicU64::new(0) }
+        Self { wanted: Notify::new(), ended: watch::Sender::new(0), began: AtomicU64::new(0), ended_at: AtomicU64::new(0) }
     }
 }
 
@@ -37,12 +41,14 @@ impl Sets {
         is_due
     }
 
-    /// Asks for a fetch, or joins one that is under way, and waits for its end. `true` when one ended meanwhile.
+    /// Asks for a fetch, or joins one that is under way, and waits for its end. `true` when one ended meanwhile, or
+    /// just before.
     pub async fn learn(&self, now: Duration) -> bool {
         let mut ended = self.ended.subscribe();
         let is_under_way = self.began.load(Ordering::Relaxed) != 0 && self.is_under_way();
         if !is_under_way && !self.ask(now) {
-            return false;
+            let ended_at = self.ended_at.load(Ordering::Relaxed);
+            return ended_at != 0 && now < Duration::from_millis(ended_at) + JUST_NOW;
         }
         tokio::time::timeout(PATIENCE, ended.changed()).await.is_ok_and(|changed| changed.is_ok())
     }
@@ -59,7 +65,7 @@ impl Sets {
 
     /// A fetch begins.
     pub fn begin(&self, now: Duration) {
-        self.began.store((now.as_millis() as u64).max(1), Ordering::Relaxed);
+        self.began.store(stamp(now), Ordering::Relaxed);
         self.ended.send_if_modified(|count| {
             *count |= 1;
             false
@@ -67,7 +73,8 @@ impl Sets {
     }
 
     /// It ended, however.
-    pub fn end(&self) {
+    pub fn end(&self, now: Duration) {
+        self.ended_at.store(stamp(now), Ordering::Relaxed);
         self.ended.send_modify(|count| *count = (*count | 1) + 1);
     }
 
@@ -75,6 +82,10 @@ impl Sets {
     fn is_under_way(&self) -> bool {
         *self.ended.borrow() % 2 == 1
     }
+}
+
+fn stamp(now: Duration) -> u64 {
+    (now.as_millis() as u64).max(1)
 }
 
 #[cfg(test)]
@@ -102,11 +113,12 @@ mod tests {
             async move { sets.learn(now + PAUSE / 2).await }
         });
         tokio::task::yield_now().await;
-        sets.end();
+        sets.end(now + Duration::from_secs(1));
         for asked in asking {
             assert!(asked.await.unwrap());
         }
         assert!(late.await.unwrap(), "who comes while it is under way waits for it");
+        assert!(sets.learn(now + Duration::from_secs(1)).await, "it came after the caller looked, and before it asked");
         assert!(!sets.learn(now + PAUSE / 2).await, "no other so soon");
         assert!(!sets.ask(now + PAUSE / 2) && sets.ask(now + PAUSE));
     }

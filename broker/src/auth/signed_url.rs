@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::action::Action;
-use super::claims::{Claims, Grant};
+use super::claims::{Claims, Grant, SignedBy};
 use super::pattern::Pattern;
 use super::refusal::{Denied, Refusal};
 use super::secret::Secret;
@@ -77,7 +77,15 @@ impl SignedUrl {
 
 /// The keys that sign addresses.
 #[derive(Clone, Debug, Default)]
-pub struct Signers(Vec<(Box<str>, SigningKey)>);
+pub struct Signers(Vec<Signer>);
+
+#[derive(Clone, Debug)]
+struct Signer {
+    id: Box<str>,
+    key: SigningKey,
+    /// What addresses that it signed remember of it.
+    print: SignedBy,
+}
 
 impl Signers {
     /// Reads the configured keys.
@@ -94,7 +102,12 @@ impl Signers {
                 public_key: None,
                 public_key_file: None,
             };
-            SigningKey::of_secret(&as_token_key).map(|secret| (key.id.as_str().into(), secret)).map_err(|why| (nth, why))
+            let id = key.id.as_str();
+            let signer = SigningKey::of_secret(&as_token_key).and_then(|key| {
+                let print = SignedBy::of(&[VERSION.as_bytes(), id.as_bytes(), &key.sign(VERSION.as_bytes())?]);
+                Ok(Signer { id: id.into(), key, print })
+            });
+            signer.map_err(|why| (nth, why))
         };
         Ok(Self(keys.iter().enumerate().map(read).collect::<Result<_, _>>()?))
     }
@@ -105,11 +118,20 @@ impl Signers {
         self.0.is_empty()
     }
 
+    /// Whether one of them is this one.
+    #[must_use]
+    pub fn has(&self, print: SignedBy) -> bool {
+        self.0.iter().any(|signer| signer.print == print)
+    }
+
     /// The signature of an address with one of these keys. None when there is no key of that id.
     #[must_use]
     pub fn sign(&self, url: &SignedUrl) -> Option<String> {
-        let (_, key) = self.0.iter().find(|(id, _)| **id == *url.key)?;
-        key.sign(&url.canonical()).ok().map(|tag| URL_SAFE_NO_PAD.encode(tag))
+        self.find(&url.key)?.sign(url)
+    }
+
+    fn find(&self, id: &str) -> Option<&Signer> {
+        self.0.iter().find(|signer| *signer.id == *id)
     }
 
     /// Proves an address; `now` is in seconds since 1970. Its bearer may listen to its channels and read their history.
@@ -120,7 +142,7 @@ impl Signers {
         if url.signature.len() != SIGNATURE_LEN {
             return Err(Refusal::new(Denied::Signature, "the address' signature is no HMAC-SHA-256 as base64url"));
         }
-        let Some(signature) = self.sign(url) else {
+        let Some((signer, signature)) = self.find(&url.key).and_then(|signer| Some((signer, signer.sign(url)?))) else {
             return Err(Refusal::new(Denied::UnknownKey, "the address is signed with a key that is not known here (`key`)"));
         };
         if !bool::from(subtle::ConstantTimeEq::ct_eq(signature.as_bytes(), url.signature.as_bytes())) {
@@ -141,7 +163,13 @@ impl Signers {
             Ok(Grant { pattern: Pattern::exact(&name), can })
         };
         let grants = url.channels.iter().map(grant).collect::<Result<_, Refusal>>()?;
-        Ok(Claims { user, id: None, grants, info: None, until })
+        Ok(Claims { user, id: None, issued: None, signed_by: signer.print, is_address: true, grants, info: None, until })
+    }
+}
+
+impl Signer {
+    fn sign(&self, url: &SignedUrl) -> Option<String> {
+        self.key.sign(&url.canonical()).ok().map(|tag| URL_SAFE_NO_PAD.encode(tag))
     }
 }
 

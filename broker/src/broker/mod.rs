@@ -2,6 +2,7 @@
 
 mod subscription;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::close::CloseReason;
 use crate::error::{Error, ErrorCode, Result};
-use crate::hub::{self, ATTEND_LIMIT, Hub};
-use crate::log::{Cursor, CursorText, Entry, Gap, PageLimit, Pos, Slot};
+use crate::hub::{self, ATTEND_LIMIT, Hub, WHO_LIMIT, Way};
+use crate::log::{Cursor, CursorText, Entry, Gap, PageLimit, Pos, Slot, Trail};
 use crate::message::{ChannelName, Draft, MessageId};
 use crate::metrics::Metrics;
+use crate::presence::{self, Member, Notice};
 use crate::session;
 
 pub use self::subscription::Subscription;
@@ -70,13 +72,18 @@ pub struct Published {
     pub copies: u32,
     /// The publish id was seen before: this is where the first one went, and nothing was published now.
     pub duplicate: bool,
+    /// What its cursor says besides its position.
+    pub trail: Trail,
 }
 
 impl Published {
     /// A cursor that resumes right after this message.
     #[must_use]
     pub fn cursor(&self) -> CursorText {
-        CursorText::of(self.slot, self.pos)
+        match self.trail.ends() {
+            [] => CursorText::of(self.slot, self.pos),
+            ends => CursorText::trailing(self.slot, self.pos, ends),
+        }
     }
 }
 
@@ -90,10 +97,44 @@ impl Receipt {
     /// # Errors
     /// `internal` when the broker stopped first; whether the message is published is unknown then.
     pub async fn committed(self) -> Result<Published> {
-        let (channel, slot) = (self.0.channel.clone(), self.0.slot);
-        let hub::Placed { pos, offset, id, copies, duplicate } = self.0.committed().await?;
-        Ok(Published { channel, slot, pos, offset, id, copies, duplicate })
+        match self.known() {
+            Known::Published(published) => Ok(published),
+            Known::NotYet(Self(hub::Receipt { channel, slot, way })) => {
+                let hub::Placed { pos, offset, id, copies, duplicate, trail } = way.committed().await?;
+                Ok(Published { channel, slot, pos, offset, id, copies, duplicate, trail })
+            }
+        }
     }
+
+    /// The same for who does not wait: one node commits with the append.
+    #[must_use]
+    pub fn known(self) -> Known {
+        match self.0 {
+            hub::Receipt { channel, slot, way: Way::Here(placed, None) } => {
+                let hub::Placed { pos, offset, id, copies, duplicate, trail } = placed;
+                Known::Published(Published { channel, slot, pos, offset, id, copies, duplicate, trail })
+            }
+            receipt => Known::NotYet(Self(receipt)),
+        }
+    }
+}
+
+/// What a receipt says without a wait.
+#[derive(Debug)]
+pub enum Known {
+    /// It is committed.
+    Published(Published),
+    /// Its commit is still to come.
+    NotYet(Receipt),
+}
+
+/// What became of an append that does not wait.
+#[derive(Debug)]
+pub enum Attempt {
+    /// The message is in the log.
+    Appended(Receipt),
+    /// Some shard that listens has no room for it now.
+    NoRoom(Draft),
 }
 
 /// In which order a page of history comes.
@@ -150,8 +191,10 @@ pub struct ChannelInfo {
     pub messages: u64,
     /// Bytes kept.
     pub bytes: u64,
-    /// Shards and streams of this node that listen to it.
+    /// Shards and streams that listen to it, on all nodes that were asked.
     pub listeners: u64,
+    /// Of these, those of this node.
+    pub listeners_here: u64,
     /// Where it stands now.
     pub cursor: Cursor,
 }
@@ -163,6 +206,8 @@ pub struct ChannelsPage {
     pub channels: Vec<ChannelInfo>,
     /// Give it as `after` for the next page; none when this was the last.
     pub next: Option<String>,
+    /// Nodes that were asked and did not answer in time: channels that only they hold are missing here.
+    pub silent_nodes: Vec<String>,
 }
 
 /// What to listen to.
@@ -172,16 +217,26 @@ pub struct Subscribe {
     pub channels: Vec<ChannelName>,
     /// From where.
     pub since: Since,
+    /// As whom others see the listener on channels whose namespace has presence; nobody sees one without.
+    pub member: Option<Member>,
+    /// Whether to tell who is there, who joins and who leaves.
+    pub presence: bool,
 }
 
 impl Subscribe {
+    /// To these, from there, seen by nobody and told of nobody.
+    #[must_use]
+    pub fn to(channels: Vec<ChannelName>, since: Since) -> Self {
+        Self { channels, since, member: None, presence: false }
+    }
+
     /// From now on; another start is set by the field.
     ///
     /// # Errors
     /// `invalid_request` for a name that is none.
     pub fn live<N: AsRef<str>>(channels: impl IntoIterator<Item = N>) -> Result<Self> {
         let channels = channels.into_iter().map(|name| ChannelName::parse(name.as_ref())).collect::<Result<_>>()?;
-        Ok(Self { channels, since: Since::Live })
+        Ok(Self::to(channels, Since::Live))
     }
 }
 
@@ -196,6 +251,13 @@ pub enum Delivery {
         channel: ChannelName,
         /// Why, and what is left.
         gap: Gap,
+    },
+    /// Who is on this channel, or who joined and left; it has no place among the messages.
+    Presence {
+        /// Which channel.
+        channel: ChannelName,
+        /// All of it, or what changed.
+        notice: Notice,
     },
     /// The stay is over; nothing follows.
     Closed(CloseReason),
@@ -233,7 +295,14 @@ impl Broker {
     /// # Errors
     /// `too_large` for a payload over its namespace's bound, `invalid_request` for one of a kind that it does not take, `overloaded` at a bound of the node, `draining` when it stopped.
     pub async fn publish(&self, draft: Draft) -> Result<Published> {
-        self.append(draft).await?.committed().await
+        let receipt = match self.append_at_once(draft)? {
+            Attempt::Appended(receipt) => receipt,
+            Attempt::NoRoom(draft) => Box::pin(self.append_in_time(draft)).await?,
+        };
+        match receipt.known() {
+            Known::Published(published) => Ok(published),
+            Known::NotYet(receipt) => Box::pin(receipt.committed()).await,
+        }
     }
 
     /// Puts a message into the log; its order is given when this returns. For publishers that do not wait for each
@@ -242,31 +311,64 @@ impl Broker {
     /// # Errors
     /// As [`Broker::publish`].
     pub async fn append(&self, draft: Draft) -> Result<Receipt> {
-        let Shared { hub, limits, metrics, is_closed, .. } = &*self.shared;
+        match self.append_at_once(draft)? {
+            Attempt::Appended(receipt) => Ok(receipt),
+            // Boxed here and above: hardly any publish waits, and each would carry the room for it.
+            Attempt::NoRoom(draft) => Box::pin(self.append_in_time(draft)).await,
+        }
+    }
+
+    /// Waits for room, and appends.
+    async fn append_in_time(&self, draft: Draft) -> Result<Receipt> {
+        let Shared { hub, limits, metrics, .. } = &*self.shared;
+        if let Some(channel) = hub.find(&draft.channel)
+            && let Some(waited) = hub.room(&channel, limits.load().publish_wait).await?
+        {
+            metrics.publish_waited(waited);
+        }
+        hub.append(draft).map(Receipt)
+    }
+
+    /// The same, unless there is no room: then nothing has happened, and [`Broker::append`] waits for it.
+    ///
+    /// # Errors
+    /// As [`Broker::publish`].
+    pub fn append_at_once(&self, draft: Draft) -> Result<Attempt> {
+        let Shared { hub, is_closed, .. } = &*self.shared;
         if is_closed.load(Ordering::Relaxed) {
             return Err(Error::new(ErrorCode::Draining, "this broker has stopped"));
         }
-        let (payload_max, payload_kinds) = {
-            let book = hub.rules();
-            let rules = book.of(&draft.channel).1;
-            (rules.payload_bytes, rules.payload_kinds)
+        self.check(&draft)?;
+        let appended = match hub.find(&draft.channel) {
+            Some(channel) if !hub.has_room(&channel) => return Ok(Attempt::NoRoom(draft)),
+            Some(channel) => hub.append_to(channel, draft),
+            None => hub.append(draft),
         };
-        let payload = draft.payload.bytes().len();
+        appended.map(|receipt| Attempt::Appended(Receipt(receipt)))
+    }
+
+    /// Whether a client that listens to the channel hears what it publishes there itself.
+    #[must_use]
+    pub fn echoes(&self, channel: &ChannelName) -> bool {
+        self.shared.hub.rules().echoes(channel)
+    }
+
+    /// Whether the draft's namespace takes it.
+    fn check(&self, draft: &Draft) -> Result<()> {
+        let book = self.shared.hub.rules();
+        let rules = book.of(&draft.channel).1;
+        let (payload, payload_max) = (draft.payload.bytes().len(), rules.payload_bytes);
         if payload > payload_max {
             return Err(Error::new(
                 ErrorCode::TooLarge,
                 format!("the payload has {payload} bytes, this namespace takes {payload_max} (payload_bytes)"),
             ));
         }
-        if !payload_kinds.has(draft.payload.kind()) {
+        if !rules.payload_kinds.has(draft.payload.kind()) {
             let what = format!("this namespace takes no {} payloads (payload_kinds)", draft.payload.kind().as_str());
             return Err(Error::invalid(what));
         }
-        let Some(channel) = hub.find(&draft.channel) else { return hub.append(draft).map(Receipt) };
-        if let Some(waited) = hub.room(&channel, limits.load().publish_wait).await? {
-            metrics.publish_waited(waited);
-        }
-        hub.append_to(channel, draft).map(Receipt)
+        Ok(())
     }
 
     /// A page of a channel's history.
@@ -301,42 +403,107 @@ impl Broker {
     /// The channels with state on this node, by name. The broker's own are not shown.
     #[must_use]
     pub fn channels(&self, query: &ChannelsQuery) -> ChannelsPage {
+        let wanted = self.wanted(query);
+        together(self.shared.hub.channels_here(&wanted), Vec::new(), wanted.limit)
+    }
+
+    /// The channels with state on any node of the cluster, by name, and which nodes did not answer within a second.
+    pub async fn channels_everywhere(&self, query: &ChannelsQuery) -> ChannelsPage {
+        let (hub, wanted) = (&self.shared.hub, self.wanted(query));
+        let told = hub.channels_elsewhere(&wanted).await;
+        together(hub.channels_here(&wanted), told, wanted.limit)
+    }
+
+    fn wanted(&self, query: &ChannelsQuery) -> hub::Wanted {
         let limit = query.limit.clamp(1, self.shared.limits.load().page_messages);
-        let mut found = self.shared.hub.channels_where(|name| {
-            !name.is_internal()
-                && name.as_str().starts_with(&query.prefix)
-                && query.after.as_ref().is_none_or(|after| name.as_str() > after.as_str())
-        });
-        let more = found.len() > limit;
-        if more {
-            found.select_nth_unstable_by(limit, |a, b| a.name.cmp(&b.name));
-            found.truncate(limit);
-        }
-        found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let next = found.last().filter(|_| more).map(|channel| channel.name.to_string());
-        let stats = found.iter().filter_map(|channel| self.shared.hub.channel_stats(channel));
-        let channels = stats.map(|stats| ChannelInfo {
-            cursor: Cursor::single(stats.slot, stats.commit),
-            channel: stats.channel,
-            offset: stats.offset,
-            messages: stats.messages,
-            bytes: stats.bytes,
-            listeners: stats.listening,
-        });
-        ChannelsPage { channels: channels.collect(), next }
+        hub::Wanted { prefix: query.prefix.clone(), after: query.after.clone(), limit }
+    }
+
+    /// Whether a part of the cluster may go on without this node, so that what is published there comes late.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        self.shared.hub.is_degraded()
     }
 
     /// Listens to channels from any runtime. The shards' sockets are faster; this is for gRPC and for embedding.
     ///
     /// # Errors
-    /// `invalid_request` without a channel or with too many, `overloaded` at the bound of channels, and in a cluster when a
+    /// `invalid_request` without a channel or with too many, and for a member that no token could name, `overloaded` at the bound of channels, and in a cluster when a
     /// channel is kept elsewhere and that node does not answer.
     pub async fn subscribe(&self, subscribe: Subscribe) -> Result<Subscription> {
         let Shared { hub, limits, .. } = &*self.shared;
+        subscribe.member.as_ref().map_or(Ok(()), Member::check)?;
         let _attendance = hub.attend(&subscribe.channels, ATTEND_LIMIT).await?;
         let state = session::Subscription::open(hub, &subscribe.channels, limits.load().subscribe)?;
-        Subscription::begin(hub.clone(), state, &subscribe.since, self.shared.closed.clone())
+        if subscribe.presence {
+            state.channels().try_for_each(|channel| hub.check_join_leave(&channel.name))?;
+        }
+        let mut presence = None;
+        let since = subscribe.presence.then_some(0);
+        for channel in state.channels() {
+            session::Presence::enter(&mut presence, hub, &channel.name, subscribe.member.as_ref(), since)?;
+        }
+        Subscription::begin(hub.clone(), state, &subscribe.since, presence, self.shared.closed.clone())
     }
+
+    /// Whether it is known who is on a channel.
+    #[must_use]
+    pub fn has_presence(&self, channel: &ChannelName) -> bool {
+        self.shared.hub.has_presence(channel)
+    }
+
+    /// A page of who is on a channel, on whatever node of the cluster.
+    ///
+    /// # Errors
+    /// `invalid_request` when the channel's namespace has no presence; in a cluster `overloaded`, when the node that knows does
+    /// not answer.
+    pub async fn presence(&self, channel: &ChannelName, query: presence::Query) -> Result<presence::Page> {
+        let Shared { hub, limits, .. } = &*self.shared;
+        hub.check_presence(channel)?;
+        let limit = query.limit.min(limits.load().page_messages).min(presence::BATCH);
+        hub.who(channel, presence::Query { limit, ..query }, WHO_LIMIT).await
+    }
+}
+
+/// One list of what all nodes told, in which each channel stands once, as the node knows it that has most of it. Each told its first
+/// `limit`, so that the first `limit` of all are among them.
+fn together(here: hub::Rows, told: Vec<hub::Told>, limit: usize) -> ChannelsPage {
+    let mut has_more = here.has_more;
+    let mut channels: BTreeMap<ChannelName, ChannelInfo> = BTreeMap::new();
+    let mut silent_nodes = Vec::new();
+    let mut take = |rows: Vec<hub::Row>, is_here: bool| {
+        for row in rows {
+            let listeners_here = if is_here { row.listening } else { 0 };
+            let known = channels.entry(row.channel.clone()).or_insert_with(|| ChannelInfo {
+                channel: row.channel,
+                offset: 0,
+                messages: 0,
+                bytes: 0,
+                listeners: 0,
+                listeners_here: 0,
+                cursor: row.cursor.clone(),
+            });
+            known.listeners += row.listening;
+            known.listeners_here += listeners_here;
+            if (row.offset, row.messages) > (known.offset, known.messages) {
+                (known.offset, known.messages, known.bytes, known.cursor) = (row.offset, row.messages, row.bytes, row.cursor);
+            }
+        }
+    };
+    take(here.rows, true);
+    for hub::Told { node, rows } in told {
+        match rows {
+            Some(rows) => {
+                has_more |= rows.has_more;
+                take(rows.rows, false);
+            }
+            None => silent_nodes.push(node),
+        }
+    }
+    has_more |= channels.len() > limit;
+    let channels: Vec<ChannelInfo> = channels.into_values().take(limit).collect();
+    let next = channels.last().filter(|_| has_more).map(|info| info.channel.to_string());
+    ChannelsPage { channels, next, silent_nodes }
 }
 
 impl std::fmt::Debug for Broker {

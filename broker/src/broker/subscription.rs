@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::Poll;
 
 use tokio_util::sync::CancellationToken;
 
@@ -9,8 +10,10 @@ use super::Delivery;
 use crate::close::CloseReason;
 use crate::error::Result;
 use crate::hub::{Hub, Signal};
-use crate::log::{Cursor, PageLimit};
-use crate::session::{News, OutOfWindow, Since, Subscription as State, out_of_window};
+use crate::log::{Cursor, PageLimit, SlotCursor};
+use crate::message::ChannelName;
+use crate::presence::Notice;
+use crate::session::{News, OutOfWindow, Presence, Since, Subscription as State, out_of_window};
 
 /// Most messages a subscription hands out at a time.
 const PAGE: PageLimit = PageLimit { entries: 512, bytes: 256 << 10 };
@@ -21,20 +24,30 @@ pub struct Subscription {
     hub: Arc<Hub>,
     state: State,
     signal: Arc<Signal>,
-    /// Read and not yet handed out; at most one page.
-    ready: VecDeque<Delivery>,
+    presence: Option<Box<Presence>>,
+    /// Read and not yet handed out, at most one page; and where a listener stands behind it, when messages' own cursors do not say so.
+    ready: VecDeque<(Delivery, Option<Box<SlotCursor>>)>,
+    /// Of what was handed out last.
+    own: Option<Box<SlotCursor>>,
     /// The broker stopped.
     closed: CancellationToken,
     ended: bool,
 }
 
 impl Subscription {
-    pub(super) fn begin(hub: Arc<Hub>, state: State, since: &Since, closed: CancellationToken) -> Result<Self> {
-        let mut subscription = Self { hub, state, signal: Arc::default(), ready: VecDeque::new(), closed, ended: false };
+    pub(super) fn begin(
+        hub: Arc<Hub>,
+        state: State,
+        since: &Since,
+        presence: Option<Box<Presence>>,
+        closed: CancellationToken,
+    ) -> Result<Self> {
+        let (signal, ready) = (Arc::default(), VecDeque::new());
+        let mut subscription = Self { hub, state, signal, presence, ready, own: None, closed, ended: false };
         // Listen first, then join: nothing is lost between the two, and what comes by both ways is read once.
         subscription.listen()?;
         let gaps = subscription.state.join(&subscription.hub, &since.clone().into())?.gaps;
-        subscription.ready.extend(gaps.into_iter().map(|(channel, gap)| Delivery::Gap { channel: channel.name.clone(), gap }));
+        subscription.ready.extend(gaps.into_iter().map(|(channel, gap)| (Delivery::Gap { channel: channel.name.clone(), gap }, None)));
         Ok(subscription)
     }
 
@@ -55,7 +68,8 @@ impl Subscription {
             if self.ended {
                 return None;
             }
-            if let Some(delivery) = self.ready.pop_front() {
+            if let Some((delivery, own)) = self.ready.pop_front() {
+                self.own = own;
                 return Some(delivery);
             }
             // Taken down before reading: what is committed after the read raises it again.
@@ -65,7 +79,7 @@ impl Subscription {
                     if let Some(reason) = self.take(news) {
                         return Some(self.close(reason));
                     }
-                    if self.ready.is_empty() && at_head && self.closed.run_until_cancelled(self.signal.raised()).await.is_none() {
+                    if self.ready.is_empty() && at_head && self.closed.clone().run_until_cancelled(self.raised()).await.is_none() {
                         return Some(self.close(CloseReason::Stopped));
                     }
                 }
@@ -74,21 +88,77 @@ impl Subscription {
         }
     }
 
+    /// Waits until there is something to read, or to be told of others, which is ready then.
+    async fn raised(&mut self) {
+        let Self { signal, presence, ready, .. } = self;
+        let Some(presence) = presence.as_mut().filter(|presence| presence.has_ears()) else { return signal.raised().await };
+        std::future::poll_fn(|context| {
+            let tell = |channel: &ChannelName, notice: &Notice| {
+                ready.push_back((Delivery::Presence { channel: channel.clone(), notice: notice.clone() }, None));
+            };
+            if presence.poll_told(context, tell).is_ready() { Poll::Ready(()) } else { signal.poll_raised(context) }
+        })
+        .await;
+    }
+
     fn take(&mut self, news: Vec<News>) -> Option<CloseReason> {
         for item in news {
+            if let News::Gap(channel, gap) = &item
+                && let OutOfWindow::Close(reason) = out_of_window(&self.hub, channel, gap.reason)
+            {
+                return Some(reason);
+            }
             match (item, self.ready.back_mut()) {
-                (News::Gap(channel, _), _) if out_of_window(&channel) == OutOfWindow::Close => return Some(CloseReason::TooSlow),
-                (News::Gap(channel, gap), _) => self.ready.push_back(Delivery::Gap { channel: channel.name.clone(), gap }),
-                (News::Message(entry), Some(Delivery::Messages(known))) => known.push(entry),
-                (News::Message(entry), _) => self.ready.push_back(Delivery::Messages(vec![entry])),
+                (News::Gap(channel, gap), _) => self.ready.push_back((Delivery::Gap { channel: channel.name.clone(), gap }, None)),
+                (News::Message(entry, None), Some((Delivery::Messages(known), None))) => known.push(entry),
+                // One by one, so that each can be told with its own.
+                (News::Message(entry, own), _) => self.ready.push_back((Delivery::Messages(vec![entry]), own)),
             }
         }
         None
     }
 
+    /// The channels it listens to, slot by slot.
+    pub fn channels(&self) -> impl Iterator<Item = &ChannelName> {
+        self.state.channels().map(|channel| &channel.name)
+    }
+
+    /// Does not listen to this channel any more; nothing of it is handed out. Without any channel left it is over, and
+    /// [`Subscription::next`] says `None`.
+    pub fn leave(&mut self, channel: &ChannelName) {
+        let known = self.state.channels().find(|known| known.name == *channel).cloned();
+        let Some(known) = known else { return };
+        if self.state.channels().count() == 1 {
+            self.ended = true;
+            return;
+        }
+        self.hub.leave_signal(&known, &self.signal);
+        self.state.remove(channel);
+        if let Some(presence) = &mut self.presence {
+            presence.leave(channel);
+        }
+        for (delivery, _) in &mut self.ready {
+            if let Delivery::Messages(entries) = delivery {
+                entries.retain(|entry| entry.channel != *channel);
+            }
+        }
+        self.ready.retain(|(delivery, _)| match delivery {
+            Delivery::Messages(entries) => !entries.is_empty(),
+            Delivery::Gap { channel: of, .. } | Delivery::Presence { channel: of, .. } => of != channel,
+            Delivery::Closed(_) => true,
+        });
+    }
+
     fn close(&mut self, reason: CloseReason) -> Delivery {
         self.ended = true;
         Delivery::Closed(reason)
+    }
+
+    /// Where a listener of the slot stands behind the messages that were handed out last, when they say too little themselves: it
+    /// knows of a branch that their line has not taken over.
+    #[must_use]
+    pub fn own(&self) -> Option<&SlotCursor> {
+        self.own.as_deref()
     }
 
     /// The cursor that resumes after everything handed out, except what a page still holds.

@@ -110,7 +110,7 @@ impl Ended {
             Error::Address { .. } | Error::Key => Self::Usage,
             Error::Unavailable { .. } => Self::Unreachable,
             Error::OutcomeUnknown { .. } => Self::Unknown,
-            _ if matches!(error.code(), Some(Code::Unauthenticated | Code::PermissionDenied)) => Self::Denied,
+            _ if matches!(error.code(), Some(Code::Unauthenticated | Code::PermissionDenied | Code::Revoked)) => Self::Denied,
             _ => Self::Failed,
         }
     }

@@ -10,7 +10,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tidings_sdk::{Gap, Interruption, Published, Received};
+use tidings_sdk::{
+    ChannelInfo, Controlled, Counts, Gap, Interruption, NodeMissed, NodeReached, Presence, Published, Received, Unsubscribed, User,
+};
 
 /// Where lines go, and for whom.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +71,96 @@ impl Output {
         if self.json { Ok(()) } else { line(&self.paint(DIM, "back")) }
     }
 
+    /// A channel that a backend ended the subscription to.
+    pub(crate) fn unsubscribed(self, left: &Unsubscribed) -> Result<(), Gone> {
+        let Unsubscribed { channel, message, .. } = left;
+        if self.json {
+            let error = serde_json::json!({ "code": "unsubscribed", "message": message, "retry": false });
+            return json(&serde_json::json!({ "unsubscribed": { "channel": channel, "error": error } }));
+        }
+        line(&self.paint(RED, &format!("nothing of {} comes any more: {}", visible(channel), visible(message))))
+    }
+
+    /// What became of an order about clients; `what` is what ended.
+    pub(crate) fn controlled(self, what: &str, done: &Controlled) -> Result<(), Gone> {
+        let seconds = |moment: SystemTime| moment.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let until = done.until.map(seconds);
+        if self.json {
+            let reached =
+                done.reached.iter().map(|one| serde_json::json!({ "node": one.node, "ended": one.ended, "pending": one.pending }));
+            let missed = done.missed.iter().map(|one| serde_json::json!({ "node": one.node, "reason": one.reason }));
+            let (reached, missed): (Vec<_>, Vec<_>) = (reached.collect(), missed.collect());
+            let mut result = serde_json::json!({ "ended": done.ended, "reached": reached, "missed": missed });
+            if let Some(until) = until {
+                result["until"] = until.into();
+            }
+            return json(&result);
+        }
+        for NodeReached { node, ended, pending, .. } in &done.reached {
+            let pending = if *pending > 0 { format!(", {pending} end as soon as they take anything") } else { String::new() };
+            line(&format!("{}: {ended} {what}{pending}", self.paint(CYAN, &visible(node))))?;
+        }
+        for NodeMissed { node, reason, .. } in &done.missed {
+            line(&self.paint(RED, &format!("{} was not reached: {}", visible(node), visible(reason))))?;
+        }
+        match until {
+            Some(until) => line(&self.paint(DIM, &format!("refused until {until} (seconds since 1970)"))),
+            None => Ok(()),
+        }
+    }
+
+    /// A user who is on a channel.
+    pub(crate) fn user(self, user: &User) -> Result<(), Gone> {
+        if self.json {
+            return json(&UserLine::of(user, Some(user.connections)));
+        }
+        let connections = match user.connections {
+            0 => "expected back".to_owned(),
+            1 => String::new(),
+            several => format!("{several} connections"),
+        };
+        line(format!("{} {} {}", self.paint(CYAN, &visible(&user.user)), visible(&user.info), self.paint(DIM, &connections)).trim_end())
+    }
+
+    /// How many are on a channel.
+    pub(crate) fn counts(self, channel: &str, counts: Counts) -> Result<(), Gone> {
+        let Counts { users, anonymous, connections, .. } = counts;
+        if self.json {
+            let counts = serde_json::json!({ "users": users, "anonymous": anonymous, "connections": connections });
+            return json(&serde_json::json!({ "counts": counts }));
+        }
+        let told = format!("on {}: {users} users, {anonymous} without a name, {connections} connections", visible(channel));
+        line(&self.paint(DIM, &told))
+    }
+
+    /// Who is on a channel, or what changed of it.
+    pub(crate) fn presence(self, told: &Presence) -> Result<(), Gone> {
+        if self.json {
+            let Counts { users, anonymous, connections, .. } = told.counts;
+            let list: Vec<UserLine<'_>> = told.users.iter().map(|user| UserLine::of(user, None)).collect();
+            let mut presence = serde_json::json!({
+                "channel": told.channel, "users": users, "anonymous": anonymous, "connections": connections,
+            });
+            if told.counts_only {
+                presence["counts_only"] = true.into();
+            } else if told.all {
+                presence["here"] = serde_json::json!(list);
+            } else {
+                presence["joined"] = serde_json::json!(list);
+                presence["left"] = serde_json::json!(told.left);
+            }
+            return json(&serde_json::json!({ "presence": presence }));
+        }
+        let word = if told.all { "here" } else { "joined" };
+        for user in &told.users {
+            line(&format!("{} {}", self.paint(DIM, word), self.paint(CYAN, &visible(&user.user))))?;
+        }
+        for user in &told.left {
+            line(&format!("{} {}", self.paint(DIM, "left"), self.paint(CYAN, &visible(user))))?;
+        }
+        self.counts(&told.channel, told.counts)
+    }
+
     /// Where a message went.
     pub(crate) fn published(self, published: &Published) -> Result<(), Gone> {
         let Published { channel, offset, cursor, id, copies, duplicate } = published;
@@ -78,6 +170,20 @@ impl Output {
         }
         let how = if *duplicate { "was there already" } else { "published" };
         line(&format!("{how}: {} {}", self.paint(CYAN, &visible(channel)), self.paint(DIM, &format!("#{offset}"))))
+    }
+
+    /// Channels, in columns for people; `is_first` of several pages.
+    pub(crate) fn channels(self, channels: &[ChannelInfo], is_first: bool) -> Result<(), Gone> {
+        if self.json {
+            return channels.iter().try_for_each(|info| json(&ChannelLine::of(info)));
+        }
+        if is_first {
+            line(&self.paint(DIM, &format!("{:>10} {:>10} {:>12} {:>10}  channel", "listeners", "kept", "bytes", "published")))?;
+        }
+        channels.iter().try_for_each(|info| {
+            let ChannelInfo { channel, offset, messages, bytes, listeners, .. } = info;
+            line(&format!("{listeners:>10} {messages:>10} {bytes:>12} {offset:>10}  {}", self.paint(CYAN, &visible(channel))))
+        })
     }
 
     fn told(self, message: &Received) -> String {
@@ -193,6 +299,40 @@ fn compact(content_type: &str, text: &str) -> Option<Box<RawValue>> {
         return None;
     }
     RawValue::from_string(text.replace(['\n', '\r'], " ")).ok()
+}
+
+/// A channel as `/v1/channels` gives it.
+#[derive(Serialize)]
+struct ChannelLine<'a> {
+    channel: &'a str,
+    offset: u64,
+    messages: u64,
+    bytes: u64,
+    listeners: u64,
+    cursor: &'a str,
+}
+
+impl<'a> ChannelLine<'a> {
+    fn of(info: &'a ChannelInfo) -> Self {
+        let ChannelInfo { channel, offset, messages, bytes, listeners, cursor, .. } = info;
+        Self { channel, offset: *offset, messages: *messages, bytes: *bytes, listeners: *listeners, cursor }
+    }
+}
+
+/// A user as the presence of a channel lists it.
+#[derive(Serialize)]
+struct UserLine<'a> {
+    user: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    info: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connections: Option<u32>,
+}
+
+impl<'a> UserLine<'a> {
+    fn of(user: &'a User, connections: Option<u32>) -> Self {
+        Self { user: &user.user, info: RawValue::from_string(user.info.clone()).ok(), connections }
+    }
 }
 
 /// A result as `/v1/publish` gives it.

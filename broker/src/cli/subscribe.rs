@@ -77,6 +77,7 @@ impl Subscribe {
                 Delivery::Gap(gap) => output.gap(&gap),
                 Delivery::Interrupted(why) => output.interrupted(&why),
                 Delivery::Resumed => output.resumed(),
+                Delivery::Unsubscribed(left) => output.unsubscribed(&left),
                 _ => Ok(()),
             };
             if let Err(Gone) = written {

@@ -82,7 +82,7 @@ pub(crate) struct Explain {
 }
 
 fn action(name: &str) -> Result<Action, String> {
-    let known = Action::ALL.into_iter().filter(|action| *action != Action::Admin);
+    let known = Action::ALL.into_iter().filter(|action| !action.is_for_backends());
     known
         .clone()
         .find(|action| action.as_str() == name)

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::release::Release;
 use crate::config::units;
 
 /// Shorter secrets could be guessed by trying.
@@ -38,6 +40,34 @@ pub struct Config {
     pub listen: SocketAddr,
     /// HOST:PORT by which the other nodes reach this one; null: the address that this machine has towards the first seed.
     pub advertise: Option<String>,
+    /// Certificates by which nodes prove their names to each other, besides the secret.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<Tls>")]
+    pub tls: Tls,
+    /// What this node speaks with others, if not what its release does. For tests: no file, variable or flag sets it.
+    #[serde(skip)]
+    pub release: Release,
+}
+
+/// Certificates between nodes. All three or none; the files are read again when they change, without a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "ClusterTls")]
+pub struct Tls {
+    /// PEM file of this node's certificate, and behind it those that lead to its root. Made out to the node's name (subject alternative name); null: the secret alone proves who belongs to the cluster.
+    pub certificate: Option<PathBuf>,
+    /// PEM file of the certificate's private key.
+    pub key: Option<PathBuf>,
+    /// PEM file of the certificates that sign those of the nodes.
+    pub ca: Option<PathBuf>,
+}
+
+impl Tls {
+    /// The three files, where they are named.
+    #[must_use]
+    pub fn files(&self) -> Option<[&Path; 3]> {
+        Some([self.certificate.as_deref()?, self.key.as_deref()?, self.ca.as_deref()?])
+    }
 }
 
 impl Default for Config {
@@ -49,6 +79,8 @@ impl Default for Config {
             id: "tidings".to_owned(),
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8003)),
             advertise: None,
+            tls: Tls::default(),
+            release: Release::default(),
         }
     }
 }

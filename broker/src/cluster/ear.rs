@@ -6,15 +6,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use prost::Message as _;
+use tidings_proto::cluster::v1 as wire;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore};
 
 use super::NodeName;
+use super::admission::Admission;
 use super::core::{NodeId, NodeInput};
-use super::link::{Peer, Purpose, Reason, Refusal};
-use super::mesh::{self, Id};
+use super::letter::Letter;
+use super::link::{Peer, Purpose, Refusal};
+use super::mesh::{self, Id, Mesh};
 use super::slots::Slots;
-use super::translate::{self, Names};
+use super::translate::{self, Heard, Names};
+use super::wires::Wires;
+use super::{orders, questions};
 use crate::clock::Clock;
+use crate::control::{Control, Order};
 use crate::hub::Hub;
 use crate::log::Tag;
 
@@ -54,20 +62,55 @@ pub(super) struct Ear {
     pub(super) slots: Arc<Slots>,
     /// When each process was heard last.
     pub(super) heard: Mutex<HashMap<Tag, Duration>>,
-    /// Another process of this node's name is in the cluster: when that was said last.
-    pub(super) duplicate: Arc<Mutex<Option<Duration>>>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) wires: Arc<Wires>,
+    pub(super) control: Control,
+    /// What takes a while is done there.
+    pub(super) data: Handle,
+    /// Orders of other nodes that may be under way.
+    pub(super) orders: Arc<Semaphore>,
+}
+
+/// Orders of other nodes that are under way at most; what is more is refused.
+pub(super) const ORDERS_MAX: usize = 1024;
+
+impl Ear {
+    /// Carries out what another node was ordered, and answers over the connection that it came by.
+    fn obey(&self, to: Tag, over: Id, number: u64, order: Option<Order>) {
+        let answer = move |mesh: &Mesh<Letter>, done| {
+            let frame = wire::BulkFrame { number, what: Some(orders::say_done(done)) };
+            let _ = mesh.post(to, Purpose::Bulk, Some(over), Letter::Bulk(frame));
+        };
+        let mesh = self.wires.mesh.clone();
+        let Some(order) = order else { return answer(&mesh, Err("it does not know this order".to_owned())) };
+        let Ok(permit) = self.orders.clone().try_acquire_owned() else {
+            return answer(&mesh, Err("it has too many orders under way".to_owned()));
+        };
+        let control = self.control.clone();
+        self.data.spawn(async move {
+            let done = control.carry_out(&order).await.map_err(|error| error.message.into_owned());
+            answer(&mesh, done);
+            drop(permit);
+        });
+    }
 }
 
 impl mesh::Ear for Ear {
     fn up(&self, peer: &Peer, id: Id) {
         match peer.purpose {
             Purpose::Control => {
-                tracing::info!(node = %peer.name, version = peer.version, protocol = peer.protocol, "a node is connected");
+                tracing::info!(event = "node_connected", node = %peer.name, version = peer.version, protocol = peer.common.protocol, "a node is connected");
                 self.heard.lock().insert(peer.tag, self.clock.mono());
                 self.inputs.push(NodeInput::Linked { tag: peer.tag, id: NodeId::of(peer.name.as_str()) });
             }
             Purpose::Live => self.slots.linked(peer.tag, id, true),
-            Purpose::Bulk => {}
+            // It may have been away, or not have been there yet.
+            Purpose::Bulk => {
+                let revocations = self.control.revocations().all();
+                if !revocations.is_empty() {
+                    self.data.spawn(orders::tell_revocations(self.wires.mesh.clone(), peer.tag, id, revocations));
+                }
+            }
         }
     }
 
@@ -87,11 +130,9 @@ impl mesh::Ear for Ear {
     }
 
     fn refused(&self, refusal: &Refusal, by_us: bool) {
-        if !by_us && refusal.reason == Reason::DuplicateName {
-            let before = self.duplicate.lock().replace(self.clock.mono());
-            if before.is_none() {
-                tracing::error!(why = refusal.message, "this node is not let into the cluster");
-            }
+        self.wires.happened.refused(refusal.reason, by_us);
+        if self.admission.refused(refusal.reason, by_us, self.clock.mono()) {
+            tracing::error!(event = "node_not_admitted", why = refusal.message, "this node is not let into the cluster");
         }
     }
 
@@ -105,11 +146,33 @@ impl mesh::Ear for Ear {
             Purpose::Live => {
                 let known = |name: &str| self.hub.known_name(name);
                 let heard = translate::hear_slot(frame, self.clock.now(), &mut Names::new(&known)).map_err(|why| why.to_string())?;
-                if let Some((slot, frame)) = heard {
-                    self.hub.hear(slot, peer.tag, id, frame);
+                match heard {
+                    Some(Heard::Slot(slot, frame)) => {
+                        self.wires.happened.heard(&frame);
+                        self.hub.hear(slot, peer.tag, id, frame);
+                    }
+                    Some(Heard::Presence(frame)) => self.hub.hear_presence_of(peer.tag, id, frame),
+                    None => {}
                 }
             }
-            Purpose::Bulk => {}
+            Purpose::Bulk => {
+                let wire::BulkFrame { number, what } = wire::BulkFrame::decode(frame).map_err(|why| why.to_string())?;
+                match what {
+                    Some(wire::bulk_frame::What::ChannelsAsked(asked)) => {
+                        let told = questions::say_rows(self.hub.channels_here(&questions::hear_wanted(asked)));
+                        let answer = wire::BulkFrame { number, what: Some(told) };
+                        // Over another connection the asker would not know it from one that is its own.
+                        let _ = self.wires.mesh.post(peer.tag, Purpose::Bulk, Some(id), Letter::Bulk(answer));
+                    }
+                    Some(wire::bulk_frame::What::Order(order)) => self.obey(peer.tag, id, number, orders::hear_order(order)),
+                    Some(wire::bulk_frame::What::Revocations(known)) => self.control.take_in(&orders::hear_revocations(known)),
+                    Some(told @ (wire::bulk_frame::What::ChannelsTold(_) | wire::bulk_frame::What::OrderDone(_))) => {
+                        self.wires.questions.answered(number, told);
+                    }
+                    // Asked by a newer release.
+                    None => {}
+                }
+            }
         }
         Ok(())
     }

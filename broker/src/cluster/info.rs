@@ -1,17 +1,20 @@
 //! The cluster as one node shows it to people and programs.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::core::State;
+use super::condition::Condition;
+use super::core::{Frame, Opening, State};
+use super::happened::{Answered, Happened, REFUSALS};
 use super::link::Purpose;
-use super::membership::NodeName;
+use super::membership::{NodeName, Record};
 use super::mesh::{Queued, Traffic};
+use super::release::{Common, Release};
 use super::running::Seen;
-use super::wires::{Happened, Wires};
-use crate::hub::SlotCounts;
+use super::wires::Wires;
+use crate::hub::SlotSums;
 use crate::log::{SLOTS, Slot, Tag};
 
 /// One node, as it is seen from here.
@@ -27,16 +30,24 @@ pub struct NodeInfo {
     pub is_me: bool,
     /// Whether this node hears it itself.
     pub is_heard: bool,
+    /// Whether it left without a word: it may live behind a cut and go on.
+    pub is_silent: bool,
+    /// Whether it said that it leaves.
+    pub has_left: bool,
     /// Where others connect to it; empty for this node.
     pub address: String,
     /// The release it runs.
     pub version: String,
+    /// What it speaks with other nodes.
+    pub release: Release,
     /// The round trip to it.
     pub rtt: Option<Duration>,
     /// Slots it owns in this node's view.
     pub home: u64,
     /// Slots whose second copy it holds in this node's view.
     pub follower: u64,
+    /// Connections to it that were made.
+    pub links_made: u64,
     /// What waits to be sent to it, by purpose; `None` without a connection.
     pub queued: [Option<Queued>; Purpose::ALL.len()],
 }
@@ -46,14 +57,24 @@ pub struct NodeInfo {
 pub struct Info {
     /// This node's state.
     pub state: State,
+    /// How this node stands in the cluster.
+    pub condition: Condition,
     /// Equal on nodes that place slots alike.
     pub view: u64,
     /// This node and the others, by name.
     pub nodes: Vec<NodeInfo>,
-    /// What this node really has of the slots that are in use.
-    pub slots: SlotCounts,
-    /// Whether another process of this node's name is part of the cluster, so that this one is not.
+    /// What this node really has of the slots that are in use, and what waits in them.
+    pub slots: SlotSums,
+    /// Nodes that left without a word, whether gossip still knows them or not.
+    pub silent: usize,
+    /// Nodes heard that place slots otherwise.
+    pub views_differing: usize,
+    /// What all nodes have in common.
+    pub common: Common,
+    /// Whether another process of this node's name is part of the cluster.
     pub is_duplicate: bool,
+    /// Datagrams of gossip that were thrown away.
+    pub gossip_refused: u64,
     /// What went over the connections, by purpose.
     pub traffic: [Traffic; Purpose::ALL.len()],
     /// Writes to all connections.
@@ -62,11 +83,11 @@ pub struct Info {
     pub counts: Counts,
 }
 
-/// What happened in slots of this node, since the start.
+/// What happened on this node, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Epochs opened here.
-    pub opened: u64,
+    /// Epochs opened here, by how: in the order of `Opening::ALL`.
+    pub opened: [u64; Opening::ALL.len()],
     /// Those of them before which something acknowledged may be lost.
     pub uncertain: u64,
     /// Epochs sealed here for another node.
@@ -81,23 +102,66 @@ pub struct Counts {
     pub orphans_lost: u64,
     /// Frames that carried a message to another node.
     pub carried: u64,
+    /// Frames said and heard, by kind: in the order of `Frame::NAMES`.
+    pub frames: [(u64, u64); Frame::NAMES.len()],
+    /// Publishes by what the cluster answered: in the order of [`Answered::ALL`].
+    pub answered: [u64; Answered::ALL.len()],
+    /// Publishes acknowledged with fewer copies than they asked for.
+    pub short: u64,
+    /// Seconds in which there was one.
+    pub solo_seconds: u64,
+    /// Times the cluster was seen in a new way.
+    pub views: u64,
+    /// Connections refused here and by others, by reason: in the order of [`REFUSALS`].
+    pub refused: [(u64, u64); REFUSALS.len()],
+}
+
+impl Counts {
+    /// Epochs opened here, by how.
+    #[must_use]
+    pub fn opened_by_how(&self) -> Vec<(&'static str, u64)> {
+        Opening::ALL.iter().zip(self.opened).map(|(opening, count)| (opening.as_str(), count)).collect()
+    }
+
+    /// Frames said and heard, by kind.
+    #[must_use]
+    pub fn frames_by_kind(&self) -> Vec<(&'static str, u64, u64)> {
+        Frame::NAMES.iter().zip(self.frames).map(|(kind, (said, heard))| (*kind, said, heard)).collect()
+    }
+
+    /// Publishes by what the cluster answered.
+    #[must_use]
+    pub fn answered_by_answer(&self) -> Vec<(&'static str, u64)> {
+        Answered::ALL.iter().zip(self.answered).map(|(answer, count)| (answer.as_str(), count)).collect()
+    }
+
+    /// Connections refused here and by others, by reason.
+    #[must_use]
+    pub fn refused_by_reason(&self) -> Vec<(&'static str, u64, u64)> {
+        REFUSALS.iter().zip(self.refused).map(|(reason, (here, there))| (*reason, here, there)).collect()
+    }
 }
 
 impl Info {
-    pub(super) fn new(me: &NodeName, tag: Tag, seen: &Seen, wires: &Wires, slots: SlotCounts, is_duplicate: bool) -> Self {
+    pub(super) fn new(me: &Record, seen: &Seen, wires: &Wires, slots: SlotSums, condition: Condition, is_duplicate: bool) -> Self {
+        let tag = me.tag;
         let (home, follower) = placed(seen);
         let count = |of: &[(Tag, u64)], tag: Tag| of.iter().find(|(known, _)| *known == tag).map_or(0, |(_, count)| *count);
         let mut nodes = vec![NodeInfo {
-            name: me.clone(),
+            name: me.name.clone(),
             tag,
             state: Some(seen.state),
             is_me: true,
             is_heard: true,
+            is_silent: false,
+            has_left: false,
             address: String::new(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: me.version.clone(),
+            release: me.release(),
             rtt: None,
             home: count(&home, tag),
             follower: count(&follower, tag),
+            links_made: 0,
             queued: [None; Purpose::ALL.len()],
         }];
         nodes.extend(seen.members.values().map(|record| NodeInfo {
@@ -106,20 +170,29 @@ impl Info {
             state: seen.view.members().iter().find(|member| member.tag == record.tag).map(|member| member.state),
             is_me: false,
             is_heard: seen.up.contains(&record.tag),
+            is_silent: seen.silent.contains(&record.tag),
+            has_left: record.state == State::Leaving,
             address: record.links.clone(),
             version: record.version.clone(),
+            release: record.release(),
             rtt: seen.rtt.iter().find(|(known, _)| *known == record.tag).map(|(_, rtt)| *rtt),
             home: count(&home, record.tag),
             follower: count(&follower, record.tag),
+            links_made: wires.mesh.made(&record.name),
             queued: wires.mesh.queued(record.tag),
         }));
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
         Self {
             state: seen.state,
+            condition,
             view: seen.view.id(),
             nodes,
             slots,
+            silent: seen.silent.len(),
+            views_differing: seen.differing,
+            common: seen.common,
             is_duplicate,
+            gossip_refused: seen.gossip_refused,
             traffic: Purpose::ALL.map(|purpose| wires.mesh.tally().of(purpose)),
             writes: wires.mesh.tally().writes(),
             counts: counts(&wires.happened),
@@ -143,41 +216,68 @@ impl Info {
                 (purpose.as_str().to_owned(), counts)
             })
             .collect();
-        let Counts { opened, uncertain, sealed, solo, counted, adopted, orphans_lost, carried } = self.counts;
+        let Counts { opened, uncertain, sealed, solo, counted, adopted, orphans_lost, carried, short, solo_seconds, .. } = self.counts;
         let shown = json!({
             "state": self.state.as_str(),
             "view": format!("{:016x}", self.view),
+            "condition": self.condition.as_str(),
             "duplicate_name": self.is_duplicate,
+            "common": {"protocol": self.common.protocol, "features": format!("{:x}", self.common.features)},
             "nodes": nodes,
-            "slots": {"home": self.slots.home, "copy": self.slots.copy, "edge": self.slots.edge},
+            "slots": {
+                "home": self.slots.home, "claiming": self.slots.claiming, "copy": self.slots.copy, "edge": self.slots.edge,
+                "solo": self.slots.solo,
+            },
+            "replication": {"lag_records": self.slots.lag, "lag_ms": milliseconds(self.slots.owed_for), "orphans": self.slots.orphans},
+            "publishes_waiting": {"count": self.slots.publishes, "longest_ms": milliseconds(self.slots.waiting_for)},
+            "views_differing": self.views_differing,
             "traffic": traffic,
             "writes": self.writes,
             "since_start": {
-                "taken_over": opened, "taken_over_uncertain": uncertain, "handed_over": sealed, "went_on_alone": solo,
-                "copies_completed": counted, "messages_adopted": adopted, "messages_lost": orphans_lost, "messages_carried": carried,
+                "opened": opened.iter().sum::<u64>(), "opened_by": self.counts.opened_by_how().into_iter().collect::<std::collections::BTreeMap<_, _>>(), "opened_uncertain": uncertain, "handed_over": sealed,
+                "went_on_alone": solo, "copies_completed": counted, "messages_adopted": adopted, "messages_lost": orphans_lost,
+                "messages_carried": carried, "acknowledged_short": short, "solo_seconds": solo_seconds,
             },
         });
         format!("{shown}\n")
     }
 }
 
+fn milliseconds(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
+}
+
 impl NodeInfo {
+    /// The word for its state: what it says itself, else how it left.
+    #[must_use]
+    pub fn state_name(&self) -> &'static str {
+        match self.state {
+            Some(state) => state.as_str(),
+            None if self.is_silent => "silent",
+            None if self.has_left => "left",
+            None => "down",
+        }
+    }
+
     fn to_json(&self) -> Value {
         let queued: usize = self.queued.iter().flatten().map(|queued| queued.bytes).sum();
         let is_behind = self.queued.iter().flatten().any(|queued| queued.is_full);
         json!({
             "name": self.name.as_str(),
             "process": format!("{:010x}", self.tag.get()),
-            "state": self.state.map_or("down", State::as_str),
+            "state": self.state_name(),
             "me": self.is_me,
             "heard": self.is_heard,
             "address": self.address,
             "version": self.version,
-            "rtt_ms": self.rtt.map(|rtt| rtt.as_micros() as f64 / 1000.0),
+            "protocol": [self.release.protocol.0, self.release.protocol.1],
+            "features": format!("{:x}", self.release.features),
+            "rtt_ms": self.rtt.map(milliseconds),
             "home": self.home,
             "follower": self.follower,
             "queued_bytes": queued,
             "behind": is_behind,
+            "links_made": self.links_made,
         })
     }
 }
@@ -202,9 +302,11 @@ fn placed(seen: &Seen) -> (BySlots, BySlots) {
 }
 
 fn counts(happened: &Happened) -> Counts {
-    let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let [here, there] = happened.refused.each_ref().map(|by| by.each_ref().map(read));
+    let (said, heard) = (happened.said.each_ref().map(read), happened.heard.each_ref().map(read));
     Counts {
-        opened: read(&happened.opened),
+        opened: happened.opened.each_ref().map(read),
         uncertain: read(&happened.uncertain),
         sealed: read(&happened.sealed),
         solo: read(&happened.solo),
@@ -212,5 +314,11 @@ fn counts(happened: &Happened) -> Counts {
         adopted: read(&happened.adopted),
         orphans_lost: read(&happened.orphans_lost),
         carried: read(&happened.carried),
+        frames: std::array::from_fn(|kind| (said[kind], heard[kind])),
+        answered: happened.answered.each_ref().map(read),
+        short: read(&happened.short),
+        solo_seconds: read(&happened.solo_seconds),
+        views: read(&happened.views),
+        refused: std::array::from_fn(|reason| (here[reason], there[reason])),
     }
 }

@@ -3,14 +3,14 @@
 use std::fmt;
 
 /// Longest name of a node, in bytes.
-pub const NAME_MAX: usize = 63;
+const NAME_MAX: usize = 63;
 
 /// The name of a node: stable over restarts, since the node's slots follow from it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeName(String);
 
 impl NodeName {
-    /// `None` unless it is 1 to [`NAME_MAX`] of `a-z A-Z 0-9 . _ -`.
+    /// `None` unless it is 1 to 63 of `a-z A-Z 0-9 . _ -`.
     #[must_use]
     pub fn new(name: &str) -> Option<Self> {
         let fits = (1..=NAME_MAX).contains(&name.len());

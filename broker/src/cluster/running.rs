@@ -3,33 +3,37 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
+use super::admission::Admission;
+use super::certificate;
+use super::condition::Condition;
 use super::config::Config;
 use super::core::{Member, Node, NodeId, NodeInput, NodeOutput, Settings, State, View};
-use super::ear::{Ear, Inputs};
+use super::ear::{Ear, Inputs, ORDERS_MAX};
+use super::happened::Happened;
 use super::info::Info;
 use super::letter::Letter;
 use super::link::{Greeter, Identity, Purpose};
 use super::membership::{self, Members, Membership, NodeName, Record};
 use super::mesh::{self, Mesh, OutboxBounds};
+use super::release::Common;
 use super::slots::Slots;
-use super::wires::{Happened, Wires};
+use super::wires::Wires;
 use crate::clock::Clock;
+use crate::control::{self, Elsewhere};
 use crate::hub::{Hub, Shared};
 use crate::log::Tag;
+use crate::metrics::Metrics;
 
-/// The oldest and the newest protocol between nodes that this release speaks.
-const PROTOCOL: (u32, u32) = (1, 1);
-/// What this release can do beyond that, one bit each; none so far.
-const FEATURES: u64 = 0;
 /// Between two rounds of gossip.
 const GOSSIP: Duration = Duration::from_millis(200);
 /// How often the node's view is told the time.
@@ -38,8 +42,8 @@ const TICK: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_millis(20);
 /// What was said last before this node ends takes this long to leave.
 const LAST_WORDS: Duration = Duration::from_millis(100);
-/// Since another process of this name was met, this node counts as a duplicate for so long.
-const DUPLICATE: Duration = Duration::from_secs(10);
+/// Nodes that know this one dial it twice a second, so they have found it by then if they are there.
+const SOLO_UNASKED: Duration = Duration::from_millis(1500);
 
 /// Why a node did not become part of a cluster.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +65,9 @@ pub enum StartError {
     /// A key cannot be used.
     #[error(transparent)]
     Link(#[from] super::link::SetupError),
+    /// A certificate cannot be used.
+    #[error("cluster.tls: {0}")]
+    Certificate(#[from] crate::tls::Unusable),
     /// A thread could not be started.
     #[error("cannot start a thread for the cluster: {0}")]
     Thread(io::Error),
@@ -76,11 +83,20 @@ pub struct Prepared {
     wires: Arc<Wires>,
 }
 
+/// What of the node a cluster reaches.
+#[derive(Debug)]
+pub struct Rooms {
+    /// Its slots.
+    pub hub: Arc<Hub>,
+    /// Its clients.
+    pub control: control::Control,
+}
+
 /// This node in its cluster. Ends when dropped, without a word to the others.
 #[derive(Debug)]
 pub struct Cluster {
-    me: NodeName,
-    tag: Tag,
+    /// As this node described itself when it started.
+    me: Record,
     address: SocketAddr,
     clock: Clock,
     hub: Arc<Hub>,
@@ -88,7 +104,7 @@ pub struct Cluster {
     inputs: Arc<Inputs>,
     slots: Arc<Slots>,
     seen: watch::Receiver<Seen>,
-    duplicate: Arc<Mutex<Option<Duration>>>,
+    admission: Arc<Admission>,
     stop: CancellationToken,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -103,6 +119,14 @@ pub(super) struct Seen {
     pub(super) rtt: Vec<(Tag, Duration)>,
     /// Those heard by this node itself.
     pub(super) up: Vec<Tag>,
+    /// Those that left without a word.
+    pub(super) silent: Vec<Tag>,
+    /// How many of those heard place slots otherwise.
+    pub(super) differing: usize,
+    /// Datagrams of gossip that were thrown away.
+    pub(super) gossip_refused: u64,
+    /// What this node and all others that are there, or may come back, have in common.
+    pub(super) common: Common,
 }
 
 impl Prepared {
@@ -113,10 +137,10 @@ impl Prepared {
     pub fn new(config: &Config, tag: Tag, clock: Clock) -> Result<Self, StartError> {
         let name = config.node.clone().unwrap_or_else(host_name);
         let me = NodeName::new(&name).ok_or(StartError::Name(name))?;
-        // Without anybody to ask there is nobody to wait for.
-        let solo = if config.seeds.is_empty() { Duration::ZERO } else { Settings::default().solo };
+        // Without anybody to ask there is nobody to wait for but those who knew this node before it was started again.
+        let solo = if config.seeds.is_empty() { SOLO_UNASKED } else { Settings::default().solo };
         let settings = Settings { solo, ..Settings::default() };
-        let wires = Arc::new(Wires { mesh: Mesh::default(), clock, happened: Happened::default() });
+        let wires = Arc::new(Wires { mesh: Mesh::default(), clock, happened: Happened::default(), questions: Arc::default() });
         Ok(Self { me, tag, clock, settings, wires })
     }
 
@@ -124,6 +148,12 @@ impl Prepared {
     #[must_use]
     pub fn shared(&self) -> Shared {
         Shared::new(self.tag, self.settings.clone(), self.node().view().clone(), self.wires.clone())
+    }
+
+    /// This node's name, and the others for orders about clients.
+    #[must_use]
+    pub fn elsewhere(&self) -> (String, Arc<dyn Elsewhere>) {
+        (self.me.to_string(), self.wires.clone())
     }
 
     fn node(&self) -> Node {
@@ -136,7 +166,8 @@ impl Cluster {
     ///
     /// # Errors
     /// When the address cannot be bound, or it is not known how others reach it.
-    pub fn start(config: &Config, prepared: Prepared, hub: Arc<Hub>, data: Handle) -> Result<Self, StartError> {
+    pub fn start(config: &Config, prepared: Prepared, rooms: Rooms, metrics: &Arc<Metrics>, data: Handle) -> Result<Self, StartError> {
+        let Rooms { hub, control } = rooms;
         let (listener, gossip) = bind(config.listen)?;
         let address = listener.local_addr().map_err(|why| StartError::Listen { address: config.listen, why })?;
         let (gossip_at, links) = advertised(config, address)?;
@@ -148,8 +179,8 @@ impl Cluster {
             gossip: gossip_at,
             links,
             state: State::Joining,
-            protocol: PROTOCOL,
-            features: FEATURES,
+            protocol: config.release.protocol,
+            features: config.release.features,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         let identity = Identity {
@@ -157,21 +188,31 @@ impl Cluster {
             name: prepared.me.clone(),
             tag: prepared.tag,
             started,
-            protocol: PROTOCOL,
-            features: FEATURES,
+            release: config.release,
             version: record.version.clone(),
         };
-        let greeter = Greeter::new(identity, &config.secrets())?;
+        let greeter = Greeter::new(identity, &config.secrets(), certificate::read(&config.tls, metrics)?)?;
         let gossiping =
             membership::Settings { cluster: config.id.clone(), keys: config.secrets(), seeds: config.seeds.clone(), interval: GOSSIP };
         let node = prepared.node();
-        let Prepared { me, tag, clock, wires, .. } = prepared;
-        tracing::info!(node = %me, cluster = config.id, listen = %address, advertise = record.links, "this node joins its cluster");
+        let Prepared { me: name, clock, wires, .. } = prepared;
+        let me = record.clone();
+        tracing::info!(event = "cluster_joining", node = %name, cluster = config.id, listen = %address, advertise = record.links, "this node joins its cluster");
 
         let (inputs, slots) = (Arc::new(Inputs::default()), Arc::new(Slots::default()));
-        let duplicate = Arc::new(Mutex::new(None));
+        let admission = Arc::new(Admission::default());
         let stop = CancellationToken::new();
-        let first = Seen { state: State::Joining, view: node.view().clone(), members: Members::new(), rtt: Vec::new(), up: Vec::new() };
+        let first = Seen {
+            state: State::Joining,
+            view: node.view().clone(),
+            members: Members::new(),
+            rtt: Vec::new(),
+            up: Vec::new(),
+            silent: Vec::new(),
+            differing: 0,
+            gossip_refused: 0,
+            common: config.release.common_of_all(std::iter::empty()),
+        };
         let (show, seen) = watch::channel(first);
         let ear = Arc::new(Ear {
             clock,
@@ -179,22 +220,37 @@ impl Cluster {
             inputs: inputs.clone(),
             slots: slots.clone(),
             heard: Mutex::default(),
-            duplicate: duplicate.clone(),
+            admission: admission.clone(),
+            wires: wires.clone(),
+            control,
+            data: data.clone(),
+            orders: Arc::new(Semaphore::new(ORDERS_MAX)),
         });
-        let control =
-            Control { me: me.clone(), clock, node, record, inputs: inputs.clone(), slots: slots.clone(), mesh: wires.mesh.clone(), show };
+        let control = Control {
+            me: name,
+            clock,
+            node,
+            record,
+            inputs: inputs.clone(),
+            hub: hub.clone(),
+            slots: slots.clone(),
+            wires: wires.clone(),
+            show,
+        };
         let telling = {
             let (slots, hub) = (slots.clone(), hub.clone());
             let run = move || slots.run(&hub);
             std::thread::Builder::new().name("tidings-slots".to_owned()).spawn(run).map_err(StartError::Thread)?
         };
+        let watching = certificate::watch(config.tls.clone(), greeter.clone(), metrics.clone());
+        data.spawn(stop.clone().run_until_cancelled_owned(watching));
         let controlling = {
             let stop = stop.clone();
             let run = move || control.run(Sockets { listener, gossip }, gossiping, greeter, ear, data, &stop);
             std::thread::Builder::new().name("tidings-control".to_owned()).spawn(run).map_err(StartError::Thread)?
         };
         let threads = Mutex::new(vec![telling, controlling]);
-        Ok(Self { me, tag, address, clock, hub, wires, inputs, slots, seen, duplicate, stop, threads })
+        Ok(Self { me, address, clock, hub, wires, inputs, slots, seen, admission, stop, threads })
     }
 
     /// Where it listens for other nodes.
@@ -207,19 +263,33 @@ impl Cluster {
     #[must_use]
     pub fn info(&self) -> Info {
         let seen = self.seen.borrow().clone();
-        Info::new(&self.me, self.tag, &seen, &self.wires, self.hub.slot_counts(), self.is_duplicate())
+        Info::new(&self.me, &seen, &self.wires, self.hub.slot_sums(), self.condition(), self.is_duplicate())
+    }
+
+    /// How this node stands in the cluster, as of now.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        let seen = self.seen.borrow();
+        match seen.state {
+            _ if self.is_duplicate() => Condition::NotAdmitted,
+            _ if self.admission.is_of_another_protocol(&self.me, &seen.members, self.clock.mono()) => Condition::NotAdmitted,
+            State::Joining => Condition::Joining,
+            State::Draining | State::Leaving => Condition::Leaving,
+            State::Active | State::Impaired if seen.silent.is_empty() && seen.view.may_act() => Condition::Whole,
+            State::Active | State::Impaired => Condition::Degraded,
+        }
     }
 
     /// Whether another process of this node's name is part of the cluster, so that this one is not.
     #[must_use]
     pub fn is_duplicate(&self) -> bool {
-        self.duplicate.lock().is_some_and(|at| self.clock.mono() < at + DUPLICATE)
+        self.admission.is_duplicate(self.clock.mono())
     }
 
     /// Hands everything that this node owns over to the others, until `deadline` at most. Publishing goes on meanwhile.
     pub async fn hand_over(&self, deadline: Instant) {
         self.inputs.push(NodeInput::Drain);
-        let others = |seen: &Seen| seen.view.members().iter().any(|member| member.tag != self.tag && member.state == State::Active);
+        let others = |seen: &Seen| seen.view.members().iter().any(|member| member.tag != self.me.tag && member.state == State::Active);
         let began = Instant::now();
         let mut is_done = false;
         while others(&self.seen.borrow()) && Instant::now() < deadline {
@@ -231,8 +301,13 @@ impl Cluster {
             tokio::time::sleep(LOOK).await;
         }
         match (is_done, self.hub.holds_slots()) {
-            (true, _) => tracing::info!(took = ?began.elapsed(), "everything was handed over to the other nodes"),
-            (false, true) => tracing::warn!("some slots could not be handed over; what only this node holds is lost when it ends"),
+            (true, _) => {
+                tracing::info!(event = "slots_handed_over", took = ?began.elapsed(), "everything was handed over to the other nodes")
+            }
+            (false, true) => tracing::warn!(
+                event = "slots_not_handed_over",
+                "some slots could not be handed over; what only this node holds is lost when it ends"
+            ),
             (false, false) => {}
         }
         self.inputs.push(NodeInput::Leave);
@@ -271,8 +346,9 @@ struct Control {
     node: Node,
     record: Record,
     inputs: Arc<Inputs>,
+    hub: Arc<Hub>,
     slots: Arc<Slots>,
-    mesh: Mesh<Letter>,
+    wires: Arc<Wires>,
     show: watch::Sender<Seen>,
 }
 
@@ -288,11 +364,13 @@ impl Control {
     ) {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
-            Err(why) => return tracing::error!(%why, "the cluster's control thread has no runtime; this node is alone"),
+            Err(why) => {
+                return tracing::error!(event = "cluster_left", %why, "the cluster's control thread has no runtime; this node is alone");
+            }
         };
         let ended = runtime.block_on(self.run_here(sockets, gossiping, greeter, ear, data, stop));
         if let Err(why) = ended {
-            tracing::error!(%why, "this node left its cluster by a fault of its own");
+            tracing::error!(event = "cluster_left", %why, "this node left its cluster by a fault of its own");
         }
     }
 
@@ -307,16 +385,19 @@ impl Control {
     ) -> Result<(), Box<dyn std::error::Error>> {
         let listener = tokio::net::TcpListener::from_std(sockets.listener)?;
         let gossip = tokio::net::UdpSocket::from_std(sockets.gossip)?;
-        let membership = Membership::start(gossiping, gossip, &self.record).await?;
+        let seen = self.show.subscribe();
+        let is_up = move |tag| seen.borrow().up.contains(&tag);
+        let membership = Membership::start(gossiping, gossip, &self.record, is_up).await?;
         let setup = mesh::Setup {
             me: self.me.clone(),
             greeter,
             listener,
             members: membership.members(),
+            namesake: membership.namesake(),
             bounds: OutboxBounds::default(),
             data,
             ear,
-            mesh: self.mesh.clone(),
+            mesh: self.wires.mesh.clone(),
         };
         tokio::join!(mesh::run(setup, stop.clone()), stop.run_until_cancelled(self.control(&membership)));
         Ok(())
@@ -346,44 +427,70 @@ impl Control {
                     }
                 }
             }
+            // The hub has the view before others hear of it; telling the gossip may take a moment, so that comes last.
+            out.sort_by_key(|output| matches!(output, NodeOutput::State(_)));
             for output in out.drain(..) {
                 self.perform(output, membership).await;
             }
-            self.show(&members.borrow());
+            self.show(&members.borrow(), membership.refused());
         }
     }
 
     async fn perform(&mut self, output: NodeOutput, membership: &Membership) {
         match output {
-            NodeOutput::Beat { to, beat } => drop(self.mesh.post(to, Purpose::Control, None, Letter::Beat(beat))),
+            NodeOutput::Beat { to, beat } => drop(self.wires.mesh.post(to, Purpose::Control, None, Letter::Beat(beat))),
             NodeOutput::View(view) => {
                 let active = view.members().iter().filter(|member| member.state == State::Active).count();
-                tracing::info!(nodes = view.members().len(), active, view = format!("{:x}", view.id()), "the cluster is seen in a new way");
-                self.slots.view(view);
+                self.wires.happened.views.fetch_add(1, Ordering::Relaxed);
+                tracing::info!(
+                    event = "cluster_view",
+                    nodes = view.members().len(),
+                    active,
+                    view = format!("{:x}", view.id()),
+                    "the cluster is seen in a new way"
+                );
+                self.hub.see(view);
+                self.slots.seen();
             }
             NodeOutput::State(state) => {
-                tracing::info!(state = state.as_str(), "this node's state in the cluster");
+                tracing::info!(event = "cluster_state", state = state.as_str(), "this node's state in the cluster");
                 self.record.state = state;
                 membership.update(&self.record).await;
             }
         }
     }
 
-    fn show(&self, members: &Members) {
+    fn show(&self, members: &Members, gossip_refused: u64) {
         let now = self.clock.mono();
         self.show.send_if_modified(|seen| {
-            let up: Vec<Tag> = members.values().map(|member| member.tag).filter(|tag| self.node.is_up(*tag, now)).collect();
+            let up = self.node.heard(now);
             let rtt: Vec<_> = up.iter().filter_map(|tag| Some((*tag, self.node.rtt(*tag)?))).collect();
+            let silent = self.node.silent(now);
+            let differing = up.iter().filter(|tag| self.node.view_of(**tag).is_some_and(|view| view != self.node.view().id())).count();
             let is_same = seen.state == self.node.state()
                 && Arc::ptr_eq(&seen.view, self.node.view())
                 && seen.up == up
                 && seen.rtt == rtt
+                && seen.silent == silent
+                && (seen.differing, seen.gossip_refused) == (differing, gossip_refused)
                 && seen.members == *members;
             if !is_same {
-                *seen = Seen { state: self.node.state(), view: self.node.view().clone(), members: members.clone(), rtt, up };
+                // Those who ended or left hold nothing any more, and are not missed.
+                let may_hold = |record: &&Record| self.node.view().is_present(record.tag) || silent.contains(&record.tag);
+                let common = self.common(members, &silent);
+                self.wires.questions.know(members.values().filter(may_hold).map(|record| (record.tag, record.name.clone())).collect());
+                let (state, view) = (self.node.state(), self.node.view().clone());
+                *seen = Seen { state, view, members: members.clone(), rtt, up, silent, differing, gossip_refused, common };
             }
             !is_same
         });
+    }
+
+    /// What this node has in common with all those that are there, or may come back.
+    fn common(&self, members: &Members, silent: &[Tag]) -> Common {
+        let known = |tag: Tag| members.values().find(|record| record.tag == tag).map(Record::release);
+        let present = self.node.view().members().iter().map(|member| member.tag).filter(|tag| *tag != self.record.tag);
+        self.record.release().common_of_all(present.chain(silent.iter().copied()).map(known))
     }
 }
 

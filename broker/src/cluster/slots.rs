@@ -2,12 +2,10 @@
 //! it in the order in which it happened; not the control thread, because there are many slots.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::core::View;
 use crate::hub::{Hub, LinkId};
 use crate::log::Tag;
 
@@ -19,7 +17,7 @@ const TICK: Duration = Duration::from_millis(10);
 struct News {
     links: HashMap<Tag, (LinkId, bool)>,
     drained: HashMap<Tag, LinkId>,
-    view: Option<Arc<View>>,
+    has_view: bool,
     is_over: bool,
 }
 
@@ -47,9 +45,9 @@ impl Slots {
         self.wake.notify_one();
     }
 
-    /// The cluster is seen in a new way.
-    pub(super) fn view(&self, view: Arc<View>) {
-        self.news.lock().view = Some(view);
+    /// The hub sees the cluster in a new way.
+    pub(super) fn seen(&self) {
+        self.news.lock().has_view = true;
         self.wake.notify_one();
     }
 
@@ -64,7 +62,7 @@ impl Slots {
         loop {
             let news = {
                 let mut news = self.news.lock();
-                if news.links.is_empty() && news.drained.is_empty() && news.view.is_none() && !news.is_over {
+                if news.links.is_empty() && news.drained.is_empty() && !news.has_view && !news.is_over {
                     self.wake.wait_for(&mut news, TICK);
                 }
                 std::mem::take(&mut *news)
@@ -78,8 +76,8 @@ impl Slots {
             for (peer, id) in news.drained {
                 hub.drained(peer, id);
             }
-            if let Some(view) = news.view {
-                hub.set_view(view);
+            if news.has_view {
+                hub.tell_view();
             }
             hub.tick();
         }

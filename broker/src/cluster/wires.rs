@@ -1,35 +1,24 @@
 //! The other nodes as the hub sees them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::core::{Event, Frame};
+use futures_util::future::BoxFuture;
+use tidings_proto::cluster::v1 as wire;
+
+use super::core::frame::Terms;
+use super::core::{Answer, Event, Frame};
+use super::happened::Happened;
 use super::letter::Letter;
 use super::link::Purpose;
 use super::mesh::{Mesh, Posted};
+use super::orders;
+use super::questions::{self, Questions};
 use crate::clock::Clock;
-use crate::hub::{LinkId, Peers, Sent};
+use crate::control::{Done, Elsewhere, Order};
+use crate::hub::{LinkId, Peers, Rows, Sent, Told, Wanted};
 use crate::log::{Slot, Tag};
-
-/// What happened in slots, since the start.
-#[derive(Debug, Default)]
-pub(super) struct Happened {
-    /// Epochs opened here.
-    pub opened: AtomicU64,
-    /// Those of them before which something acknowledged may be lost.
-    pub uncertain: AtomicU64,
-    /// Epochs sealed here for another node.
-    pub sealed: AtomicU64,
-    /// Times a home went on without its follower.
-    pub solo: AtomicU64,
-    /// Copies that became complete.
-    pub counted: AtomicU64,
-    /// Messages of other branches taken over.
-    pub adopted: AtomicU64,
-    /// Messages of other branches that were lost.
-    pub orphans_lost: AtomicU64,
-    /// Frames that carried a message to another node.
-    pub carried: AtomicU64,
-}
+use crate::presence;
 
 /// Carries what slots say to their parts on other nodes.
 #[derive(Debug)]
@@ -37,23 +26,33 @@ pub(super) struct Wires {
     pub(super) mesh: Mesh<Letter>,
     pub(super) clock: Clock,
     pub(super) happened: Happened,
+    pub(super) questions: Arc<Questions>,
 }
 
-/// Whether a frame holds messages, and is no word about them.
-fn carries(frame: &Frame) -> bool {
-    match frame {
-        Frame::Forward(_) | Frame::Offer(_) => true,
-        Frame::Stream(stream) => !stream.records.is_empty(),
-        Frame::Sync(sync) => !sync.tail.is_empty() || sync.channels.iter().any(|state| !state.entries.is_empty()),
-        _ => false,
+/// Asks one node for its channels.
+async fn ask(mesh: &Mesh<Letter>, questions: &Questions, to: Tag, question: wire::bulk_frame::What) -> Option<Rows> {
+    let mut open = questions.begin()?;
+    let frame = wire::BulkFrame { number: open.number, what: Some(question) };
+    if mesh.post(to, Purpose::Bulk, None, Letter::Bulk(frame)) == Posted::Closed {
+        return None;
+    }
+    match open.answer().await? {
+        wire::bulk_frame::What::ChannelsTold(told) => Some(questions::hear_rows(told)),
+        _ => None,
+    }
+}
+
+impl Elsewhere for Wires {
+    fn carry_out(&self, order: &Order, limit: Duration) -> BoxFuture<'static, Vec<(String, Result<Done, String>)>> {
+        let (mesh, questions) = (self.mesh.clone(), self.questions.clone());
+        let nodes = questions.nodes();
+        Box::pin(orders::ask_all(mesh, questions, nodes, orders::say_order(order), limit))
     }
 }
 
 impl Peers for Wires {
     fn send(&self, to: Tag, over: LinkId, slot: Slot, frame: Frame) -> Sent {
-        if carries(&frame) {
-            self.happened.carried.fetch_add(1, Ordering::Relaxed);
-        }
+        self.happened.said(&frame);
         match self.mesh.post(to, Purpose::Live, Some(over), Letter::Slot(slot, frame, self.clock)) {
             Posted::Queued => Sent::Queued,
             Posted::Behind => Sent::Behind,
@@ -61,38 +60,35 @@ impl Peers for Wires {
         }
     }
 
+    fn say_presence(&self, to: Tag, over: LinkId, frame: presence::Frame) {
+        // What is lost with its connection is said again over the next one.
+        let _ = self.mesh.post(to, Purpose::Live, Some(over), Letter::Presence(Box::new(frame)));
+    }
+
     fn connected(&self) -> Vec<(Tag, LinkId)> {
         self.mesh.connected(Purpose::Live)
     }
 
     fn happened(&self, slot: Slot, event: &Event) {
-        let count = |counter: &AtomicU64, by: usize| {
-            counter.fetch_add(by as u64, Ordering::Relaxed);
-        };
-        match event {
-            Event::Opened { epoch, is_uncertain, is_forced } => {
-                count(&self.happened.opened, 1);
-                count(&self.happened.uncertain, usize::from(*is_uncertain));
-                if *is_uncertain || *is_forced {
-                    tracing::warn!(%slot, ?epoch, is_uncertain, is_forced, "a slot was taken over without its last owner's word");
-                } else {
-                    tracing::debug!(%slot, ?epoch, "a slot is owned here now");
+        self.happened.happened(slot, event);
+    }
+
+    fn channels(&self, wanted: &Wanted, limit: Duration) -> BoxFuture<'static, Vec<Told>> {
+        let (mesh, questions) = (self.mesh.clone(), self.questions.clone());
+        let question = questions::say_wanted(wanted);
+        Box::pin(async move {
+            let asked = questions.nodes().into_iter().map(|(tag, name)| {
+                let (mesh, questions, question) = (&mesh, &questions, question.clone());
+                async move {
+                    let rows = tokio::time::timeout(limit, ask(mesh, questions, tag, question)).await.ok().flatten();
+                    Told { node: name.to_string(), rows }
                 }
-            }
-            Event::Sealed { successor } => {
-                count(&self.happened.sealed, 1);
-                tracing::debug!(%slot, successor = format!("{:x}", successor.get()), "a slot was handed over");
-            }
-            Event::Solo => count(&self.happened.solo, 1),
-            Event::Counted { .. } => count(&self.happened.counted, 1),
-            Event::Adopted { count: messages } => {
-                count(&self.happened.adopted, *messages);
-                tracing::info!(%slot, messages, "messages of another branch were taken over");
-            }
-            Event::OrphansLost { count: messages } => {
-                count(&self.happened.orphans_lost, *messages);
-                tracing::warn!(%slot, messages, "messages of another branch were lost before they could be taken over");
-            }
-        }
+            });
+            futures_util::future::join_all(asked).await
+        })
+    }
+
+    fn answered(&self, answer: &Answer, terms: Terms) {
+        self.happened.answered(answer, terms, self.clock.mono().as_secs());
     }
 }

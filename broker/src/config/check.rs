@@ -148,6 +148,7 @@ impl Config {
         findings.duration("http.idle_timeout", http.idle_timeout, SECOND / 10, DAY);
         findings.count("http.http2_streams", http.http2_streams.into(), 1, 100_000);
         findings.duration("http.write_timeout", http.write_timeout, SECOND, DAY);
+        findings.size("http.notsent_lowat", http.notsent_lowat.into(), 0, 1 << 30);
         findings.size("http.send_buffer_bytes", http.send_buffer_bytes.into(), 0, 1 << 30);
         findings.count("admin.journal", self.admin.journal.into(), 0, 1_000_000);
         findings.duration("admin.probe_interval", self.admin.probe_interval, SECOND / 10, PROBE_WINDOW / 2);
@@ -172,6 +173,7 @@ impl Config {
     fn check_grpc(&self, findings: &mut Findings) {
         let grpc = &self.grpc;
         findings.count("grpc.streams", grpc.streams.into(), 1, 100_000);
+        findings.duration("grpc.first_call_timeout", grpc.first_call_timeout, SECOND / 10, DAY);
         if let Some(path) = &grpc.unix
             && (path.as_os_str().is_empty() || path.as_os_str().len() > UNIX_PATH_BYTES_MAX)
         {
@@ -200,15 +202,19 @@ impl Config {
 
     fn check_tokens(&self, findings: &mut Findings) {
         let tokens = &self.tokens;
-        let names: Vec<&str> = self.unix_peers.iter().map(|peer| &*peer.name).collect();
-        for (nth, name) in names.iter().enumerate() {
-            if name.trim().is_empty() || name.chars().any(char::is_control) || names[..nth].contains(name) {
-                findings.add(
-                    "unix_peers",
-                    format!("{name:?} is no name of its own"),
-                    "say who it is, each in other words: it is shown in logs",
-                );
+        let peers: Vec<&str> = self.unix_peers.iter().map(|peer| &*peer.name).collect();
+        let certificates: Vec<&str> = self.certificates.iter().map(|certificate| &*certificate.name).collect();
+        for (list, names) in [("unix_peers", peers), ("certificates", certificates)] {
+            for (nth, name) in names.iter().enumerate() {
+                if name.trim().is_empty() || name.chars().any(char::is_control) || names[..nth].contains(name) {
+                    let hint = "say who it is, each in other words: it is shown in logs";
+                    findings.add(list, format!("{name:?} is no name of its own"), hint);
+                }
             }
+        }
+        if !self.certificates.is_empty() && self.http.tls.clients.is_none() && self.grpc.tls.clients.is_none() {
+            let hint = "set `http.tls.clients` or `grpc.tls.clients`, the file of the certificates that sign those of clients";
+            findings.add("certificates", "means nothing where no listener asks for certificates", hint);
         }
         for (nth, key) in self.signed_urls.iter().enumerate() {
             if key.id.is_empty() || key.id.len() > 64 || key.id.chars().any(char::is_control) {
@@ -231,6 +237,8 @@ impl Config {
         }
         findings.duration("tokens.leeway", tokens.leeway, Duration::ZERO, 5 * SECOND * 60);
         findings.size("tokens.bytes", tokens.bytes as u64, 256, 64 << 10);
+        findings.count("tokens.revocations", tokens.revocations.into(), 1, 10_000_000);
+        findings.duration("tokens.revoked_for", tokens.revoked_for, SECOND, 366 * DAY);
         if let Some(cookie) = &tokens.cookie
             && (cookie.is_empty() || !cookie.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)))
         {
@@ -261,6 +269,14 @@ impl Config {
             if namespace.unlisted && name != namespace::DEFAULT {
                 let hint = "it says whether namespaces that are not listed are as `default`, so it stands there";
                 findings.add(path(".unlisted"), "means nothing here", hint);
+            }
+            if namespace.join_leave && !namespace.presence {
+                findings.add(path(".join_leave"), "means nothing without `presence`", "set `presence: true` too");
+            }
+            if namespace.conflate && namespace.lagging == namespace::Lagging::Close {
+                let hint =
+                    "a listener that is behind gets the newest message and is not closed: leave `lagging: gap`, or set `conflate: false`";
+                findings.add(path(".lagging"), "means nothing with `conflate: true`", hint);
             }
             if namespace.payload_kinds.is_empty() {
                 findings.add(path(".payload_kinds"), "is empty, so nothing could be published", "any of json, text, binary");
@@ -293,11 +309,18 @@ impl Config {
         findings.count("limits.channels_silent", limits.channels_silent.into(), 1, u64::MAX);
         findings.size("limits.history_bytes", limits.history_bytes, 1 << 10, u64::MAX);
         findings.size("limits.unsent_bytes", limits.unsent_bytes, 1 << 20, u64::MAX);
+        findings.size("limits.incoming_bytes", limits.incoming_bytes, 1 << 20, u64::MAX);
         findings.count("limits.dedupe_ids", limits.dedupe_ids.into(), 1, u64::MAX);
         findings.duration("limits.publish_wait", limits.publish_wait, Duration::ZERO, HOUR);
         findings.count("limits.subscribe_channels", limits.subscribe_channels as u64, 1, 10_000);
         findings.count("limits.subscribe_slots", limits.subscribe_slots as u64, 1, CURSOR_SLOTS_MAX as u64);
         findings.count("limits.batch_messages", limits.batch_messages as u64, 1, 100_000);
+
+        let presence = &self.presence;
+        findings.duration("presence.grace", presence.grace, Duration::ZERO, HOUR);
+        findings.count("presence.told", presence.told.into(), 0, crate::presence::BATCH as u64);
+        findings.count("presence.members", presence.members.into(), 1, 10_000_000);
+        findings.count("presence.members_of_node", presence.members_of_node.into(), 1, u64::MAX);
 
         findings.duration("sse.retry", self.sse.retry, SECOND / 10, HOUR);
         findings.size("websocket.message_bytes", self.websocket.message_bytes as u64, 1 << 10, 64 << 20);
@@ -362,6 +385,13 @@ impl Config {
                 format!("{node:?} is no name for a node"),
                 "1 to 63 letters, digits, dots, hyphens and underscores",
             );
+        }
+        let tls = [("certificate", &cluster.tls.certificate), ("key", &cluster.tls.key), ("ca", &cluster.tls.ca)];
+        if tls.iter().any(|(_, file)| file.is_some()) {
+            for (name, _) in tls.iter().filter(|(_, file)| file.is_none()) {
+                let hint = "certificate, key and ca go together: name all three files, or none";
+                findings.add(format!("cluster.tls.{name}"), "is missing", hint);
+            }
         }
         if cluster.id.is_empty() || cluster.id.len() > 63 || cluster.id.chars().any(char::is_control) {
             findings.add("cluster.id", format!("{:?} is no name for a cluster", cluster.id), "1 to 63 characters, the same on every node");

@@ -24,7 +24,7 @@ pub use reload::Change;
 pub use threads::workers;
 
 use crate::hub::namespace::Namespaces;
-use crate::{admin, api, auth, cluster, drain, front, limits, net, shard};
+use crate::{admin, api, auth, cluster, drain, front, limits, net, presence, shard};
 
 /// Everything a node can be told. Every field has a default; an embedder starts from `Config::default()`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -67,6 +67,10 @@ pub struct Config {
     #[serde(deserialize_with = "units::null_is_default")]
     #[schemars(with = "Option<Vec<auth::config::UnixPeer>>")]
     pub unix_peers: Vec<auth::config::UnixPeer>,
+    /// Backends, by their certificates, on listeners that ask for certificates (`tls.clients`): no key is needed.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<Vec<auth::config::Certificate>>")]
+    pub certificates: Vec<auth::config::Certificate>,
     /// Tokens (JWT) that browsers show; docs/TOKENS.md tells how to make them.
     #[serde(deserialize_with = "units::null_is_default")]
     #[schemars(with = "Option<auth::token::config::Config>")]
@@ -79,6 +83,10 @@ pub struct Config {
     #[serde(deserialize_with = "units::null_is_default")]
     #[schemars(with = "Option<Namespaces>")]
     pub namespaces: Namespaces,
+    /// Who is on a channel; namespaces say where that is known at all.
+    #[serde(deserialize_with = "units::null_is_default")]
+    #[schemars(with = "Option<presence::config::Config>")]
+    pub presence: presence::config::Config,
     /// Other nodes that make up one broker with this one.
     #[serde(deserialize_with = "units::null_is_default")]
     #[schemars(with = "Option<cluster::config::Config>")]
@@ -238,6 +246,7 @@ impl Config {
         auth::config::Config {
             keys: self.keys.clone(),
             unix_peers: self.unix_peers.clone(),
+            certificates: self.certificates.clone(),
             tokens: self.tokens.clone(),
             signed_urls: self.signed_urls.clone(),
             policy,
@@ -248,8 +257,9 @@ impl Config {
     /// Whether any credential would be believed.
     #[must_use]
     pub fn knows_anybody(&self) -> bool {
-        let Self { keys, unix_peers, signed_urls, tokens, .. } = self;
-        !keys.is_empty() || !unix_peers.is_empty() || !signed_urls.is_empty() || !tokens.keys.is_empty() || tokens.jwks_url.is_some()
+        let Self { keys, unix_peers, certificates, signed_urls, tokens, .. } = self;
+        let has_backends = !keys.is_empty() || !unix_peers.is_empty() || !certificates.is_empty();
+        has_backends || !signed_urls.is_empty() || !tokens.keys.is_empty() || tokens.jwks_url.is_some()
     }
 }
 

@@ -23,8 +23,9 @@ impl Config {
         let from = wanted.clone();
         config.log.level = from.log.level;
         config.cors = from.cors;
-        (config.keys, config.unix_peers) = (from.keys, from.unix_peers);
+        (config.keys, config.unix_peers, config.certificates) = (from.keys, from.unix_peers, from.certificates);
         (config.tokens, config.signed_urls) = (from.tokens, from.signed_urls);
+        config.presence = from.presence;
         (config.sse, config.websocket, config.poll) = (from.sse, from.websocket, from.poll);
         let (drain, of) = (&mut config.drain, from.drain);
         // What clients are told to wait is with the shards.
@@ -46,7 +47,7 @@ impl Config {
         // A channel's history is laid out when it is made, and what nodes owe each other is agreed on at the start.
         for (name, known) in self.namespaces.iter() {
             if let Some(namespace) = config.namespaces.listed_mut(name) {
-                namespace.history = known.history.clone();
+                (namespace.history, namespace.conflate) = (known.history.clone(), known.conflate);
                 (namespace.replicas, namespace.ack, namespace.min_copies) = (known.replicas, known.ack, known.min_copies);
             }
         }

@@ -10,10 +10,11 @@ use http::header::HeaderMap;
 use http::request::Parts;
 use http::{Response, StatusCode, Version};
 
-use super::stream::{Begun, Framing, Stream, StreamBody};
+use super::stream::{self, Begun, Framing, Stream, StreamBody};
+use crate::control::Register;
 use crate::error::{Error, Result};
 use crate::hub::Hub;
-use crate::journal::{Journal, SessionId, What};
+use crate::journal::{Journal, Seated, SessionId, Sitting, What};
 use crate::log::Entry;
 use crate::message::ChannelName;
 use crate::metrics::{Front, ShardMetrics};
@@ -36,6 +37,8 @@ pub(crate) trait Ground: Clone + 'static {
     fn metrics(&self) -> &ShardMetrics;
     /// Where it is told what happens to clients.
     fn journal(&self) -> &Journal;
+    /// Where orders of backends find who is here.
+    fn register(&self) -> &Register;
     /// The other end of the connection, if it is known here.
     fn address(&self) -> Option<SocketAddr>;
     /// Whether the node is leaving: nobody new is taken in.
@@ -50,6 +53,12 @@ pub(crate) trait Ground: Clone + 'static {
     /// Tells what happened to a session.
     fn tell(&self, session: SessionId, front: Front, what: What) {
         self.journal().tell(session, front, what, self.hub().clock().now().unix_ms);
+    }
+
+    /// Somebody listens here without a socket of the shard's own, until what this gives is dropped.
+    fn sit(&self, session: SessionId, front: Front, subscription: &Subscription) -> Seated {
+        let channels = subscription.channels().map(|channel| channel.name.clone()).collect();
+        self.journal().sit(Sitting { session, front, address: self.address(), channels })
     }
 
     /// Tells that a client was not let in.
@@ -91,6 +100,9 @@ pub(crate) trait Watch {
     /// Ready once after each time something was committed. Read the log *after* this, never before: what comes later raises
     /// it again.
     fn poll_woken(&mut self, context: &mut Context<'_>) -> Poll<Woken>;
+
+    /// Nothing of this channel is waited for any more.
+    fn leave(&mut self, channel: &ChannelName);
 }
 
 /// A shard, for a request of the connection with this peer.
@@ -118,6 +130,10 @@ impl Ground for OnShard {
 
     fn journal(&self) -> &Journal {
         self.shard.journal()
+    }
+
+    fn register(&self) -> &Register {
+        self.shard.register()
     }
 
     fn address(&self) -> Option<SocketAddr> {
@@ -157,10 +173,12 @@ impl Ground for OnShard {
         }
         // HTTP/1.0 knows no chunks: there the end of the connection ends the stream.
         let framing = if version == Version::HTTP_10 { Framing::Plain } else { Framing::Chunked };
-        let head = stream.head(version, framing);
-        let Stream { session, subscription, starts, stay, .. } = stream;
+        let Stream { session, headers, greeting, subscription, starts, stay, tells_cluster, presence, user, identity } = stream;
+        let head = stream::head(version, framing, headers, &greeting);
         let encoder = encoder(framing);
-        let opening = Opening { session, head, encoder, subscription, starts, stay, inbound: None, early: Bytes::new(), visit: None };
+        let (inbound, early, visit) = (None, Bytes::new(), None);
+        let opening =
+            Opening { session, head, encoder, subscription, starts, stay, tells_cluster, inbound, early, visit, user, presence, identity };
         Ok(Answer::TakeOver(Box::new(opening)))
     }
 
@@ -176,5 +194,9 @@ impl Ground for OnShard {
 impl Watch for Watcher {
     fn poll_woken(&mut self, context: &mut Context<'_>) -> Poll<Woken> {
         Self::poll_woken(self, context)
+    }
+
+    fn leave(&mut self, channel: &ChannelName) {
+        Self::leave(self, channel);
     }
 }

@@ -20,10 +20,12 @@ use tokio_util::sync::CancellationToken;
 use super::ground::{Ground, Stay, Watch};
 use super::stream::{Begun, Framing, Stream, StreamBody};
 use crate::close::CloseReason;
+use crate::control::Register;
 use crate::error::{Error, ErrorCode, Result};
 use crate::hub::{Channel, Hub, Signal};
 use crate::journal::Journal;
 use crate::log::Entry;
+use crate::message::ChannelName;
 use crate::metrics::ShardMetrics;
 use crate::net::{Acceptor, Frames as _, Handover};
 use crate::session::Subscription;
@@ -36,6 +38,7 @@ pub struct Guests(Arc<Shared>);
 struct Shared {
     hub: Arc<Hub>,
     journal: Journal,
+    register: Register,
     bounds: Bounds,
     /// Knows the shards, for those who leave HTTP, and how many may be here.
     acceptor: Acceptor,
@@ -62,8 +65,8 @@ impl Guests {
     /// At most as many at once as `acceptor` takes connections.
     #[must_use]
     pub fn new(rooms: Rooms, bounds: Bounds, acceptor: Acceptor, stopped: CancellationToken) -> Self {
-        let Rooms { hub, journal, draining, .. } = rooms;
-        Self(Arc::new(Shared { hub, journal, bounds, acceptor, present: Mutex::default(), draining, stopped }))
+        let Rooms { hub, journal, register, draining, .. } = rooms;
+        Self(Arc::new(Shared { hub, journal, register, bounds, acceptor, present: Mutex::default(), draining, stopped }))
     }
 
     /// How many listen now.
@@ -106,6 +109,10 @@ impl Ground for Guests {
 
     fn journal(&self) -> &Journal {
         &self.0.journal
+    }
+
+    fn register(&self) -> &Register {
+        &self.0.register
     }
 
     fn address(&self) -> Option<SocketAddr> {
@@ -204,6 +211,13 @@ impl Watch for GuestWatcher {
         self.guest.signal.lower();
         // Ended between the look and the lowering: nobody would raise it again.
         Poll::Ready(self.guest.ended.get().map_or(Woken::News, |reason| Woken::Ended(*reason)))
+    }
+
+    fn leave(&mut self, channel: &ChannelName) {
+        let Some(at) = self.channels.iter().position(|known| known.name == *channel) else { return };
+        let known = self.channels.swap_remove(at);
+        self.guests.0.hub.leave_signal(&known, &self.guest.signal);
+        self.guests.metrics().listeners_left(1);
     }
 }
 

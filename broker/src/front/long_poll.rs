@@ -1,6 +1,7 @@
 //! Long-poll: `GET /poll`. Stateless: everything is in the request's cursor, so any node answers the next poll.
 
 use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,17 +13,21 @@ use tokio::time::{Instant, timeout_at};
 use super::config::PollConfig;
 use super::cors::Cors;
 use super::ground::{Ground, Stay, Watch as _};
+use super::presence;
 use super::request::{self, Request, header as text_of, may_listen};
 use crate::auth::Pass;
 use crate::close::CloseReason;
-use crate::error::Result;
+use crate::control::{Entered, Told, Word};
+use crate::error::{Error, ErrorCode, Result};
 use crate::hub::{ATTEND_LIMIT, Channel};
 use crate::journal::{SessionId, What};
-use crate::log::{Entry, Gap, PageLimit};
+use crate::log::{CursorText, Entry, Gap, PageLimit, SlotCursor};
+use crate::message::ChannelName;
 use crate::metrics::Front;
-use crate::session::{Bounds, Joined, News, Subscription};
+use crate::presence::Notice;
+use crate::session::{Bounds, Joined, News, Presence, Subscription};
 use crate::shard::Woken;
-use crate::wire::{write_gap, write_message};
+use crate::wire::{write_cluster, write_gap, write_message_at, write_notice, write_unsubscribed};
 
 const CURSOR: HeaderName = HeaderName::from_static("tidings-cursor");
 const FRONT: Front = Front::LongPoll;
@@ -47,18 +52,41 @@ enum HoldEnded {
     News,
     TimeUp,
     Draining,
+    /// A backend asks the client to come back, elsewhere perhaps.
+    Reconnect,
+}
+
+/// What a held poll waits with.
+struct Waiting<'a> {
+    /// Where orders of backends find it.
+    stay: Entered,
+    presence: Option<&'a mut Presence>,
+    deadline: Instant,
+}
+
+/// What a held poll hears.
+enum Heard {
+    Woken(Woken),
+    Told(Told),
 }
 
 /// What one answer holds.
 #[derive(Default)]
 struct Batch {
-    messages: Vec<std::sync::Arc<Entry>>,
+    /// Each with the cursor to tell with it when its own would say too little.
+    messages: Vec<(std::sync::Arc<Entry>, Option<Box<SlotCursor>>)>,
     gaps: Vec<(std::sync::Arc<Channel>, Gap)>,
+    /// Channels that a backend ended the subscription to.
+    unsubscribed: Vec<ChannelName>,
+    /// Who is there, who came and who went.
+    notices: Vec<(ChannelName, Notice)>,
+    /// What names the states that the client has seen then.
+    told: String,
 }
 
 impl Batch {
     fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.gaps.is_empty()
+        self.messages.is_empty() && self.gaps.is_empty() && self.notices.is_empty() && self.unsubscribed.is_empty()
     }
 }
 
@@ -105,12 +133,14 @@ impl LongPoll {
         let starts = request.starts(etag.filter(|_| request.get("since").is_none()))?;
 
         may_listen(pass, &request.channels, &starts)?;
+        let _place = pass.take_place()?;
         // Who comes back after that is told that the token has expired.
         let wait = pass.left().map_or(wait, |left| left.min(wait));
 
         let wanted = if request.channels.len() > self.bounds.channels { &[] } else { &*request.channels };
         let _attendance = ground.hub().attend(wanted, ATTEND_LIMIT).await?;
         let mut subscription = Subscription::open(ground.hub(), &request.channels, self.bounds)?;
+        let mut presence = enter(ground, parts, pass, session, &request, &subscription)?;
         let Joined { gaps, recovered } = subscription.join(ground.hub(), &starts)?;
         // Only now: who was refused above never was a session.
         ground.metrics().session_opened(FRONT);
@@ -130,10 +160,34 @@ impl LongPoll {
         }
         let mut batch = Batch { gaps, ..Batch::default() };
         self.read(ground, &mut subscription, &mut batch)?;
+        if let Some(presence) = &mut presence {
+            presence.read(|channel, notice| batch.notices.push((channel.clone(), notice.clone())));
+        }
         let may_wait = !starts.is_live() && !wait.is_zero() && batch.is_empty() && parts.method != Method::HEAD;
-        let ended = if may_wait { self.hold(ground, &mut subscription, &mut batch, wait).await? } else { HoldEnded::AtOnce };
-        let is_draining = ended == HoldEnded::Draining;
-        held.reason = if is_draining { CloseReason::Draining } else { CloseReason::Finished };
+        let _seated = may_wait.then(|| ground.sit(session, FRONT, &subscription));
+        let hearing = presence.as_deref_mut().filter(|presence| presence.has_ears());
+        let ended = if may_wait {
+            let stay = ground.register().enter(session, pass.identity().unwrap_or_default());
+            let waiting = Waiting { stay, presence: hearing, deadline: Instant::now() + wait };
+            match self.hold(ground, &mut subscription, waiting, &mut batch).await? {
+                Ok(ended) => ended,
+                Err(reason) => {
+                    held.reason = reason;
+                    // It was let in, so nothing was refused.
+                    return Ok(super::error_response(&ended_by(reason)));
+                }
+            }
+        } else {
+            HoldEnded::AtOnce
+        };
+        if let Some(presence) = presence.as_ref().filter(|_| !batch.notices.is_empty()) {
+            batch.told = told(presence);
+        }
+        held.reason = match ended {
+            HoldEnded::Draining => CloseReason::Draining,
+            HoldEnded::Reconnect => CloseReason::Reconnect,
+            HoldEnded::AtOnce | HoldEnded::News | HoldEnded::TimeUp => CloseReason::Finished,
+        };
         if batch.is_empty() {
             // What came to quiet channels' slots need not be looked at again.
             subscription.refresh(ground.hub());
@@ -145,7 +199,8 @@ impl LongPoll {
             *response.status_mut() = if is_conditional { StatusCode::NOT_MODIFIED } else { StatusCode::NO_CONTENT };
             response
         } else {
-            deliver(ground, &batch, &cursor, ended)
+            let is_degraded = request.is_set("cluster").then(|| ground.hub().is_degraded());
+            deliver(ground, &batch, &cursor, is_degraded, ended)
         };
         let headers = response.headers_mut();
         // A cursor is base64: always a valid header value.
@@ -153,16 +208,21 @@ impl LongPoll {
             headers.insert(CURSOR, value);
             headers.insert(header::ETAG, tag);
         }
-        if is_draining {
+        if held.reason.may_retry() {
             let seconds = ground.retry_hint().as_secs().max(1);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         Ok(response)
     }
 
-    /// Waits until there is something, the time is up, or the node leaves.
-    async fn hold<G: Ground>(&self, ground: &G, subscription: &mut Subscription, batch: &mut Batch, wait: Duration) -> Result<HoldEnded> {
-        let deadline = Instant::now() + wait;
+    /// Waits until there is something, the time is up, the node leaves, or a backend ends it: for good with a reason.
+    async fn hold<G: Ground>(
+        &self,
+        ground: &G,
+        subscription: &mut Subscription,
+        Waiting { stay, mut presence, deadline }: Waiting<'_>,
+        batch: &mut Batch,
+    ) -> Result<Result<HoldEnded, CloseReason>> {
         let mut watcher = ground.watch(subscription, Stay::Poll)?;
         // Handles that somebody listens with cannot die; and what came before is found by this read.
         subscription.renew(ground.hub())?;
@@ -170,12 +230,37 @@ impl LongPoll {
         loop {
             self.read(ground, subscription, batch)?;
             if !batch.is_empty() {
-                return Ok(found);
+                return Ok(Ok(found));
             }
-            match timeout_at(deadline, poll_fn(|context| watcher.poll_woken(context))).await {
-                Ok(Woken::News) => found = HoldEnded::News,
-                Ok(Woken::Ended(_)) => return Ok(HoldEnded::Draining),
-                Err(_) => return Ok(HoldEnded::TimeUp),
+            let woken = poll_fn(|context| {
+                if let Poll::Ready(told) = stay.poll_told(context) {
+                    return Poll::Ready(Heard::Told(told));
+                }
+                let mut tell = |channel: &ChannelName, notice: &Notice| batch.notices.push((channel.clone(), notice.clone()));
+                if presence.as_mut().is_some_and(|presence| presence.poll_told(context, &mut tell).is_ready()) {
+                    return Poll::Ready(Heard::Woken(Woken::News));
+                }
+                watcher.poll_woken(context).map(Heard::Woken)
+            });
+            match timeout_at(deadline, woken).await {
+                Ok(Heard::Woken(Woken::News)) => found = HoldEnded::News,
+                Ok(Heard::Woken(Woken::Ended(_))) => return Ok(Ok(HoldEnded::Draining)),
+                Ok(Heard::Told(told)) => match &told.word {
+                    Word::End(reason) => {
+                        let reason = *reason;
+                        told.done(1);
+                        return Ok(if reason.may_retry() { Ok(HoldEnded::Reconnect) } else { Err(reason) });
+                    }
+                    Word::Unsubscribe(channels) => {
+                        let names = subscription.channels().map(|channel| &channel.name).filter(|name| channels.covers(name));
+                        batch.unsubscribed = names.cloned().collect();
+                        told.done(batch.unsubscribed.len() as u64);
+                        if !batch.unsubscribed.is_empty() {
+                            return Ok(Ok(HoldEnded::AtOnce));
+                        }
+                    }
+                },
+                Err(_) => return Ok(Ok(HoldEnded::TimeUp)),
             }
         }
     }
@@ -185,7 +270,7 @@ impl LongPoll {
         let (news, _) = subscription.read(ground.hub(), limit)?;
         for item in news {
             match item {
-                News::Message(entry) => batch.messages.push(entry),
+                News::Message(entry, own) => batch.messages.push((entry, own)),
                 // A poll is always behind a little, so a gap here is never a slow client's close.
                 News::Gap(channel, gap) => {
                     ground.metrics().gap(FRONT, gap.reason);
@@ -197,17 +282,28 @@ impl LongPoll {
     }
 }
 
-fn deliver(ground: &impl Ground, batch: &Batch, cursor: &str, ended: HoldEnded) -> Response<Bytes> {
+/// What a poll is answered that a backend ended for good.
+fn ended_by(reason: CloseReason) -> Error {
+    let code = if reason == CloseReason::Revoked { ErrorCode::Revoked } else { ErrorCode::Disconnected };
+    Error::new(code, reason.sentence())
+}
+
+fn deliver(ground: &impl Ground, batch: &Batch, cursor: &str, is_degraded: Option<bool>, ended: HoldEnded) -> Response<Bytes> {
     let mut out = b"{\"messages\":[".to_vec();
-    for (at, entry) in batch.messages.iter().enumerate() {
+    for (at, (entry, own)) in batch.messages.iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
-        write_message(&mut out, entry);
+        let cursor = own.as_deref().map_or_else(|| entry.cursor(), |own| CursorText::after(own.clone()));
+        write_message_at(&mut out, entry, &cursor);
     }
     out.extend_from_slice(b"],\"cursor\":\"");
     out.extend_from_slice(cursor.as_bytes());
     out.push(b'"');
+    if let Some(is_degraded) = is_degraded {
+        out.extend_from_slice(b",\"cluster\":");
+        write_cluster(&mut out, is_degraded);
+    }
     if let Some((channel, gap)) = batch.gaps.first() {
         out.extend_from_slice(b",\"gap\":");
         write_gap(&mut out, &channel.name, gap);
@@ -223,10 +319,32 @@ fn deliver(ground: &impl Ground, batch: &Batch, cursor: &str, ended: HoldEnded) 
         }
         out.push(b']');
     }
+    if !batch.unsubscribed.is_empty() {
+        out.extend_from_slice(b",\"unsubscribed\":[");
+        for (at, channel) in batch.unsubscribed.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            write_unsubscribed(&mut out, channel);
+        }
+        out.push(b']');
+    }
+    if !batch.notices.is_empty() {
+        out.extend_from_slice(b",\"presence\":{\"told\":\"");
+        out.extend_from_slice(batch.told.as_bytes());
+        out.extend_from_slice(b"\",\"notices\":[");
+        for (at, (channel, notice)) in batch.notices.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            write_notice(&mut out, channel, notice);
+        }
+        out.extend_from_slice(b"]}");
+    }
     out.extend_from_slice(b"}\n");
     let now = ground.hub().clock().mono();
     if ended == HoldEnded::News {
-        for entry in &batch.messages {
+        for (entry, _) in &batch.messages {
             ground.metrics().latency(FRONT, now.saturating_sub(entry.accepted.mono), 1);
         }
     }
@@ -234,6 +352,45 @@ fn deliver(ground: &impl Ground, batch: &Batch, cursor: &str, ended: HoldEnded) 
     let mut response = Response::new(Bytes::from(out));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// Lets the client of a poll be seen, and be told of others since `presence=`: `1` for all there is, else what the last answer
+/// said under `told`.
+fn enter<G: Ground>(
+    ground: &G,
+    parts: &Parts,
+    pass: &Pass,
+    session: SessionId,
+    request: &Request,
+    subscription: &Subscription,
+) -> Result<Option<Box<Presence>>> {
+    let asked = request.get("presence").filter(|asked| asked.len() >= TOLD_DIGITS);
+    let Some(asked) = asked else {
+        return presence::enter(ground.hub(), parts, pass, session, request, subscription);
+    };
+    let numbers = asked.split('.').map(|number| u64::from_str_radix(number, 16).ok()).collect::<Option<Vec<u64>>>();
+    let names: Vec<&ChannelName> = subscription.channels().map(|channel| &channel.name).collect();
+    let numbers = numbers
+        .filter(|numbers| numbers.len() == names.len())
+        .ok_or_else(|| Error::invalid("`presence` is `1`, `0`, or what the last answer for these channels said under `told`"))?;
+    let mut entered = None;
+    let member = pass.member(session.as_str());
+    for (name, told) in names.into_iter().zip(numbers) {
+        presence::may_be_told(pass, ground.hub(), name)?;
+        if parts.method != Method::HEAD {
+            Presence::enter(&mut entered, ground.hub(), name, member.as_ref(), Some(told))?;
+        }
+    }
+    Ok(entered)
+}
+
+/// Digits of one number in `told`.
+const TOLD_DIGITS: usize = 16;
+
+/// What the client has seen of each channel, in their order.
+fn told(presence: &Presence) -> String {
+    let numbers: Vec<String> = presence.told().map(|(_, told)| format!("{told:0width$x}", width = TOLD_DIGITS)).collect();
+    numbers.join(".")
 }
 
 /// The cursor inside `If-None-Match: "…"` (RFC 9110, section 13.1.2), for clients that repeat the tag they got.

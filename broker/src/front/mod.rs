@@ -4,10 +4,13 @@
 
 pub mod config;
 pub mod cors;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod ground;
 pub mod guests;
 pub mod http_stream;
 pub mod long_poll;
+mod presence;
 mod request;
 pub mod sse;
 mod stream;
@@ -53,8 +56,8 @@ pub(crate) async fn attend(hub: &Arc<Hub>, parts: &Parts, pass: &Result<Pass>, b
         return (None, Ok(()));
     }
     let Ok(request) = Request::parse(parts.uri.query().unwrap_or_default()) else { return (None, Ok(())) };
-    // Nobody makes other nodes send what it may not see.
-    let may = |pass: &Pass| request.channels.iter().all(|channel| pass.check(Action::Subscribe, channel).is_ok());
+    // Nobody makes other nodes send what it may not see. It is told so, and counted, when it is asked again to listen.
+    let may = |pass: &Pass| request.channels.iter().all(|channel| pass.permit(Action::Subscribe, channel).is_ok());
     if request.channels.len() > bounds.channels || !pass.as_ref().is_ok_and(may) {
         return (None, Ok(()));
     }

@@ -3,7 +3,7 @@
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 
-use crate::auth::{Action, Pass};
+use crate::auth::{Action, Pass, Refusal};
 use crate::error::{Error, Result};
 use crate::journal::SessionId;
 use crate::log::Cursor;
@@ -46,6 +46,12 @@ impl Request {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(known, value)| known == name && !value.is_empty()).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether a parameter says yes: `1` or `true`.
+    #[must_use]
+    pub fn is_set(&self, name: &str) -> bool {
+        matches!(self.get(name), Some("1" | "true"))
     }
 
     /// A parameter that is a whole number from `min` to `max`.
@@ -113,6 +119,18 @@ pub(super) fn may_listen_to(pass: &Pass, channel: &ChannelName, since: &Since) -
     pass.check(Action::Subscribe, channel)?;
     match since {
         Since::Earliest | Since::Last(_) => pass.check(Action::History, channel),
+        Since::Live | Since::Cursor(_) => Ok(()),
+    }
+}
+
+/// As [`may_listen_to`], for who has asked that before: it is not one more.
+///
+/// # Errors
+/// The refusal, neither counted nor logged yet.
+pub(super) fn may_still_listen_to(pass: &Pass, channel: &ChannelName, since: &Since) -> Result<(), Refusal> {
+    pass.permit(Action::Subscribe, channel)?;
+    match since {
+        Since::Earliest | Since::Last(_) => pass.permit(Action::History, channel),
         Since::Live | Since::Cursor(_) => Ok(()),
     }
 }

@@ -13,7 +13,7 @@ use crate::clock::Moment;
 use crate::cluster::core::Answer;
 use crate::cluster::core::frame::{Ask, Done, Refusal};
 use crate::error::{Error, ErrorCode, Result};
-use crate::log::{Appended, ENTRY_FIXED_BYTES, Entry, Pos, SLOTS, Slot};
+use crate::log::{Appended, ENTRY_FIXED_BYTES, Entry, Pos, SLOTS, Slot, Trail};
 use crate::message::{ChannelName, Draft, MessageId};
 
 /// How often a publish looks for room in other slots; what it finds, another one may take first.
@@ -43,6 +43,8 @@ pub struct Placed {
     pub copies: u32,
     /// Whether the publish id was seen before; nothing was appended then.
     pub duplicate: bool,
+    /// What its cursor says besides its position.
+    pub trail: Trail,
 }
 
 /// A message whose turn is given, and the wait for its commit.
@@ -52,12 +54,14 @@ pub struct Receipt {
     pub channel: ChannelName,
     /// The slot that orders it.
     pub slot: Slot,
-    way: Way,
+    /// How its place becomes known.
+    pub way: Way,
 }
 
+/// How the place of a message becomes known.
 #[derive(Debug)]
-enum Way {
-    /// It is in the log of this node, committed or to be.
+pub enum Way {
+    /// It is in the log of this node, committed or to be. One node commits with the append, so that there is nothing to wait for.
     Here(Placed, Option<oneshot::Receiver<()>>),
     /// The cluster was asked for it.
     Asked(oneshot::Receiver<Answer>),
@@ -76,21 +80,39 @@ impl Receipt {
     /// Waits until the message is committed, which is when subscribers may see it.
     ///
     /// # Errors
-    /// `internal` when the slot went away meanwhile; in a cluster `overloaded` when too few nodes would hold it or too much
-    /// waits, and when nobody can say what became of it.
+    /// `unconfirmed` when nobody can say what became of it, also because this broker stops; in a cluster `overloaded` when too few
+    /// nodes would hold it or too much waits.
     pub async fn committed(self) -> Result<Placed> {
-        match self.way {
-            Way::Here(placed, None) => Ok(placed),
-            Way::Here(placed, Some(wait)) => match wait.await {
+        self.way.committed().await
+    }
+}
+
+impl Way {
+    /// As [`Receipt::committed`].
+    ///
+    /// # Errors
+    /// As [`Receipt::committed`].
+    pub async fn committed(self) -> Result<Placed> {
+        match self {
+            Self::Here(placed, None) => Ok(placed),
+            Self::Here(placed, Some(wait)) => match wait.await {
                 Ok(()) => Ok(placed),
-                Err(_) => Err(Error::new(ErrorCode::Internal, "the slot was closed before the message was committed")),
+                Err(_) => Err(stopped()),
             },
-            Way::Asked(answer) => match answer.await {
+            Self::Asked(answer) => match answer.await {
                 Ok(answer) => placed(answer),
-                Err(_) => Err(Error::new(ErrorCode::Internal, "the broker stopped before the message was committed")),
+                Err(_) => Err(stopped()),
             },
         }
     }
+}
+
+/// Who would have answered is gone. The message may be in the log of another node, or on its way there.
+fn stopped() -> Error {
+    Error::new(
+        ErrorCode::Unconfirmed,
+        "the broker stopped before the message was committed; whether it is published is unknown: publish it again with the same id",
+    )
 }
 
 /// The receipt of what the cluster was asked for.
@@ -101,7 +123,7 @@ pub(super) fn asked(channel: ChannelName, slot: Slot, answer: oneshot::Receiver<
 /// What the cluster answered.
 fn placed(answer: Answer) -> Result<Placed> {
     match answer {
-        Answer::Done(Done { pos, offset, id, copies, duplicate }) => Ok(Placed { pos, offset, id, copies, duplicate }),
+        Answer::Done(Done { pos, offset, id, copies, duplicate, trail }) => Ok(Placed { pos, offset, id, copies, duplicate, trail }),
         Answer::Refused(Refusal::Degraded) => {
             Err(Error::new(ErrorCode::Overloaded, "fewer nodes than `min_copies` would hold the message; it was not taken"))
         }
@@ -109,7 +131,7 @@ fn placed(answer: Answer) -> Result<Placed> {
             Err(Error::new(ErrorCode::Overloaded, "too many publishes wait for the node that orders this channel"))
         }
         Answer::Unknown => Err(Error::new(
-            ErrorCode::Overloaded,
+            ErrorCode::Unconfirmed,
             "the node that orders this channel did not answer; whether the message is published is unknown: publish it again with the same id",
         )),
     }
@@ -141,7 +163,9 @@ impl Hub {
         Ok(Some(self.clock.mono() - began))
     }
 
-    fn has_room(&self, channel: &Channel) -> bool {
+    /// Whether every shard that listens to the channel has room.
+    #[must_use]
+    pub fn has_room(&self, channel: &Channel) -> bool {
         let mut interested = channel.interested();
         while interested != 0 {
             let shard = interested.trailing_zeros() as usize;
@@ -190,7 +214,11 @@ impl Hub {
                 // Taken at most once: neither a dead handle nor a lack of room comes to this line.
                 let draft = draft.take()?;
                 let room = self.bounds().dedupe_ids.saturating_sub(self.totals.dedupe_ids.load(Ordering::Relaxed));
+                let payload_bytes = draft.payload.bytes().len() as u64;
                 let appended = state.log.append(channel.key, draft, now, room as usize);
+                if !appended.duplicate {
+                    self.census.published(channel.namespace, payload_bytes);
+                }
                 self.speak(&channel);
                 let wait = match &self.commit_rule {
                     _ if appended.duplicate && appended.pos.idx <= state.log.commit().idx => None,
@@ -227,8 +255,8 @@ impl Hub {
             };
             self.tell(told);
             self.free(evicted);
-            let Appended { pos, offset, id, duplicate } = appended;
-            let way = Way::Here(Placed { pos, offset, id, copies: 1, duplicate }, committed);
+            let Appended { pos, offset, id, duplicate, trail } = appended;
+            let way = Way::Here(Placed { pos, offset, id, copies: 1, duplicate, trail }, committed);
             return Ok(Receipt { channel: channel.name.clone(), slot: channel.slot, way });
         }
     }

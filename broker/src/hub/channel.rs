@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::rules::Rules;
 use crate::log::{ChannelKey, NamespaceId, Slot};
 use crate::message::ChannelName;
 
@@ -18,6 +19,8 @@ pub struct Channel {
     pub namespace: NamespaceId,
     /// Whether messages are kept for those who come later; without history only a short tail is, for those who listen now.
     pub has_history: bool,
+    /// Whether listeners that are behind get the newest message only.
+    pub conflates: bool,
     /// Set under the slot's lock when the channel's state is given up.
     dead: AtomicBool,
     /// Nobody has published to it yet. Changed under the slot's lock.
@@ -27,13 +30,14 @@ pub struct Channel {
 }
 
 impl Channel {
-    pub(super) fn new(name: ChannelName, slot: Slot, key: ChannelKey, namespace: NamespaceId, has_history: bool) -> Self {
+    pub(super) fn new(name: ChannelName, slot: Slot, key: ChannelKey, namespace: NamespaceId, rules: &Rules) -> Self {
         Self {
             name,
             slot,
             key,
             namespace,
-            has_history,
+            has_history: rules.has_history,
+            conflates: rules.conflates,
             dead: AtomicBool::new(false),
             silent: AtomicBool::new(true),
             interested: AtomicU64::new(0),

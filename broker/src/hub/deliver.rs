@@ -29,9 +29,7 @@ impl Hub {
             }
             told |= 1 << listener.shard;
         }
-        for signal in &listeners.signals {
-            signal.raise();
-        }
+        listeners.signals.raise();
         told
     }
 
@@ -46,7 +44,7 @@ impl Hub {
                 }
                 told |= 1 << listener.shard;
             }
-            listeners.signals.iter().for_each(|signal| signal.raise());
+            listeners.signals.raise();
         }
         told
     }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::listeners::{ShardListener, Signal};
+use super::listeners::ShardListener;
+use super::namespace::Lagging;
 use super::shared::Afterwards;
+use super::signal::Signal;
 use super::{Channel, Hub, SlotState};
-use crate::log::{ChannelKey, Gap, Joined, Page, PageLimit, Pos, Slot, SlotCursor, Start, Verdict};
+use crate::log::{ChannelKey, Gap, Joined, Page, PageLimit, Slot, SlotCursor, Start, Verdict};
 
 /// Where a listener stands after joining the channels of one slot.
 pub type JoinedSlot = Joined;
@@ -18,8 +20,8 @@ pub type SlotRead = Page;
 /// What [`Hub::read_on`] found.
 #[derive(Debug)]
 pub enum ReadOn {
-    /// A page.
-    Page(Page),
+    /// A page, and whether the cursor says more than the page's messages do: see [`SlotLog::is_own`](crate::log::SlotLog::is_own).
+    Page(Page, bool),
     /// The listener's position is of a branch that the line left: it must join again, with its cursor.
     Off,
 }
@@ -62,13 +64,13 @@ impl Hub {
     /// Raises `signal` whenever something is committed on the channel. `false` when the handle died.
     #[must_use]
     pub fn listen_signal(&self, channel: &Channel, signal: &Arc<Signal>) -> bool {
-        self.with_listeners(channel, |state| state.listeners_mut(channel.key).signals.push(signal.clone())).is_some()
+        self.with_listeners(channel, |state| state.listeners_mut(channel.key).signals.insert(signal)).is_some()
     }
 
     /// Undoes [`Hub::listen_signal`].
     pub fn leave_signal(&self, channel: &Channel, signal: &Arc<Signal>) {
         self.with_listeners(channel, |state| {
-            state.listeners_mut(channel.key).signals.retain(|known| !Arc::ptr_eq(known, signal));
+            state.listeners_mut(channel.key).signals.remove(signal);
             self.left(state, channel);
         });
     }
@@ -107,7 +109,7 @@ impl Hub {
                 return None;
             }
             let keys: SmallVec<[ChannelKey; 8]> = channels.iter().map(|channel| channel.key).collect();
-            Some(state.log.join(&keys, start, now))
+            Some(state.log.join_to_follow(&keys, start, now))
         })
     }
 
@@ -120,7 +122,7 @@ impl Hub {
                 return None;
             }
             let keys: SmallVec<[(ChannelKey, u64); 8]> = from.iter().map(|(channel, after)| (channel.key, *after)).collect();
-            Some(state.log.read(&keys, limit, now))
+            Some(state.log.follow(None, &keys, limit, now))
         })
     }
 
@@ -137,7 +139,7 @@ impl Hub {
                 return Some(ReadOn::Off);
             }
             let keys: SmallVec<[(ChannelKey, u64); 8]> = from.iter().map(|(channel, after)| (channel.key, *after)).collect();
-            let mut page = state.log.read(&keys, limit, now);
+            let mut page = state.log.follow(Some(&*cursor), &keys, limit, now);
             let line = state.log.line();
             page.entries.retain(|entry| line.admit(cursor, entry.pos, entry.adopted.as_deref()).verdict != Verdict::Seen);
             if page.upto.idx > cursor.main.idx {
@@ -145,23 +147,39 @@ impl Hub {
             }
             // A listener that another node told more than this one has committed stays where it is.
             page.upto = cursor.main;
-            Some(ReadOn::Page(page))
+            Some(ReadOn::Page(page, state.log.is_own(cursor)))
         })
     }
 
-    /// The slot's commit, if nothing was committed on these channels after `after`: a quiet listener may stand there
-    /// without having missed anything. `None` when there is something to deliver first, or a handle died.
-    #[must_use]
-    pub fn quiet_position<'a>(&self, slot: Slot, channels: impl Iterator<Item = &'a Channel>, after: u64) -> Option<Pos> {
-        self.with_slot(slot, |state| {
+    /// Moves a cursor to the slot's commit, if nothing was committed on these channels after it: a quiet listener may stand
+    /// there without having missed anything. `false` when it stays: there is something to deliver first, a handle died, or it
+    /// is there.
+    pub fn move_quiet<'a>(&self, cursor: &mut SlotCursor, channels: impl Iterator<Item = &'a Channel>) -> bool {
+        self.with_slot(cursor.slot, |state| {
+            let (log, after) = (&state.log, cursor.main.idx);
+            // Never back: another node may have told the listener more than this one has. Nor from one branch to another.
+            if log.commit().idx <= after || log.is_uncertain_after(after) || log.is_off(cursor.main) {
+                return false;
+            }
             for channel in channels {
-                if channel.is_dead() || state.log.channel(channel.key).last > after || state.log.is_uncertain_after(after) {
-                    return None;
+                if channel.is_dead() || log.channel(channel.key).last > after || log.is_lost_after(channel.key, after) {
+                    return false;
                 }
             }
-            // Never back: another node may have told the listener more than this one has.
-            Some(state.log.commit()).filter(|commit| commit.idx >= after)
+            log.line().cover(cursor, log.commit(), &[]);
+            true
         })
+    }
+
+    /// Makes a cursor forget the branches that this node's line does not know: whoever saw them did so long ago.
+    pub fn disown(&self, cursor: &mut SlotCursor) {
+        self.with_slot(cursor.slot, |state| state.log.disown(cursor));
+    }
+
+    /// What becomes of a listener of the channel that is missing what left the history.
+    #[must_use]
+    pub fn lagging(&self, channel: &Channel) -> Lagging {
+        self.rules().of(&channel.name).1.lagging
     }
 
     /// The name behind a gap's key, among the channels that were asked for.

@@ -6,21 +6,27 @@
 //! and no session. Order of locks: slot, then the map of names or an inbox; never two slots.
 
 mod append;
+mod bounds;
+mod census;
 mod channel;
 mod deliver;
+mod everywhere;
+mod figures;
 mod inbox;
 mod listen;
 mod listeners;
 pub mod namespace;
+mod presence;
 mod query;
 mod rules;
 mod shared;
+mod signal;
 mod sweep;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use dashmap::DashMap;
@@ -28,35 +34,29 @@ use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-pub use append::{CommitRule, Placed, Receipt};
+pub use append::{CommitRule, Placed, Receipt, Way};
+pub use bounds::Bounds;
+pub use census::NamespaceSums;
 pub use channel::Channel;
+pub use everywhere::{Row, Rows, Told, Wanted};
+pub use figures::SlotSums;
 pub use inbox::{Inbox, Item};
 pub use listen::{JoinedSlot, ReadOn, SlotRead};
-pub use listeners::Signal;
+pub use presence::{Ear, Present, WHO_LIMIT};
 pub use query::ChannelStats;
 pub use rules::{RuleBook, Rules};
-pub use shared::{ATTEND_LIMIT, Attendance, LinkId, Peers, Sent, Shared, SlotCounts};
+pub use shared::{ATTEND_LIMIT, Attendance, LinkId, Peers, Sent, Shared};
+pub use signal::Signal;
 
 use crate::clock::{Clock, Moment};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::{ChannelKey, Entry, Epoch, Pos, SLOTS, Slot, SlotLog, SlotStats};
 use crate::message::ChannelName;
 use crate::metrics::Metrics;
+use census::Census;
 use listeners::Listeners;
+use presence::Presence;
 use shared::Part;
-
-/// The bounds of the hub.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Channels with state at one time.
-    pub channels: usize,
-    /// Of these, channels that somebody listens to and nobody ever published to.
-    pub channels_silent: usize,
-    /// Bytes of all histories together.
-    pub history_bytes: u64,
-    /// Publish ids remembered at one time.
-    pub dedupe_ids: u64,
-}
 
 /// One slot: its log, and who listens to its channels.
 struct SlotState {
@@ -98,12 +98,16 @@ pub struct Hub {
     channels: DashMap<ChannelName, Arc<Channel>, RandomState>,
     rules: ArcSwap<RuleBook>,
     inboxes: Vec<Arc<Inbox>>,
-    bounds: ArcSwap<Bounds>,
+    bounds: bounds::Current,
     epoch: Epoch,
     commit_rule: CommitRule,
     clock: Clock,
     metrics: Arc<Metrics>,
     totals: Totals,
+    census: Census,
+    /// A part of the cluster may go on without this node.
+    is_degraded: AtomicBool,
+    presence: Presence,
     /// Where the next search for room in the histories begins.
     history_hand: AtomicUsize,
 }
@@ -168,12 +172,15 @@ impl Hub {
             channels: DashMap::with_hasher(RandomState::default()),
             rules: ArcSwap::from_pointee(rules),
             inboxes,
-            bounds: ArcSwap::from_pointee(bounds),
+            bounds: bounds::Current::new(bounds),
             epoch,
             commit_rule,
             clock,
             metrics,
             totals: Totals::default(),
+            census: Census::default(),
+            is_degraded: AtomicBool::new(false),
+            presence: Presence::new(),
             history_hand: AtomicUsize::new(0),
         }
     }
@@ -194,11 +201,22 @@ impl Hub {
     /// room is asked for.
     pub fn exchange(&self, namespaces: &namespace::Namespaces, bounds: Bounds) {
         self.rules.rcu(|now| now.changed_to(namespaces));
-        self.bounds.store(Arc::new(bounds));
+        self.bounds.set(bounds);
     }
 
-    fn bounds(&self) -> Guard<Arc<Bounds>> {
-        self.bounds.load()
+    fn bounds(&self) -> Bounds {
+        self.bounds.get()
+    }
+
+    /// Whether a part of the cluster may go on without this node, so that what is published there comes late. Never on a node alone.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        self.is_degraded.load(Ordering::Relaxed)
+    }
+
+    /// Says so. Listeners that asked for it are told within a second.
+    pub fn set_degraded(&self, is_degraded: bool) {
+        self.is_degraded.store(is_degraded, Ordering::Relaxed);
     }
 
     /// The inbox of one shard.
@@ -285,7 +303,10 @@ impl Hub {
         let book = self.rules();
         let (namespace, rules) = book.of(name);
         let key = log.open_channel(name.clone(), namespace, rules.retention, now);
-        let channel = Arc::new(Channel::new(name.clone(), slot, key, namespace, rules.has_history));
+        if rules.conflates {
+            log.conflate(key);
+        }
+        let channel = Arc::new(Channel::new(name.clone(), slot, key, namespace, rules));
         place.insert(channel.clone());
         self.totals.channels.fetch_add(1, Ordering::Relaxed);
         self.totals.channels_silent.fetch_add(1, Ordering::Relaxed);

@@ -32,6 +32,16 @@ pub struct Config {
     #[serde(deserialize_with = "units::null_is_default")]
     #[schemars(with = "Option<Permissions>")]
     pub allow: Permissions,
+    /// Whether it is known who is on a channel: every subscriber that shows a token is there by its `sub`, every other one is counted. Who may ask is a matter of `allow` and of grants.
+    pub presence: bool,
+    /// Whether subscribers that ask for it are told who joins and leaves.
+    pub join_leave: bool,
+    /// What becomes of a listener that reads so slowly that messages it lacks leave the history: `gap` (it is told, and goes on with what is kept) or `close` (it is closed as `lagged`, and told when it comes back).
+    pub lagging: Lagging,
+    /// Whether a listener that is behind gets only the newest message of a channel, after a gap with the reason `conflated`: for channels where only the newest value counts. Who keeps up gets all of them, and so does who asks for the history.
+    pub conflate: bool,
+    /// Whether a WebSocket client hears what it published itself, where it listens. With `false` everybody else does.
+    pub echo: bool,
     /// In `default` only: whether namespaces that are not listed are as this one; else they are closed to all but keys.
     pub unlisted: bool,
     /// In a cluster: nodes that hold a message before subscribers see it, 1 or 2. With 2 it survives the loss of one node and costs a round trip between two more; a second node that does not answer in time is not waited for.
@@ -53,6 +63,17 @@ pub enum Ack {
     Committed,
 }
 
+/// What becomes of a listener that fell out of a channel's history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Lagging {
+    /// It is told what it missed and goes on with what is kept.
+    #[default]
+    Gap,
+    /// It is closed; when it comes back it is told what it missed.
+    Close,
+}
+
 impl Config {
     /// With everything allowed to anyone.
     #[must_use]
@@ -70,6 +91,11 @@ impl Default for Config {
             payload_bytes: 64 << 10,
             payload_kinds: PayloadKind::ALL.to_vec(),
             allow: Permissions::default(),
+            presence: false,
+            join_leave: false,
+            lagging: Lagging::Gap,
+            conflate: false,
+            echo: true,
             unlisted: false,
             replicas: 2,
             ack: Ack::Committed,

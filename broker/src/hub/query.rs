@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Channel, Hub};
 use crate::cluster::core::frame::Ask;
 use crate::error::Result;
-use crate::log::{Cursor, Entry, Gap, PageLimit, Pos, Slot, Start};
+use crate::log::{Cursor, Entry, Gap, PageLimit, Slot, SlotCursor, Start, Verdict};
 use crate::message::ChannelName;
 
 /// What is known of one channel.
@@ -21,10 +21,8 @@ pub struct ChannelStats {
     pub bytes: u64,
     /// Shards and pulls that listen on this node.
     pub listening: u64,
-    /// Its slot's newest committed position.
-    pub commit: Pos,
-    /// Its slot.
-    pub slot: Slot,
+    /// Where it stands: its slot's newest committed position.
+    pub cursor: Cursor,
 }
 
 impl Hub {
@@ -36,16 +34,26 @@ impl Hub {
         let start = since.and_then(|cursor| cursor.get(slot)).map_or(Start::Earliest, |at| Start::After(at.clone()));
         let now = self.clock.now();
         let Some(channel) = self.find(name).filter(|channel| channel.has_history) else {
-            return (Vec::new(), Cursor::single(slot, self.commit(slot)), None);
+            return (Vec::new(), self.commit_cursor(slot), None);
         };
         let page = self.with_channel(&channel, |state| {
             let joined = state.log.join(&[channel.key], &start, now);
             let after = joined.from.first().copied().unwrap_or(joined.after.idx);
-            let page = state.log.read(&[(channel.key, after)], limit, now);
+            let mut cursor = SlotCursor { slot, main: joined.after, extras: joined.extras };
+            let mut page = state.log.read_as(&cursor, &[(channel.key, after)], limit, now);
             let gap = joined.gaps.first().or(page.gaps.first()).map(|(_, gap)| *gap);
-            (page.entries, Cursor::single(slot, page.upto), gap)
+            let line = state.log.line();
+            page.entries.retain(|entry| line.admit(&mut cursor, entry.pos, entry.adopted.as_deref()).verdict == Verdict::Deliver);
+            line.cover(&mut cursor, page.upto, &[]);
+            (page.entries, cursor.into(), gap)
         });
-        page.unwrap_or_else(|| (Vec::new(), Cursor::single(slot, self.commit(slot)), None))
+        page.unwrap_or_else(|| (Vec::new(), self.commit_cursor(slot), None))
+    }
+
+    /// The slot's newest committed position, for who has read up to there.
+    #[must_use]
+    pub fn commit_cursor(&self, slot: Slot) -> Cursor {
+        self.with_slot(slot, |state| state.log.cursor(state.log.commit().idx).into())
     }
 
     /// The newest entries of a channel, newest first; with a cursor only those after it.
@@ -53,18 +61,18 @@ impl Hub {
     pub fn newest(&self, name: &ChannelName, since: Option<&Cursor>, limit: PageLimit) -> (Vec<Arc<Entry>>, Cursor) {
         let slot = Slot::of(name);
         let now = self.clock.now();
-        let after = since.and_then(|cursor| cursor.get(slot)).map(|at| at.main);
+        let after = since.and_then(|cursor| cursor.get(slot));
         let found = self.find(name).filter(|channel| channel.has_history).and_then(|channel| {
             self.with_channel(&channel, |state| {
                 let mut entries = state.log.read_back(channel.key, None, limit, now);
-                // A cursor of another epoch says nothing about this line: then the newest are all newer.
-                if let Some(after) = after.filter(|after| after.epoch == state.log.epoch()) {
-                    entries.retain(|entry| entry.pos.idx > after.idx);
+                // A cursor that knows nothing of this line says nothing about it: then the newest are all newer.
+                if let Some(after) = after.and_then(|after| state.log.line().resolve(after)) {
+                    entries.retain(|entry| !after.has_seen(entry));
                 }
-                (entries, Cursor::single(slot, state.log.commit()))
+                (entries, state.log.cursor(state.log.commit().idx).into())
             })
         });
-        found.unwrap_or_else(|| (Vec::new(), Cursor::single(slot, self.commit(slot))))
+        found.unwrap_or_else(|| (Vec::new(), self.commit_cursor(slot)))
     }
 
     /// Forgets a channel's messages. Cursors from before get `gap{cleared}`.
@@ -77,7 +85,7 @@ impl Hub {
             let terms = self.rules().of(name).1.terms;
             let answer = self.ask(slot, Ask::Clear(name.clone()), terms)?;
             let placed = super::append::asked(name.clone(), slot, answer).committed().await?;
-            return Ok(Cursor::single(slot, placed.pos));
+            return Ok(SlotCursor { slot, main: placed.pos, extras: placed.trail.ends().to_vec() }.into());
         }
         Ok(self.clear_here(name, slot))
     }
@@ -128,8 +136,7 @@ impl Hub {
                 messages: stats.entries,
                 bytes: stats.bytes,
                 listening: listening as u64,
-                commit: state.log.commit(),
-                slot: channel.slot,
+                cursor: state.log.cursor(state.log.commit().idx).into(),
             }
         })
     }

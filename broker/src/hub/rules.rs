@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::namespace::{self, DEFAULT};
+use super::namespace::{self, DEFAULT, Lagging};
 use crate::cluster::core::frame::{Ack, Terms};
 use crate::log::{NamespaceId, Retention};
 use crate::message::{ChannelName, PayloadKind};
@@ -19,12 +19,22 @@ pub struct Rules {
     pub retention: Retention,
     /// Whether users may come back to it; without history only the tail is kept, for those who listen now.
     pub has_history: bool,
+    /// Whether listeners that are behind get the newest message only.
+    pub conflates: bool,
     /// Largest payload, in bytes.
     pub payload_bytes: usize,
     /// In a cluster: when a publisher is answered, and with how many copies.
     pub terms: Terms,
     /// What payloads may be.
     pub payload_kinds: Kinds,
+    /// Whether it is known who is on a channel.
+    pub presence: bool,
+    /// Whether those who ask are told who joins and leaves.
+    pub join_leave: bool,
+    /// Whether a client hears what it published itself.
+    pub echo: bool,
+    /// What becomes of a listener that fell out of the history.
+    pub lagging: Lagging,
 }
 
 /// A set of kinds of payloads.
@@ -58,8 +68,13 @@ impl From<&namespace::Config> for Rules {
         Self {
             retention: if has_history { kept } else { TAIL },
             has_history,
+            conflates: config.conflate,
             payload_bytes: config.payload_bytes,
             payload_kinds: config.payload_kinds.iter().copied().collect(),
+            presence: config.presence,
+            join_leave: config.presence && config.join_leave,
+            lagging: config.lagging,
+            echo: config.echo,
             terms,
         }
     }
@@ -67,7 +82,7 @@ impl From<&namespace::Config> for Rules {
 
 impl Rules {
     fn with(self, config: &namespace::Config) -> Self {
-        Self { retention: self.retention, has_history: self.has_history, ..Self::from(config) }
+        Self { retention: self.retention, has_history: self.has_history, conflates: self.conflates, ..Self::from(config) }
     }
 }
 
@@ -78,6 +93,8 @@ pub struct RuleBook {
     by_name: HashMap<String, NamespaceId>,
     /// No longer listed; their numbers stay theirs.
     retired: HashMap<String, NamespaceId>,
+    /// Whether all of them let clients hear themselves, so that nobody has to look.
+    echoes_everywhere: bool,
 }
 
 impl RuleBook {
@@ -90,7 +107,7 @@ impl RuleBook {
             by_name.insert(name.to_owned(), NamespaceId(rules.len() as u16));
             rules.push(Rules::from(config));
         }
-        Self { rules, by_name, retired: HashMap::new() }
+        Self::of_rules(rules, by_name, HashMap::new())
     }
 
     /// The rules that another configuration names. What was known keeps its number, since channels remember it, and its
@@ -116,7 +133,23 @@ impl RuleBook {
             };
             by_name.insert(name.to_owned(), id);
         }
-        Self { rules, by_name, retired }
+        Self::of_rules(rules, by_name, retired)
+    }
+
+    fn of_rules(rules: Vec<Rules>, by_name: HashMap<String, NamespaceId>, retired: HashMap<String, NamespaceId>) -> Self {
+        let echoes_everywhere = rules.iter().all(|rules| rules.echo);
+        Self { rules, by_name, retired, echoes_everywhere }
+    }
+
+    /// Whether a client hears what it publishes to this channel itself.
+    #[must_use]
+    pub fn echoes(&self, channel: &ChannelName) -> bool {
+        self.echoes_everywhere || self.of(channel).1.echo
+    }
+
+    /// Every namespace that is listed, with its number; the default one first.
+    pub fn names(&self) -> impl Iterator<Item = (&str, NamespaceId)> {
+        std::iter::once((DEFAULT, NamespaceId(0))).chain(self.by_name.iter().map(|(name, id)| (&**name, *id)))
     }
 
     /// The namespace of a channel and its rules; the default one when the name has none or an unlisted one.

@@ -1,30 +1,37 @@
 //! A hub whose slots are shared with other nodes: each slot has a part in the cluster beside its log, which is told what
 //! happens and says what is to be done. Everything here runs under the slot's lock; nothing waits.
 
+mod attend;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use foldhash::{HashSet, HashSetExt};
+use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
+pub use attend::{ATTEND_LIMIT, Attendance};
+
+use super::everywhere::{Told, Wanted};
 use super::{Channel, Hub, SlotState};
 use crate::clock::Moment;
-use crate::cluster::core::frame::{Ask, Terms};
-use crate::cluster::core::{Answer, Channels, Context, Event, Frame, Input, Output, Replica, Settings, View};
-use crate::error::{Error, ErrorCode, Result};
-use crate::log::{ChannelKey, Entry, Record, SLOTS, Slot, SlotLog, Tag};
+use crate::cluster::core::frame::{Ask, Done, Terms};
+use crate::cluster::core::{Answer, Channels, Context, Event, Figures, Frame, Input, Output, Replica, Settings, View};
+use crate::error::Result;
+use crate::log::{ChannelKey, Entry, NamespaceId, Record, SLOTS, Slot, SlotLog, Tag};
 use crate::message::ChannelName;
-
-/// Longest wait for another node to send what it keeps of a channel.
-pub const ATTEND_LIMIT: Duration = Duration::from_secs(5);
+use crate::metrics::Stage;
 
 /// How often, and how many times, a reader looks whether what is held is committed.
 const SETTLE_LOOK: Duration = Duration::from_millis(2);
 const SETTLE_LOOKS: usize = 50;
+
+/// Of so many messages one tells how long it took: a clock for each would cost more than it is worth.
+const TIMED: u64 = 8;
 
 /// The number of a connection to another node; later ones are greater.
 pub type LinkId = u64;
@@ -44,10 +51,27 @@ pub enum Sent {
 pub trait Peers: Send + Sync + std::fmt::Debug {
     /// Sends a frame over the connection of this number and no other, so that what follows a loss is not taken for what was lost.
     fn send(&self, to: Tag, over: LinkId, slot: Slot, frame: Frame) -> Sent;
+    /// Says something about who is on a channel, over the connection of this number. What is lost with it is said again.
+    fn say_presence(&self, to: Tag, over: LinkId, frame: crate::presence::Frame);
     /// The connections that stand now.
     fn connected(&self) -> Vec<(Tag, LinkId)>;
     /// Something happened that operators may want to know.
     fn happened(&self, slot: Slot, event: &Event);
+    /// A publish that came in here got its answer.
+    fn answered(&self, answer: &Answer, terms: Terms);
+    /// Asks all other nodes for their channels. What does not come in time is left out.
+    fn channels(&self, wanted: &Wanted, limit: Duration) -> BoxFuture<'static, Vec<Told>>;
+}
+
+/// A publish that came in here.
+#[derive(Debug)]
+struct Asked {
+    tell: oneshot::Sender<Answer>,
+    terms: Terms,
+    /// Of a message: its namespace, and the bytes of its payload.
+    of: Option<(NamespaceId, u64)>,
+    /// When; of one in several.
+    at: Option<Duration>,
 }
 
 /// The hub's side of the cluster.
@@ -62,6 +86,11 @@ pub struct Shared {
 }
 
 impl Shared {
+    /// The other nodes.
+    pub(super) fn peers(&self) -> &dyn Peers {
+        &*self.peers
+    }
+
     /// For the process `me`, which belongs to no cluster yet.
     #[must_use]
     pub fn new(me: Tag, settings: Settings, view: Arc<View>, peers: Arc<dyn Peers>) -> Self {
@@ -86,7 +115,7 @@ pub(super) struct Part {
     /// All open channels.
     pub(super) open: HashSet<ChannelKey>,
     links: SmallVec<[Link; 2]>,
-    asked: HashMap<u64, oneshot::Sender<Answer>>,
+    asked: HashMap<u64, Asked>,
     last_rid: u64,
     readying: Vec<(ChannelName, oneshot::Sender<()>)>,
 }
@@ -96,17 +125,6 @@ pub(super) struct Part {
 pub(super) struct Afterwards {
     pub(super) told: u64,
     pub(super) evicted: Vec<Arc<Entry>>,
-}
-
-/// How many slots this node has which part in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SlotCounts {
-    /// It orders them.
-    pub home: u64,
-    /// It holds a whole copy of them.
-    pub copy: u64,
-    /// It follows single channels of them.
-    pub edge: u64,
 }
 
 impl Part {
@@ -123,6 +141,11 @@ impl Part {
         }
     }
 
+    /// The slot's part in figures.
+    pub(super) fn figures(&self, log: &SlotLog) -> Figures {
+        self.replica.figures(log)
+    }
+
     /// Whether an idle channel may be closed.
     pub(super) fn may_close(&self, channel: &ChannelName) -> bool {
         self.replica.may_close(channel)
@@ -130,6 +153,11 @@ impl Part {
 
     fn link(&mut self, peer: Tag) -> Option<&mut Link> {
         self.links.iter_mut().find(|link| link.peer == peer)
+    }
+
+    /// Lets go of lost connections to processes that are gone: each restart of a node leaves one behind.
+    fn forget_links(&mut self, view: &View) {
+        self.links.retain(|link| link.is_up || view.is_present(link.peer));
     }
 
     /// What is to be told of a connection: nothing when it is known or older than one that is.
@@ -177,28 +205,16 @@ impl Channels for Opener<'_> {
     }
 }
 
-/// Keeps channels up to date until it is dropped, whether anybody listens or not.
-#[derive(Debug)]
-pub struct Attendance {
-    hub: Arc<Hub>,
-    channels: Vec<Arc<Channel>>,
-    signal: Arc<super::Signal>,
-}
-
-impl Drop for Attendance {
-    fn drop(&mut self) {
-        for channel in &self.channels {
-            self.hub.leave_signal(channel, &self.signal);
-        }
-    }
-}
-
 impl Hub {
     fn shared(&self) -> Option<&Shared> {
         match &self.commit_rule {
             super::CommitRule::Shared(shared) => Some(shared),
             super::CommitRule::AtOnce | super::CommitRule::Later(_) => None,
         }
+    }
+
+    pub(super) fn peers(&self) -> Option<&dyn Peers> {
+        self.shared().map(|shared| &*shared.peers)
     }
 
     /// Whether its slots are shared with other nodes.
@@ -283,7 +299,10 @@ impl Hub {
                     }
                 }
             }
-            Output::Committed { key, entry } => after.told |= self.deliver(state, key, entry),
+            Output::Committed { key, entry } => {
+                self.note_stage(Stage::Commit, &entry);
+                after.told |= self.deliver(state, key, entry);
+            }
             Output::Turn => after.told |= self.send_to_the_log(state),
             Output::Ready(name) => {
                 if let Some(part) = &mut state.part {
@@ -294,13 +313,27 @@ impl Hub {
                 }
             }
             Output::Answer { rid, answer } => {
-                if let Some(asked) = state.part.as_mut().and_then(|part| part.asked.remove(&rid)) {
+                if let Some(Asked { tell, terms, of, at }) = state.part.as_mut().and_then(|part| part.asked.remove(&rid)) {
+                    shared.peers.answered(&answer, terms);
+                    if let (Answer::Done(Done { duplicate: false, .. }), Some((namespace, bytes))) = (&answer, of) {
+                        self.census.published(namespace, bytes);
+                    }
+                    if let Some(at) = at {
+                        self.metrics.reached(Stage::Publish, self.clock.mono().saturating_sub(at));
+                    }
                     // The publisher may have gone away.
-                    let _ = asked.send(answer);
+                    let _ = tell.send(answer);
                 }
             }
             Output::Evicted(entry) => after.evicted.push(entry),
             Output::Event(event) => shared.peers.happened(state.log.slot(), &event),
+        }
+    }
+
+    /// A message came this far. Time passed since it was accepted, whatever node it was on.
+    fn note_stage(&self, stage: Stage, entry: &Entry) {
+        if entry.pos.idx.is_multiple_of(TIMED) && entry.adopted.is_none() {
+            self.metrics.reached(stage, self.clock.mono().saturating_sub(entry.accepted.mono));
         }
     }
 
@@ -347,12 +380,17 @@ impl Hub {
         if self.find(name).is_none() && self.totals.channels.load(Ordering::Relaxed) >= self.bounds().channels {
             return Err(self.too_many_channels());
         }
+        let of = match &ask {
+            Ask::Publish(draft) => Some((self.rules().of(&draft.channel).0, draft.payload.bytes().len() as u64)),
+            Ask::Clear(_) => None,
+        };
         let (tell, answer) = oneshot::channel();
         self.tell_slot(slot, |state, after| {
             let Some(part) = &mut state.part else { return };
             part.last_rid += 1;
             let rid = part.last_rid;
-            part.asked.insert(rid, tell);
+            let at = rid.is_multiple_of(TIMED).then(|| self.clock.mono());
+            part.asked.insert(rid, Asked { tell, terms, of, at });
             self.handle(state, Input::Publish { rid, ask, terms }, after);
         });
         self.bound_histories();
@@ -381,6 +419,11 @@ impl Hub {
             self.note_link(state, from, over, true, after);
             let is_current = state.part.as_mut().and_then(|part| part.link(from)).is_some_and(|link| link.id == over && link.is_up);
             if is_current {
+                if let Frame::Stream(stream) = &frame
+                    && let Some(Record::Message(entry)) = stream.records.last()
+                {
+                    self.note_stage(Stage::Link, entry);
+                }
                 self.own_names(&mut frame);
                 self.handle(state, Input::Frame { from, frame }, after);
             }
@@ -421,6 +464,7 @@ impl Hub {
     /// A connection to another node came or went.
     pub fn linked(&self, peer: Tag, id: LinkId, is_up: bool) {
         self.tell_all(|state, after| self.note_link(state, peer, id, is_up, after));
+        self.presence_linked(peer, id, is_up);
     }
 
     /// There is room again on a connection that was full.
@@ -434,11 +478,23 @@ impl Hub {
         });
     }
 
-    /// This node sees the cluster in a new way.
-    pub fn set_view(&self, view: Arc<View>) {
-        let Some(shared) = self.shared() else { return };
-        *shared.view.write() = view;
-        self.tell_all(|state, after| self.handle(state, Input::View, after));
+    /// This node sees the cluster in a new way: every slot goes by it when it is next told something.
+    pub fn see(&self, view: Arc<View>) {
+        if let Some(shared) = self.shared() {
+            *shared.view.write() = view;
+        }
+    }
+
+    /// Tells all slots that the cluster is seen in a new way.
+    pub fn tell_view(&self) {
+        let Some(view) = self.view() else { return };
+        self.tell_all(|state, after| {
+            if let Some(part) = &mut state.part {
+                part.forget_links(&view);
+            }
+            self.handle(state, Input::View, after);
+        });
+        self.presence_view_changed();
     }
 
     /// Tells the time to every slot that wants to know it by now.
@@ -462,23 +518,6 @@ impl Hub {
         let mut holds = false;
         self.tell_all(|state, _| holds |= state.part.as_ref().is_some_and(|part| part.replica.holds()));
         holds
-    }
-
-    /// How many slots this node has which part in.
-    #[must_use]
-    pub fn slot_counts(&self) -> SlotCounts {
-        let mut counts = SlotCounts::default();
-        self.tell_all(|state, _| {
-            if let Some(part) = &state.part {
-                match (part.replica.is_home(), part.replica.holds()) {
-                    (true, _) => counts.home += 1,
-                    (false, true) => counts.copy += 1,
-                    (false, false) if part.replica.is_needed() => counts.edge += 1,
-                    (false, false) => {}
-                }
-            }
-        });
-        counts
     }
 
     /// A channel got its first listener here, or lost its last.
@@ -514,42 +553,7 @@ impl Hub {
     pub fn is_ready(&self, name: &ChannelName) -> bool {
         !self.is_shared() || self.with_slot(Slot::of(name), |state| state.part.as_ref().is_some_and(|part| part.replica.is_ready(name)))
     }
-
-    /// Waits until the log of this node answers for these channels: at once for a node alone; else once their slots' homes
-    /// have sent what they keep of them. They stay so as long as the attendance is kept, and for a while after that.
-    ///
-    /// # Errors
-    /// `overloaded` at the bound of channels, and when a home does not answer within `limit`.
-    pub async fn attend(self: &Arc<Self>, names: &[ChannelName], limit: Duration) -> Result<Option<Attendance>> {
-        if !self.is_shared() {
-            return Ok(None);
-        }
-        let mut attendance = Attendance { hub: self.clone(), channels: Vec::with_capacity(names.len()), signal: Arc::default() };
-        let mut readying = Vec::new();
-        for name in names {
-            let channel = loop {
-                let channel = self.open(name)?;
-                if self.listen_signal(&channel, &attendance.signal) {
-                    break channel;
-                }
-            };
-            attendance.channels.push(channel);
-            self.with_slot(Slot::of(name), |state| {
-                if let Some(part) = state.part.as_mut().filter(|part| !part.replica.is_ready(name)) {
-                    let (tell, ready) = oneshot::channel();
-                    part.readying.retain(|(_, waiting)| !waiting.is_closed());
-                    part.readying.push((name.clone(), tell));
-                    readying.push((name, ready));
-                }
-            });
-        }
-        let deadline = tokio::time::Instant::now() + limit;
-        for (name, ready) in readying {
-            if !matches!(tokio::time::timeout_at(deadline, ready).await, Ok(Ok(()))) {
-                let message = format!("the node that orders `{name}` did not answer within {limit:?}; try again, or another node");
-                return Err(Error::new(ErrorCode::Overloaded, message));
-            }
-        }
-        Ok(Some(attendance))
-    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,9 @@ impl Hub {
         for step in 0..count {
             let number = (first as usize + step as usize) % SLOTS as usize;
             self.sweep_slot(number);
+            if number + 1 == usize::from(SLOTS) {
+                self.census.end_round();
+            }
         }
     }
 
@@ -30,6 +33,7 @@ impl Hub {
                 self.close(state, key);
             }
             self.totals.book(&before, &state.log.stats());
+            self.count_slot(state);
         }
         self.free(evicted);
     }

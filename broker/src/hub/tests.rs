@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::namespace::{Config, History, Namespaces};
 use super::*;
-use crate::log::{PageLimit, Start, Tag};
+use crate::log::{Cursor, PageLimit, SlotCursor, Start, Tag};
 use crate::message::{Draft, Headers, Payload, PublishId};
 
 const PAGE: PageLimit = PageLimit { entries: 100, bytes: usize::MAX };
@@ -20,6 +20,10 @@ fn hub_with(rule: CommitRule, history_bytes: u64) -> Hub {
     let epoch = Epoch::new(1, Tag::new(7).unwrap());
     let inboxes = (0..2).map(|_| Arc::new(Inbox::new(INBOX))).collect();
     Hub::new(RuleBook::new(&namespaces), inboxes, bounds, epoch, rule, clock, Metrics::new(2, clock))
+}
+
+pub(super) fn hub_of(rule: CommitRule) -> Hub {
+    hub_with(rule, 1 << 30)
 }
 
 fn hub() -> Hub {
@@ -95,6 +99,18 @@ async fn nobody_sees_a_message_before_it_is_committed_and_the_publisher_waits_fo
     waiting.await.unwrap().unwrap();
     assert_eq!(drained(&hub, 0).0, ["late"]);
     assert!(!hub.commit_next());
+}
+
+#[tokio::test]
+async fn a_publisher_whose_broker_stops_hears_that_nobody_knows_what_became_of_its_message() {
+    let hub = hub_with(CommitRule::Later(Mutex::default()), 1 << 30);
+    let receipt = hub.append(draft("a", "late")).unwrap();
+    drop(hub);
+    let why = receipt.committed().await.unwrap_err();
+    assert_eq!(why.code, ErrorCode::Unconfirmed, "it may be published: {why}");
+    let (tell, answer) = tokio::sync::oneshot::channel();
+    drop(tell);
+    assert_eq!(Way::Asked(answer).committed().await.unwrap_err().code, ErrorCode::Unconfirmed);
 }
 
 #[tokio::test]
@@ -223,4 +239,68 @@ async fn a_sweep_frees_what_is_old_and_a_dead_handle_is_looked_up_again() {
     assert!(hub.join(stale.slot, std::slice::from_ref(&stale), &Start::Live).is_none());
     hub.append(draft("none:x", "again")).unwrap();
     assert!(!Arc::ptr_eq(&stale, &hub.find(&name("none:x")).unwrap()));
+}
+
+#[test]
+fn a_listener_that_is_ahead_of_this_nodes_copy_waits_there() {
+    let hub = hub();
+    hub.append(draft("a", "one")).unwrap();
+    let channel = hub.open(&name("a")).unwrap();
+    let commit = hub.commit(channel.slot);
+    // Another node told it of two more, which this one has not committed yet.
+    let ahead = Pos { idx: commit.idx + 2, ..commit };
+    let mut cursor = SlotCursor::new(channel.slot, ahead);
+    let read = |cursor: &mut SlotCursor| {
+        let from = [(channel.clone(), cursor.main.idx)];
+        let Some(ReadOn::Page(page, _)) = hub.read_on(cursor, &from, PAGE) else { panic!("it stands on the line") };
+        assert_eq!(page.upto, cursor.main);
+        page.entries.iter().map(|entry| String::from_utf8(entry.payload.bytes().to_vec()).unwrap()).collect::<Vec<_>>()
+    };
+    assert!(read(&mut cursor).is_empty());
+    assert_eq!(cursor.main, ahead, "not sent back to what this node has");
+    assert!(!hub.move_quiet(&mut cursor, std::iter::once(&*channel)));
+    assert_eq!(cursor.main, ahead);
+    for text in ["two", "three"] {
+        hub.append(draft("a", text)).unwrap();
+        assert!(read(&mut cursor).is_empty(), "it has {text}");
+    }
+    hub.append(draft("a", "four")).unwrap();
+    assert_eq!(read(&mut cursor), ["four"]);
+}
+
+/// Another process goes on with the slot of a channel.
+fn take_over(hub: &Hub, channel: &Channel) {
+    hub.with_slot(channel.slot, |state| {
+        state.log.share();
+        state.log.open_epoch(Epoch::new(2, Tag::new(8).unwrap()), false);
+        let head = state.log.head().idx;
+        state.log.commit_to(head, hub.clock.now(), &mut Vec::<(ChannelKey, Arc<Entry>)>::new(), &mut Vec::new());
+    });
+}
+
+#[test]
+fn who_asks_for_the_newest_with_a_cursor_from_before_a_takeover_gets_only_what_is_new() {
+    let hub = hub();
+    hub.append(draft("a", "one")).unwrap();
+    let channel = hub.open(&name("a")).unwrap();
+    let cursor = Cursor::single(channel.slot, hub.commit(channel.slot));
+    take_over(&hub, &channel);
+    hub.append(draft("a", "two")).unwrap();
+    let (newest, after) = hub.newest(&name("a"), Some(&cursor), PAGE);
+    assert_eq!(newest.iter().map(|entry| entry.payload.bytes().to_vec()).collect::<Vec<_>>(), [b"two"]);
+    assert_eq!(hub.newest(&name("a"), Some(&after), PAGE).0.len(), 0);
+    let positions = after.get(channel.slot).unwrap();
+    assert!(positions.extras.contains(&cursor.get(channel.slot).unwrap().main), "the cursor says where the epoch before ended");
+}
+
+#[test]
+fn a_quiet_listener_that_moves_into_another_epoch_keeps_the_end_of_the_one_before() {
+    let hub = hub();
+    hub.append(draft("a", "one")).unwrap();
+    let channel = hub.open(&name("a")).unwrap();
+    let before = hub.commit(channel.slot);
+    take_over(&hub, &channel);
+    let mut cursor = SlotCursor::new(channel.slot, before);
+    assert!(hub.move_quiet(&mut cursor, std::iter::once(&*channel)));
+    assert_eq!((cursor.main, &cursor.extras[..]), (hub.commit(channel.slot), &[before][..]));
 }

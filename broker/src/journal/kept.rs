@@ -25,7 +25,9 @@ impl Kept {
         if self.records_max == 0 {
             return Some(record);
         }
-        if let Some(known) = self.records.iter_mut().rev().take(REPEATS_LOOKED_AT).find(|known| known.repeats(&record)) {
+        if record.may_repeat()
+            && let Some(known) = self.records.iter_mut().rev().take(REPEATS_LOOKED_AT).find(|known| known.repeats(&record))
+        {
             known.times = known.times.saturating_add(1);
             known.unix_ms = record.unix_ms;
             return Some(record);

@@ -4,6 +4,7 @@
 mod id;
 mod kept;
 mod record;
+mod sitting;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,19 +13,24 @@ use parking_lot::Mutex;
 
 pub use id::SessionId;
 pub use record::{Names, Record, What};
+pub use sitting::{Seated, Sitting};
 
 use crate::metrics::Front;
 use kept::Kept;
+use sitting::Sittings;
 
 /// The journal of one node. A cheap handle.
 #[derive(Clone)]
-pub struct Journal(Arc<Mutex<Kept>>);
+pub struct Journal {
+    kept: Arc<Mutex<Kept>>,
+    sittings: Sittings,
+}
 
 impl Journal {
     /// Keeps the newest `records_max`.
     #[must_use]
     pub fn new(records_max: usize) -> Self {
-        Self(Arc::new(Mutex::new(Kept::new(records_max))))
+        Self { kept: Arc::new(Mutex::new(Kept::new(records_max))), sittings: Sittings::default() }
     }
 
     /// Something happened to a session.
@@ -32,22 +38,34 @@ impl Journal {
         let record = Record { number: 0, unix_ms, times: 1, session, front, what };
         record.log();
         if record.is_kept() {
-            let evicted = self.0.lock().keep(record);
+            let evicted = self.kept.lock().keep(record);
             // Not under the lock: names may be freed with it.
             drop(evicted);
         }
     }
 
+    /// Somebody listens without a socket that a shard owns, for as long as what this gives is kept.
+    #[must_use]
+    pub fn sit(&self, sitting: Sitting) -> Seated {
+        self.sittings.sit(sitting)
+    }
+
+    /// Those who do now and pass, at most `limit`. Looks at all of them.
+    #[must_use]
+    pub fn sitting(&self, limit: usize, wanted: impl Fn(&Sitting) -> bool) -> Vec<Sitting> {
+        self.sittings.newest(limit, wanted)
+    }
+
     /// Everything that is known of one session, oldest first.
     #[must_use]
     pub fn story(&self, session: SessionId) -> Vec<Record> {
-        self.0.lock().newest(usize::MAX, None, |record| record.session == session).into_iter().rev().collect()
+        self.kept.lock().newest(usize::MAX, None, |record| record.session == session).into_iter().rev().collect()
     }
 
     /// The newest records that pass, newest first; with `before` only those of a lower number.
     #[must_use]
     pub fn newest(&self, limit: usize, before: Option<u64>, wanted: impl FnMut(&Record) -> bool) -> Vec<Record> {
-        self.0.lock().newest(limit, before, wanted)
+        self.kept.lock().newest(limit, before, wanted)
     }
 }
 

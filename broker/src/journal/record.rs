@@ -144,24 +144,6 @@ impl What {
         }
     }
 
-    /// One sentence for people.
-    #[must_use]
-    pub fn sentence(&self) -> String {
-        match self {
-            Self::Opened { resumed: None, .. } => "began to listen".to_owned(),
-            Self::Opened { resumed: Some(true), .. } => "came back and missed nothing".to_owned(),
-            Self::Opened { resumed: Some(false), .. } => "came back too late for all it missed".to_owned(),
-            Self::Refused { message, .. } => format!("was not let in: {message}"),
-            Self::Denied { message, .. } => format!("was refused something: {message}"),
-            Self::Subscribed(channel) => format!("listens to {channel} too"),
-            Self::Unsubscribed(channel) => format!("left {channel}"),
-            Self::Gap(channel, reason) => format!("was told that messages of {channel} are missing: {}", reason.as_str()),
-            Self::FellBehind => "takes less than comes, and reads the log".to_owned(),
-            Self::CaughtUp => "is caught up again".to_owned(),
-            Self::Closed { reason, .. } => format!("ended: {}", reason.sentence()),
-        }
-    }
-
     /// The word for why, where there is one.
     #[must_use]
     pub fn reason(&self) -> Option<&'static str> {
@@ -170,6 +152,25 @@ impl What {
             Self::Gap(_, reason) => Some(reason.as_str()),
             Self::Closed { reason, .. } => Some(reason.as_str()),
             _ => None,
+        }
+    }
+}
+
+/// One sentence for people.
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Opened { resumed: None, .. } => f.write_str("began to listen"),
+            Self::Opened { resumed: Some(true), .. } => f.write_str("came back and missed nothing"),
+            Self::Opened { resumed: Some(false), .. } => f.write_str("came back too late for all it missed"),
+            Self::Refused { message, .. } => write!(f, "was not let in: {message}"),
+            Self::Denied { message, .. } => write!(f, "was refused something: {message}"),
+            Self::Subscribed(channel) => write!(f, "listens to {channel} too"),
+            Self::Unsubscribed(channel) => write!(f, "left {channel}"),
+            Self::Gap(channel, reason) => write!(f, "was told that messages of {channel} are missing: {}", reason.as_str()),
+            Self::FellBehind => f.write_str("takes less than comes, and reads the log"),
+            Self::CaughtUp => f.write_str("is caught up again"),
+            Self::Closed { reason, .. } => write!(f, "ended: {}", reason.sentence()),
         }
     }
 }
@@ -189,6 +190,11 @@ impl Record {
         }
     }
 
+    /// Whether it can repeat another one at all. What each session says once is not looked up: all who come back in a storm would pay.
+    pub(super) fn may_repeat(&self) -> bool {
+        matches!(self.what, What::Denied { .. } | What::Refused { .. } | What::FellBehind | What::CaughtUp | What::Gap(..))
+    }
+
     /// A poll that went well is no news: there are as many as messages.
     fn is_ordinary_poll(&self) -> bool {
         self.front == Front::LongPoll
@@ -199,14 +205,14 @@ impl Record {
         !self.is_ordinary_poll()
     }
 
-    /// Writes the line.
+    /// Writes the line. Nothing of it is put together before the log wants it: of a storm it leaves most out.
     pub(super) fn log(&self) {
         // The macros fix level and fields where they stand; this is the one way of saying them twice.
         macro_rules! line {
             ($level:ident $(, $name:ident = $value:expr)*) => {
                 tracing::$level!(
                     target: TARGET, event = self.what.event(), session = %self.session, front = self.front.as_str(),
-                    $($name = $value,)* "{}", self.what.sentence()
+                    $($name = $value,)* "{}", self.what
                 )
             };
         }

@@ -46,6 +46,12 @@ impl Crowd {
         self.inside.lock().by_age.len()
     }
 
+    /// How heavy they are together.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.inside.lock().weight
+    }
+
     /// Takes a place. The oldest is told to go if there was none left.
     #[must_use]
     pub fn enter(self: &Arc<Self>) -> Place {
@@ -122,10 +128,10 @@ mod tests {
         let lost: Vec<bool> = places.iter_mut().map(|place| place.now_or_never().is_some()).collect();
         assert_eq!(lost, [true, true, false, false]);
         let giant = crowd.enter_with(11);
-        assert_eq!(crowd.count(), 1);
+        assert_eq!((crowd.count(), crowd.weight()), (1, 11));
         drop(giant);
         drop(places);
-        assert_eq!((crowd.count(), crowd.inside.lock().weight), (0, 0));
+        assert_eq!((crowd.count(), crowd.weight()), (0, 0));
     }
 
     #[test]

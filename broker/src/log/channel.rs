@@ -31,6 +31,8 @@ pub(super) struct Channel {
     pub(super) ids_until: Duration,
     /// When the slot looks at it next; kept here so that the slot finds its row.
     pub(super) due: Duration,
+    /// Listeners that are behind get the newest message only.
+    pub(super) conflates: bool,
     retention: Retention,
     /// Ascending by index, and by `accepted`. Those with a shorter life of their own may have expired in the middle.
     entries: VecDeque<Arc<Entry>>,
@@ -72,6 +74,7 @@ impl Channel {
             pending: 0,
             ids_until: Duration::ZERO,
             due: Duration::MAX,
+            conflates: false,
             retention,
             entries: VecDeque::new(),
             front_expires: Duration::MAX,
@@ -101,9 +104,20 @@ impl Channel {
         self.entries.front().map(|entry| entry.pos.idx)
     }
 
+    /// When the newest message kept up to an index was accepted.
+    pub(super) fn accepted_before(&self, idx: u64) -> Duration {
+        let count = self.entries.partition_point(|entry| entry.pos.idx <= idx);
+        count.checked_sub(1).map_or(Duration::ZERO, |at| self.entries[at].accepted.mono)
+    }
+
     /// Gives up the oldest message, for want of room.
     pub(super) fn give_up_oldest(&mut self, evicted: &mut Vec<Arc<Entry>>) {
         self.evict_front(evicted);
+    }
+
+    /// Whether a message's end is no loss to anybody.
+    pub(super) fn is_short(&self, entry: &Entry) -> bool {
+        is_short(entry, self.retention.ttl)
     }
 
     /// When a message accepted now expires, if it asks for a life of its own.
@@ -237,10 +251,9 @@ impl Channel {
         while self.entries.front().is_some_and(|oldest| oldest.pos.idx <= self.floor) {
             self.evict_front(evicted);
         }
-        self.floor = self.floor.max(state.floor);
         for entry in &state.entries {
             if self.retention.size == 0 {
-                self.floor = entry.pos.idx;
+                self.floor = self.floor.max(entry.pos.idx);
                 continue;
             }
             self.bytes += entry.cost();
@@ -271,7 +284,8 @@ impl Channel {
 
     /// Kept messages after an index.
     pub(super) fn beyond(&self, idx: u64) -> impl Iterator<Item = &Arc<Entry>> {
-        self.entries.iter().skip_while(move |entry| entry.pos.idx <= idx)
+        let start = self.entries.partition_point(|entry| entry.pos.idx <= idx);
+        self.entries.range(start..)
     }
 
     fn quiet_until(&self) -> Duration {
@@ -283,12 +297,13 @@ impl Channel {
         self.front_expires = self.entries.front().map_or(Duration::MAX, |entry| entry.expires);
     }
 
-    /// The one way out at the front: a message that goes before its own time is lost, and the floor says so.
+    /// The one way out at the front: a message that goes before its own time is lost, and the floor says so. A copy may hold older ones
+    /// than its floor for a moment, which takes nothing from what it says.
     fn evict_front(&mut self, evicted: &mut Vec<Arc<Entry>>) {
         let Some(entry) = self.entries.pop_front() else { return };
         self.note_front();
         self.bytes -= entry.cost();
-        self.floor = entry.pos.idx;
+        self.floor = self.floor.max(entry.pos.idx);
         evicted.push(entry);
     }
 

@@ -29,13 +29,45 @@ pub enum Record {
         /// Whether something acknowledged before it may be lost.
         is_uncertain: bool,
     },
-    /// Other branches are part of this line up to these positions.
+    /// How this line stands to other branches. Two are written when one is taken over: the first says what that had lost, before what
+    /// is left of it, the second that all of it is part of this line.
     Cover {
         /// Its index.
         idx: u64,
-        /// Last positions of the branches' stretches.
+        /// Last positions of stretches of branches that are part of this line.
         ends: Vec<Pos>,
+        /// What branches had lost before this line could take it over.
+        lost: Vec<Lost>,
     },
+}
+
+/// Messages of a branch that left it before another line could take them over: whoever did not read them there never gets them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Whose messages.
+    pub of: LostOf,
+    /// The last of them, where it stood. Who has read that far there misses none.
+    pub upto: Pos,
+}
+
+/// Whose messages are lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LostOf {
+    /// This channel's.
+    Channel(ChannelName),
+    /// Those of any channel of this namespace, because some were closed.
+    Namespace(NamespaceId),
+    /// Those of any channel: a home died on the branch, and may have answered for more than it left; or there are too many to name.
+    Anything,
+}
+
+/// What was lost, and where a line says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostAt {
+    /// Index of the record that says so.
+    pub at: u64,
+    /// What it says.
+    pub lost: Lost,
 }
 
 impl Record {

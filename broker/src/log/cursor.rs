@@ -194,11 +194,14 @@ impl std::str::FromStr for Cursor {
     }
 }
 
-/// The text of a one-position cursor, without a heap allocation: the one that goes out with nearly every message.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct CursorText {
-    text: [u8; ONE_TEXT_BYTES_MAX],
-    len: u8,
+/// The text of a cursor of one slot. With one position, as nearly all have, it takes no heap allocation.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CursorText(Text);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Text {
+    One { text: [u8; ONE_TEXT_BYTES_MAX], len: u8 },
+    Several(Box<str>),
 }
 
 impl CursorText {
@@ -213,13 +216,52 @@ impl CursorText {
         let mut text = [0; ONE_TEXT_BYTES_MAX];
         // 21 bytes at most give 28 characters at most, so it always fits.
         let len = URL_SAFE_NO_PAD.encode_slice(&bytes, &mut text).unwrap_or_default();
-        Self { text, len: len as u8 }
+        Self(Text::One { text, len: len as u8 })
+    }
+
+    /// The same text as `Cursor::from(cursor).encode()`.
+    #[must_use]
+    pub fn after(cursor: SlotCursor) -> Self {
+        match *cursor.extras {
+            [] => Self::of(cursor.slot, cursor.main),
+            _ => Self(Text::Several(Cursor::from(cursor).encode().into())),
+        }
+    }
+
+    /// The same, for a position and others of which none is said twice: what goes out with a message after a takeover.
+    #[must_use]
+    pub fn trailing(slot: Slot, main: Pos, extras: &[Pos]) -> Self {
+        debug_assert!(extras.iter().enumerate().all(|(nth, extra)| *extra != main && !extras[..nth].contains(extra)), "said twice");
+        let mut epochs: SmallVec<[Epoch; SLOT_POSITIONS_MAX]> = smallvec![main.epoch];
+        let mut positions: SmallVec<[u8; SLOT_BYTES_MAX]> = SmallVec::new();
+        for extra in extras {
+            let number = number_of(&mut epochs, extra.epoch);
+            leb128::write(&mut positions, number);
+            leb128::write(&mut positions, leb128::zigzag(extra.idx.wrapping_sub(main.idx) as i64));
+        }
+        let mut bytes: SmallVec<[u8; SLOT_BYTES_MAX]> = smallvec![SEVERAL];
+        leb128::write(&mut bytes, epochs.len() as u64);
+        epochs.iter().for_each(|epoch| bytes.extend_from_slice(&epoch.get().to_be_bytes()));
+        leb128::write(&mut bytes, 1);
+        bytes.extend_from_slice(&slot.number().to_be_bytes());
+        bytes.push(1 + extras.len() as u8);
+        leb128::write(&mut bytes, 0);
+        leb128::write(&mut bytes, main.idx);
+        bytes.extend_from_slice(&positions);
+        // Nothing of it has to be left out, unless indices of twenty digits meet.
+        if extras.is_empty() || bytes.len() - 3 > SLOT_BYTES_MAX || extras.len() >= SLOT_POSITIONS_MAX {
+            return Self::after(SlotCursor { slot, main, extras: extras.to_vec() });
+        }
+        Self(Text::Several(URL_SAFE_NO_PAD.encode(&bytes).into()))
     }
 
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.text[..usize::from(self.len)]).unwrap_or_default()
+        match &self.0 {
+            Text::One { text, len } => std::str::from_utf8(&text[..usize::from(*len)]).unwrap_or_default(),
+            Text::Several(text) => text,
+        }
     }
 }
 
@@ -262,18 +304,15 @@ fn fitting(cursor: &SlotCursor) -> SmallVec<[Pos; 1]> {
 }
 
 fn several(slots: &[(Slot, SmallVec<[Pos; 1]>)]) -> Vec<u8> {
-    let mut epochs: SmallVec<[Epoch; 8]> = SmallVec::new();
+    let mut epochs: SmallVec<[Epoch; SLOT_POSITIONS_MAX]> = SmallVec::new();
     let mut body = Vec::with_capacity(16 * slots.len());
     leb128::write(&mut body, slots.len() as u64);
     for (slot, positions) in slots {
         body.extend_from_slice(&slot.number().to_be_bytes());
         body.push(positions.len() as u8);
         for (nth, pos) in positions.iter().enumerate() {
-            let number = epochs.iter().position(|known| *known == pos.epoch).unwrap_or_else(|| {
-                epochs.push(pos.epoch);
-                epochs.len() - 1
-            });
-            leb128::write(&mut body, number as u64);
+            let number = number_of(&mut epochs, pos.epoch);
+            leb128::write(&mut body, number);
             let main = positions[0].idx;
             leb128::write(&mut body, if nth == 0 { main } else { leb128::zigzag(pos.idx.wrapping_sub(main) as i64) });
         }
@@ -285,6 +324,15 @@ fn several(slots: &[(Slot, SmallVec<[Pos; 1]>)]) -> Vec<u8> {
     }
     bytes.append(&mut body);
     bytes
+}
+
+/// The number of an epoch among those that are written, which it joins.
+fn number_of(epochs: &mut SmallVec<[Epoch; SLOT_POSITIONS_MAX]>, epoch: Epoch) -> u64 {
+    let known = epochs.iter().position(|known| *known == epoch);
+    known.unwrap_or_else(|| {
+        epochs.push(epoch);
+        epochs.len() - 1
+    }) as u64
 }
 
 fn read_one(reader: &mut Reader<'_>) -> Option<SlotCursor> {

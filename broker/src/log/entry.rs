@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::pos::{Epoch, Pos, Slot};
+use super::trail::Trail;
 use crate::clock::Moment;
 use crate::message::{ChannelName, EventName, Headers, MessageId, Payload, PublishId};
 
@@ -35,6 +36,8 @@ pub struct Entry {
     pub expires: Duration,
     /// Where it comes from, if a split was healed since; `None` for all others.
     pub adopted: Option<Box<Adopted>>,
+    /// From where its line came: with its position its own cursor. Each node finds it on its own line.
+    pub trail: Trail,
 }
 
 impl Entry {
@@ -91,11 +94,17 @@ pub struct Adopted {
     pub late: bool,
 }
 
+impl Adopted {
+    /// Where else it stood: on the branch it was taken from, and first.
+    pub fn origins(&self) -> impl Iterator<Item = Pos> + Clone + use<> {
+        [self.via, self.birth].into_iter().flatten()
+    }
+}
+
 /// The id that subscribers see: the publisher's, or one made of the position, which is unique without a counter.
 pub(super) fn message_id(given: Option<&PublishId>, slot: Slot, epoch: Epoch, idx: u64) -> MessageId {
     match given {
-        Some(PublishId::Keyed(id)) => MessageId::Keyed(id.clone()),
-        Some(PublishId::Retry(id)) => MessageId::Auto(*id),
+        Some(id) => id.into(),
         None => MessageId::Auto(u128::from(epoch.tag().get()) << 80 | u128::from(slot.number()) << 64 | u128::from(idx)),
     }
 }

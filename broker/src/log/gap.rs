@@ -15,11 +15,13 @@ pub enum GapReason {
     Restart,
     /// A node took the slot over and cannot rule out that its last owner had acknowledged more than it left behind.
     Failover,
+    /// The channel conflates: who is behind gets its newest message, and those before it were passed over. Nothing is wrong.
+    Conflated,
 }
 
 impl GapReason {
     /// Every reason, in the order of [`GapReason::index`].
-    pub const ALL: [Self; 5] = [Self::Window, Self::Unknown, Self::Cleared, Self::Restart, Self::Failover];
+    pub const ALL: [Self; 6] = [Self::Window, Self::Unknown, Self::Cleared, Self::Restart, Self::Failover, Self::Conflated];
 
     /// The name in messages to clients, in metrics and in logs.
     #[must_use]
@@ -30,6 +32,7 @@ impl GapReason {
             Self::Cleared => "cleared",
             Self::Restart => "restart",
             Self::Failover => "failover",
+            Self::Conflated => "conflated",
         }
     }
 

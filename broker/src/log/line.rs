@@ -140,6 +140,12 @@ impl Line {
         Some(self.segments.get(at + 1).map_or(self.head, |next| next.start - 1))
     }
 
+    /// The last positions of the stretches before an epoch's own, newest first; none when it is not part of the line.
+    pub fn ends_before(&self, epoch: Epoch) -> impl Iterator<Item = Pos> {
+        let at = self.segments.iter().position(|segment| segment.epoch == epoch).unwrap_or(0);
+        self.segments[..=at].windows(2).rev().map(|pair| Pos { epoch: pair[0].epoch, idx: pair[1].start - 1 })
+    }
+
     /// How a position relates to this line.
     #[must_use]
     pub fn place(&self, pos: Pos) -> Place {
@@ -179,9 +185,18 @@ impl Line {
         if pos.idx <= cursor.main.idx {
             return Admission { verdict: Verdict::Behind, dropped: 0 };
         }
-        let origins = [adopted.and_then(|from| from.via), adopted.and_then(|from| from.birth)];
-        let origins = origins.into_iter().flatten();
-        let is_seen = origins.clone().any(|origin| cursor.extras.iter().any(|seen| seen.epoch == origin.epoch && seen.idx >= origin.idx));
+        // Nearly all entries were written where they stand, and nearly all clients have seen one branch only.
+        if adopted.is_none() && cursor.extras.is_empty() {
+            return Admission { verdict: Verdict::Deliver, dropped: self.move_to(cursor, pos) };
+        }
+        // It knows the position itself when this node has only now come to where the client was elsewhere.
+        let is_known = knows(cursor, pos);
+        let Some(adopted) = adopted else {
+            let verdict = if is_known { Verdict::Seen } else { Verdict::Deliver };
+            return Admission { verdict, dropped: self.move_to(cursor, pos) };
+        };
+        let origins = adopted.origins();
+        let is_seen = is_known || origins.clone().any(|origin| knows(cursor, origin));
         let mut dropped = self.move_to(cursor, pos);
         for origin in origins {
             dropped += raise(cursor, 0, origin);
@@ -222,8 +237,13 @@ impl Line {
     }
 }
 
+/// Whether a branch was seen up to here.
+pub(super) fn knows(cursor: &SlotCursor, origin: Pos) -> bool {
+    cursor.extras.iter().any(|seen| seen.epoch == origin.epoch && seen.idx >= origin.idx)
+}
+
 /// Notes that a branch was seen up to here; a new one takes place `at` among the extras. Returns how many fell off.
-fn raise(cursor: &mut SlotCursor, at: usize, pos: Pos) -> usize {
+pub(super) fn raise(cursor: &mut SlotCursor, at: usize, pos: Pos) -> usize {
     if let Some(known) = cursor.extras.iter_mut().find(|known| known.epoch == pos.epoch) {
         known.idx = known.idx.max(pos.idx);
         return 0;

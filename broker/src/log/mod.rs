@@ -6,6 +6,7 @@
 //! time comes in as `now`, what is to be done goes out as values. Only what is committed is ever read.
 
 mod channel;
+mod conflate;
 mod copy;
 mod cursor;
 mod dedupe;
@@ -18,8 +19,9 @@ mod read;
 mod retention;
 mod shared;
 mod slot;
+mod trail;
 
-pub use copy::{ChannelState, Floor, KnownId, Record};
+pub use copy::{ChannelState, Floor, KnownId, Lost, LostAt, LostOf, Record};
 pub use cursor::{
     CURSOR_SLOTS_MAX, CURSOR_TEXT_BYTES_MAX, Cursor, CursorError, CursorText, SLOT_BYTES_MAX, SLOT_POSITIONS_MAX, SlotCursor,
 };
@@ -30,5 +32,6 @@ pub use line::{Admission, LINEAGE_MAX, Line, Place, Segment, Verdict};
 pub use pos::{Epoch, Pos, SLOTS, Slot, Tag};
 pub use read::{Joined, Page, PageLimit, Start};
 pub use retention::{NamespaceId, Retention};
-pub use shared::Copied;
+pub use shared::{Copied, add_lost};
 pub use slot::{Appended, ChannelKey, ChannelStats, SlotLog, SlotStats};
+pub use trail::{TRAIL_BRANCHES_MAX, TRAIL_STRETCHES_MAX, Trail};

@@ -6,27 +6,46 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::copy::{ChannelState, Floor, Record};
+use super::copy::{ChannelState, Floor, Lost, LostAt, LostOf, Record};
 use super::cursor::SlotCursor;
 use super::dedupe::Dedupe;
 use super::entry::{Adopted, Entry};
 use super::line::{Line, Place};
 use super::pos::{Epoch, Pos};
 use super::slot::{Appended, ChannelKey, Pending, SlotLog, Waiting};
+use super::trail::{Fresh, Trail};
 use crate::clock::Moment;
 
-/// Epochs whose beginning is uncertain, and branches that are covered, that one log remembers.
+/// Epochs whose beginning is uncertain, branches that are covered and what they had lost, that one log remembers.
 const REMEMBERED_MAX: usize = 64;
+/// Losses that one record names; if there are more, anything may be lost.
+const LOST_MAX: usize = 32;
 
 /// What a line with several writers carries besides its records.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     /// Where epochs begin before which something acknowledged may be lost; ascending.
     pub(super) uncertain: Vec<u64>,
-    /// Other branches that are part of this line, by their last positions; one for each epoch.
-    pub(super) covered: Vec<Pos>,
+    /// Other branches that are part of this line.
+    pub(super) covered: Vec<Covered>,
+    /// What these had lost; ascending by where that is said.
+    pub(super) lost: Vec<LostAt>,
+    /// The trail of what is being written.
+    pub(super) fresh: Option<Fresh>,
+    /// A mistake to make, for tests of the simulator.
+    #[cfg(debug_assertions)]
+    pub(super) has_no_trails: bool,
     /// When the newest message that came from outside was accepted.
     newest: Duration,
+}
+
+/// A stretch of another branch that is part of the line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Covered {
+    /// Index of the record that says so.
+    pub(super) at: u64,
+    /// The last position of the stretch.
+    pub(super) end: Pos,
 }
 
 /// State of channels from another node, to take over.
@@ -44,6 +63,8 @@ pub struct Copied {
     pub uncertain: Vec<u64>,
     /// Branches that are part of the line.
     pub covered: Vec<Pos>,
+    /// What these had lost.
+    pub lost: Vec<LostAt>,
 }
 
 impl SlotLog {
@@ -52,14 +73,16 @@ impl SlotLog {
         self.shared.get_or_insert_default();
     }
 
-    /// Begins a new line, on which nothing of before is known. Every cursor of before gets a gap.
-    pub fn renew(&mut self, epoch: Epoch, now: Moment, evicted: &mut Vec<Arc<Entry>>) {
+    /// Begins a new line, on which nothing of before is known. Every cursor of before gets a gap; what was before may live
+    /// elsewhere and come back if that `is_uncertain`.
+    pub fn renew(&mut self, epoch: Epoch, is_uncertain: bool, now: Moment, evicted: &mut Vec<Arc<Entry>>) {
         self.leave_branch(0, evicted);
         self.line = Line::begin(epoch);
         self.commit = self.line.head().idx;
         self.floors.clear();
-        self.shared = Some(Box::default());
         let start = self.commit;
+        let uncertain = if is_uncertain { vec![start] } else { Vec::new() };
+        self.shared = Some(Box::new(Shared { uncertain, ..Shared::default() }));
         self.each_channel(now, |channel, now| {
             let state =
                 ChannelState { floor: start, inherited: start, last: start, ..channel.state(u64::MAX, Moment { mono: now, unix_ms: 0 }) };
@@ -79,7 +102,17 @@ impl SlotLog {
     /// Appends the record that says: these branches are part of this line up to these positions.
     pub fn append_cover(&mut self, ends: Vec<Pos>) -> Record {
         let pos = self.line.advance();
-        let record = Record::Cover { idx: pos.idx, ends };
+        let record = Record::Cover { idx: pos.idx, ends, lost: Vec::new() };
+        self.note_control(&record);
+        self.wait(record.clone());
+        record
+    }
+
+    /// Appends the record that says: this was lost on other branches. It comes before what is left of them: who has read that counts as
+    /// one who has read the branch.
+    pub fn append_lost(&mut self, lost: Vec<Lost>) -> Record {
+        let pos = self.line.advance();
+        let record = Record::Cover { idx: pos.idx, ends: Vec::new(), lost };
         self.note_control(&record);
         self.wait(record.clone());
         record
@@ -88,7 +121,8 @@ impl SlotLog {
     /// Whether the record that first stood here is part of this line, as itself or as a copy.
     #[must_use]
     pub fn includes(&self, birth: Pos) -> bool {
-        let is_covered = |shared: &Shared| shared.covered.iter().any(|end| end.epoch == birth.epoch && birth.idx <= end.idx);
+        let is_part = |covered: &Covered| covered.end.epoch == birth.epoch && birth.idx <= covered.end.idx;
+        let is_covered = |shared: &Shared| shared.covered.iter().any(is_part);
         matches!(self.line.place(birth), Place::On(_)) || self.shared.as_ref().is_some_and(|shared| is_covered(shared))
     }
 
@@ -114,14 +148,17 @@ impl SlotLog {
         }
         let via = (entry.birth() != entry.pos).then_some(entry.pos);
         let adopted = Adopted { birth: Some(entry.birth()), via, late: true };
-        // It lives as long as it would have: order of ages within a channel is that of `accepted`, so that is now.
+        // Order of ages within a channel is that of `accepted`, so that is now. Its life begins anew: those who did not hear of it
+        // have the time they always have. Only a life that its publisher gave it is not made longer.
         let accepted = Moment { mono, unix_ms: entry.accepted.unix_ms };
-        let expires = entry.expires.max(mono);
+        let expires = if channel.is_short(entry) { entry.expires.max(mono) } else { channel.expiry(mono, None) };
+        let channel = channel.name.clone();
+        let trail = self.trail(expires.saturating_sub(mono), mono);
         let entry =
-            Entry { pos, offset, channel: channel.name.clone(), accepted, expires, adopted: Some(Box::new(adopted)), ..entry.clone() };
+            Entry { pos, offset, channel, accepted, expires, adopted: Some(Box::new(adopted)), trail: trail.clone(), ..entry.clone() };
         let id = entry.id.clone();
         self.pending.push_back(Pending { key, life, record: Waiting::Message(Arc::new(entry)) });
-        Some(Appended { pos, offset, id, duplicate: false })
+        Some(Appended { pos, offset, id, duplicate: false, trail })
     }
 
     /// Takes the next record of the line from outside; it waits for its commit. `key` is its channel's. With room for
@@ -142,6 +179,7 @@ impl SlotLog {
                 }
                 self.line.skip_to(idx);
                 let newest = self.shared.get_or_insert_default().newest;
+                let trail = self.trail(entry.expires.saturating_sub(entry.accepted.mono), mono);
                 let channel = &mut self.channels[key.at()];
                 channel.appended = entry.offset;
                 channel.pending += 1;
@@ -149,12 +187,11 @@ impl SlotLog {
                     self.dedupe.remember(channel.life, &id, (idx, entry.offset), mono, room);
                     channel.ids_until = channel.ids_until.max(mono.saturating_add(Dedupe::window(&id)));
                 }
-                // Clocks of two nodes tick apart: ages must still ascend with indices, and lie in the past.
                 let mut entry = Arc::unwrap_or_clone(entry);
-                let accepted = entry.accepted.mono.max(newest).min(mono);
-                entry.expires = accepted.saturating_add(entry.expires.saturating_sub(entry.accepted.mono));
-                entry.accepted.mono = accepted;
+                let accepted = accepted_here(&entry, newest, mono);
+                accept_at(&mut entry, accepted);
                 entry.channel = channel.name.clone();
+                entry.trail = trail;
                 let entry = Arc::new(entry);
                 self.shared.get_or_insert_default().newest = accepted;
                 self.pending.push_back(Pending { key, life: channel.life, record: Waiting::Message(entry) });
@@ -223,16 +260,90 @@ impl SlotLog {
         self.shared.as_ref().map_or(&[], |shared| &shared.uncertain)
     }
 
-    /// Other branches that are part of this line, by their last positions.
+    /// Other branches that are part of this line as far as it is committed, by their last positions.
     #[must_use]
-    pub fn covered(&self) -> &[Pos] {
-        self.shared.as_ref().map_or(&[], |shared| &shared.covered)
+    pub fn covered(&self) -> Vec<Pos> {
+        let covered = self.shared.iter().flat_map(|shared| &shared.covered);
+        covered.filter(|covered| covered.at <= self.commit).map(|covered| covered.end).collect()
+    }
+
+    /// What the branches that are part of this line had lost, as far as it is committed.
+    #[must_use]
+    pub fn lost(&self) -> Vec<LostAt> {
+        let lost = self.shared.iter().flat_map(|shared| &shared.lost);
+        lost.filter(|lost| lost.at <= self.commit).cloned().collect()
+    }
+
+    /// What has left this log of what it held beyond an index: a line that takes the rest over cannot have it.
+    #[must_use]
+    pub fn lost_beyond(&self, idx: u64) -> Vec<Lost> {
+        // A line holds nothing before its first record.
+        let idx = idx.max(self.line.segments()[0].start);
+        let closed = self.floors.iter().filter(|(_, floor)| *floor > idx);
+        let mut lost: Vec<Lost> =
+            closed.map(|(namespace, floor)| Lost { of: LostOf::Namespace(*namespace), upto: self.line.pos(*floor) }).collect();
+        for (_, channel) in self.channels.iter().filter(|(_, channel)| channel.floor() > idx) {
+            add_lost(&mut lost, Lost { of: LostOf::Channel(channel.name.clone()), upto: self.line.pos(channel.floor()) });
+        }
+        // What this line tells its own readers, those of the other one are to be told as well.
+        for uncertain in self.uncertain().iter().filter(|opened| **opened > idx) {
+            add_lost(&mut lost, Lost { of: LostOf::Anything, upto: self.line.pos(*uncertain) });
+        }
+        for told in self.shared.iter().flat_map(|shared| &shared.lost).filter(|lost| lost.at > idx) {
+            add_lost(&mut lost, told.lost.clone());
+        }
+        lost
+    }
+
+    /// Whether a message's end is a loss to those who have not got it: its publisher did not ask for it.
+    #[must_use]
+    pub fn is_missed(&self, key: Option<ChannelKey>, entry: &Entry) -> bool {
+        key.is_none_or(|key| !self.channels[key.at()].is_short(entry))
+    }
+
+    /// What behind an index this line says of messages of a channel that other branches had lost. What this cursor has read there is
+    /// left out.
+    pub(super) fn lost_after<'a>(
+        &'a self,
+        key: ChannelKey,
+        after: u64,
+        cursor: Option<&'a SlotCursor>,
+    ) -> impl Iterator<Item = &'a LostAt> + 'a {
+        let channel = &self.channels[key.at()];
+        let is_its = move |of: &LostOf| match of {
+            LostOf::Channel(name) => *name == channel.name,
+            LostOf::Namespace(namespace) => *namespace == channel.namespace,
+            LostOf::Anything => true,
+        };
+        let has_read =
+            move |upto: Pos| cursor.is_some_and(|cursor| cursor.positions().any(|seen| seen.epoch == upto.epoch && seen.idx >= upto.idx));
+        let all = self.shared.iter().flat_map(|shared| &shared.lost).filter(move |lost| after < lost.at && lost.at <= self.commit);
+        all.filter(move |LostAt { lost, .. }| is_its(&lost.of) && !has_read(lost.upto))
+    }
+
+    /// Whether a reader of a channel who has read up to here is still to be told that something of it is lost.
+    ///
+    /// # Panics
+    /// When the channel is not open.
+    #[must_use]
+    pub fn is_lost_after(&self, key: ChannelKey, idx: u64) -> bool {
+        self.lost_after(key, idx, None).next().is_some()
+    }
+
+    /// Whether between two indices this line says that something is lost.
+    pub(crate) fn tells_loss(&self, after: u64, upto: u64) -> bool {
+        self.shared.as_ref().is_some_and(|shared| shared.lost.iter().any(|lost| after < lost.at && lost.at <= upto))
     }
 
     /// Whether a reader who has read up to here is still to be told that something may be lost.
     #[must_use]
     pub fn is_uncertain_after(&self, idx: u64) -> bool {
         self.uncertain().iter().any(|opened| idx < *opened && *opened <= self.commit)
+    }
+
+    /// Whether the line began anew while what was before may live elsewhere.
+    pub(super) fn is_uncertain_at_all(&self) -> bool {
+        self.uncertain().first() == Some(&self.line.segments()[0].start)
     }
 
     /// Whether a listener's position is of a branch that this line left, so that it must join again with its cursor.
@@ -243,12 +354,6 @@ impl SlotLog {
             Place::Past(_) => pos.epoch != self.line.epoch(),
             Place::Off => true,
         }
-    }
-
-    /// Whether a cursor knows an epoch that this log has not heard of yet: it should be asked again in a moment.
-    #[must_use]
-    pub fn is_behind(&self, cursor: &SlotCursor) -> bool {
-        self.shared.is_some() && cursor.main.epoch > self.line.epoch()
     }
 
     /// All messages held beyond an index, committed or not, in order.
@@ -278,7 +383,11 @@ impl SlotLog {
         if let Some(floors) = &copied.floors {
             self.forget_unlisted(&copied.channels, floors, now, evicted);
         }
-        for (key, state) in copied.channels {
+        let mut newest = self.shared.get_or_insert_default().newest;
+        for (key, mut state) in copied.channels {
+            self.mark_trails(&mut state.entries);
+            let kept = self.channels[key.at()].accepted_before(state.keep);
+            newest = newest.max(order_ages(&mut state.entries, kept, mono));
             let life = self.channels[key.at()].life;
             self.change(key, life, |channel| channel.restore(&state, mono, evicted));
             let of_entries =
@@ -299,8 +408,30 @@ impl SlotLog {
             self.floors = floors.into_iter().map(|floor| (floor.namespace, floor.idx)).collect();
         }
         let shared = self.shared.get_or_insert_default();
+        shared.newest = newest;
         shared.uncertain = copied.uncertain;
-        shared.covered = copied.covered;
+        // They are part of the state, so whoever has read up to there has read what they say. What is not committed is not in it.
+        let at = copied.line.head().idx;
+        let waiting = shared.covered.extract_if(.., |covered| covered.at > at).collect::<Vec<_>>();
+        shared.covered = copied.covered.into_iter().map(|end| Covered { at, end }).chain(waiting).collect();
+        let waiting = shared.lost.extract_if(.., |lost| lost.at > at).collect::<Vec<_>>();
+        shared.lost = copied.lost.into_iter().chain(waiting).collect();
+        shared.fresh = None;
+    }
+
+    /// Messages from another node come without their trails.
+    fn mark_trails(&self, entries: &mut [Arc<Entry>]) {
+        let mut last: Option<(Epoch, Trail)> = None;
+        for entry in entries {
+            let epoch = entry.pos.epoch;
+            let (_, trail) = match last.take_if(|(known, _)| *known == epoch) {
+                Some(known) => last.insert(known),
+                None => last.insert((epoch, self.trail_of(epoch))),
+            };
+            if entry.trail != *trail {
+                Arc::make_mut(entry).trail = trail.clone();
+            }
+        }
     }
 
     /// Channels that the whole slot's copy does not name are what they would be if they were opened now.
@@ -336,6 +467,12 @@ impl SlotLog {
         }
         self.line = self.line.upto(fork);
         self.recount_pending();
+        if let Some(shared) = &mut self.shared {
+            shared.uncertain.retain(|opened| *opened <= fork);
+            shared.covered.retain(|covered| covered.at <= fork);
+            shared.lost.retain(|lost| lost.at <= fork);
+            shared.fresh = None;
+        }
     }
 
     /// What each channel has waiting, after some of it went.
@@ -367,15 +504,19 @@ impl SlotLog {
                 let over = shared.uncertain.len().saturating_sub(REMEMBERED_MAX);
                 shared.uncertain.drain(..over);
             }
-            Record::Cover { ends, .. } => {
-                for end in ends {
-                    match shared.covered.iter_mut().find(|known| known.epoch == end.epoch) {
-                        Some(known) => known.idx = known.idx.max(end.idx),
-                        None => shared.covered.push(*end),
-                    }
-                }
+            Record::Cover { idx, ends, lost } => {
+                shared.covered.extend(ends.iter().map(|end| Covered { at: *idx, end: *end }));
+                shared.fresh = None;
                 let over = shared.covered.len().saturating_sub(REMEMBERED_MAX);
                 shared.covered.drain(..over);
+                shared.lost.extend(lost.iter().map(|lost| LostAt { at: *idx, lost: lost.clone() }));
+                // What there is no room for is told in other words.
+                while shared.lost.len() > REMEMBERED_MAX {
+                    let at = shared.lost.remove(0).at;
+                    if let Err(place) = shared.uncertain.binary_search(&at) {
+                        shared.uncertain.insert(place, at);
+                    }
+                }
             }
             _ => {}
         }
@@ -394,3 +535,39 @@ impl SlotLog {
         }
     }
 }
+
+/// When a message of another node was accepted, in this node's time. Clocks of two nodes tick apart: ages must still ascend with indices,
+/// and lie in the past.
+fn accepted_here(entry: &Entry, newest: Duration, now: Duration) -> Duration {
+    entry.accepted.mono.max(newest).min(now)
+}
+
+/// Moves a message's life, which stays as long.
+fn accept_at(entry: &mut Entry, accepted: Duration) {
+    entry.expires = accepted.saturating_add(entry.expires.saturating_sub(entry.accepted.mono));
+    entry.accepted.mono = accepted;
+}
+
+/// Makes ages of one channel's messages ascend behind one that was accepted at `newest`. Returns when the last one was.
+fn order_ages(entries: &mut [Arc<Entry>], newest: Duration, now: Duration) -> Duration {
+    entries.iter_mut().fold(newest, |newest, entry| {
+        let accepted = accepted_here(entry, newest, now);
+        if accepted != entry.accepted.mono {
+            accept_at(Arc::make_mut(entry), accepted);
+        }
+        accepted
+    })
+}
+
+/// Adds what is lost to what is known to be; of one branch's stretch the last says it all.
+pub fn add_lost(known: &mut Vec<Lost>, more: Lost) {
+    let has_room = known.len() < LOST_MAX || more.of == LostOf::Anything;
+    match known.iter_mut().find(|lost| lost.of == more.of && lost.upto.epoch == more.upto.epoch) {
+        Some(lost) => lost.upto.idx = lost.upto.idx.max(more.upto.idx),
+        None if has_room => known.push(more),
+        None => add_lost(known, Lost { of: LostOf::Anything, ..more }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

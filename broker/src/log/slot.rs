@@ -14,6 +14,7 @@ use super::line::Line;
 use super::pos::{Epoch, Pos, Slot};
 use super::retention::{NamespaceId, Retention};
 use super::shared::Shared;
+use super::trail::Trail;
 use crate::clock::Moment;
 use crate::message::{ChannelName, Draft, MessageId};
 
@@ -54,6 +55,8 @@ pub struct Appended {
     pub id: MessageId,
     /// Whether it was published before, so that nothing was appended now.
     pub duplicate: bool,
+    /// What its cursor says besides its position.
+    pub trail: Trail,
 }
 
 /// What is known of an open channel, as far as it is committed.
@@ -208,7 +211,7 @@ impl SlotLog {
         {
             let pos = self.line.pos(first.idx);
             let id = message_id(Some(id), self.slot, pos.epoch, pos.idx);
-            return Appended { pos, offset: first.offset, id, duplicate: true };
+            return Appended { pos, offset: first.offset, id, duplicate: true, trail: self.trail_of(pos.epoch) };
         }
         let pos = self.line.advance();
         channel.appended += 1;
@@ -219,21 +222,26 @@ impl SlotLog {
             channel.ids_until = channel.ids_until.max(mono.saturating_add(Dedupe::window(id)));
         }
         let id = message_id(draft.id.as_ref(), self.slot, pos.epoch, pos.idx);
+        let expires = channel.expiry(mono, draft.ttl);
+        let name = channel.name.clone();
+        let life = channel.life;
+        let trail = self.trail(expires.saturating_sub(mono), mono);
         let entry = Entry {
             slot: self.slot,
             pos,
-            channel: channel.name.clone(),
+            channel: name,
             offset,
             id: id.clone(),
             event: draft.event,
             payload: draft.payload,
             headers: draft.headers,
             accepted: Moment { mono, ..now },
-            expires: channel.expiry(mono, draft.ttl),
+            expires,
             adopted: None,
+            trail: trail.clone(),
         };
-        self.pending.push_back(Pending { key, life: channel.life, record: Waiting::Message(Arc::new(entry)) });
-        Appended { pos, offset, id, duplicate: false }
+        self.pending.push_back(Pending { key, life, record: Waiting::Message(Arc::new(entry)) });
+        Appended { pos, offset, id, duplicate: false, trail }
     }
 
     /// Commits all records up to this index. Messages are pushed to `committed` in order, for delivery; those that leave
@@ -357,6 +365,11 @@ impl SlotLog {
             entries: channel.len() as u64,
             bytes: channel.bytes(),
         }
+    }
+
+    /// Every open channel with its namespace, and the messages and bytes that it keeps.
+    pub fn kept(&self) -> impl Iterator<Item = (ChannelKey, NamespaceId, u64, u64)> {
+        self.channels.iter().map(|(at, channel)| (ChannelKey::of(at), channel.namespace, channel.len() as u64, channel.bytes()))
     }
 
     /// Totals of the slot.

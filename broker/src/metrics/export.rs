@@ -7,9 +7,9 @@ use metrics::{Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::PrometheusRecorder;
 
 use super::cell::{BOUNDS_MICROS, Cell, DurationsSum};
-use super::labels::{Bound, Denied, Front, Handshake, Listener, ProtocolError, Rate, RefusedConnection, Source};
+use super::labels::{Bound, Denied, Front, Handshake, Listener, Ordered, ProtocolError, Rate, Reach, RefusedConnection, Source, Stage};
 use super::shard::{FrontCells, ShardMetrics};
-use super::{Gauges, Metrics, PublishCells};
+use super::{Gauges, Metrics, PublishCells, cluster, namespaces};
 use crate::close::CloseReason;
 use crate::error::ErrorCode;
 use crate::log::GapReason;
@@ -20,7 +20,7 @@ const DELIVERY_STAGE: &str = "tidings_delivery_stage_seconds";
 const PUBLISH_WAIT: &str = "tidings_publish_wait_seconds";
 
 /// Each family with its one line of help. What moves it and what to do about it stands in `docs/OPERATING.md`.
-const HELP: [(&str, &str); 59] = [
+const HELP: [(&str, &str); 67] = [
     ("tidings_build_info", "Always 1; the version is a label."),
     ("tidings_connections_accepted_total", "Sockets accepted, public and gRPC."),
     ("tidings_connections_closed_total", "Accepted sockets that are gone."),
@@ -74,7 +74,15 @@ const HELP: [(&str, &str); 59] = [
     ("tidings_history_messages_evicted_total", "Messages that left the histories."),
     ("tidings_dedupe_ids", "Publish ids remembered."),
     ("tidings_dedupe_windows_shortened_total", "Times publish ids were forgotten before their time."),
+    ("tidings_presence_connected", "Members with connections to this node, over all channels with presence."),
+    ("tidings_presence_members", "Members of the channels whose home is here, wherever they are connected."),
+    ("tidings_presence_bytes", "About what these take in memory."),
+    ("tidings_presence_joined_total", "Members that joined channels whose home is here."),
+    ("tidings_presence_left_total", "Members that left them, after the grace."),
+    ("tidings_presence_refused_total", "Members that were more than a bound allows, and were refused or not listed."),
     ("tidings_auth_calls_refused_total", "Callers not let in, or not allowed what they asked for, by cause."),
+    ("tidings_control_orders_given_total", "Orders of backends about clients that came in here, by order and how far they came."),
+    ("tidings_control_sessions", "Sessions that orders can find by their user or token."),
     ("tidings_probes_made_total", "Self-probes by result."),
     ("tidings_probe_passed_age_seconds", "Time since a self-probe passed, or since the start."),
     ("tidings_config_reloads_tried_total", "Reloads of the configuration by result."),
@@ -114,21 +122,29 @@ pub(super) fn collect(metrics: &Metrics, gauges: &Gauges) {
 }
 
 /// Appends the histograms, and a counter of fractions: the exporter keeps samples for the first and whole numbers for the second.
-pub(super) fn append(metrics: &Metrics, text: &mut String) {
-    head(text, DELIVERY_LATENCY, "histogram");
+pub(super) fn append(metrics: &Metrics, gauges: &Gauges, text: &mut String) {
+    head(text, DELIVERY_LATENCY, help(DELIVERY_LATENCY), "histogram");
     for front in Front::ALL {
         let sum = DurationsSum::of(metrics.groups().map(|group| &group.fronts[front.index()].latency));
         histogram(text, DELIVERY_LATENCY, &format!("front=\"{}\"", front.as_str()), &sum);
     }
-    head(text, DELIVERY_STAGE, "histogram");
+    head(text, DELIVERY_STAGE, help(DELIVERY_STAGE), "histogram");
     histogram(text, DELIVERY_STAGE, "stage=\"shard\"", &DurationsSum::of(metrics.groups().map(|group| &group.taken)));
-    head(text, PUBLISH_WAIT, "histogram");
+    for stage in Stage::ALL {
+        let sum = DurationsSum::of([&metrics.stages[stage.index()]].into_iter());
+        histogram(text, DELIVERY_STAGE, &format!("stage=\"{}\"", stage.as_str()), &sum);
+    }
+    head(text, PUBLISH_WAIT, help(PUBLISH_WAIT), "histogram");
     histogram(text, PUBLISH_WAIT, "", &DurationsSum::of([&metrics.publish_wait].into_iter()));
-    head(text, SHARD_BUSY, "counter");
+    head(text, SHARD_BUSY, help(SHARD_BUSY), "counter");
     for (n, shard) in metrics.shards.iter().enumerate() {
         let busy = Duration::from_micros(shard.busy_micros.get());
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{SHARD_BUSY}{{shard=\"{n}\"}} {}", busy.as_secs_f64());
+    }
+    namespaces::append(&gauges.namespaces, text);
+    if let Some(figures) = &gauges.cluster {
+        cluster::append(figures, text);
     }
 }
 
@@ -164,6 +180,7 @@ fn bounds(out: &Out<'_>, metrics: &Metrics, gauges: &Gauges) {
 
 /// How much of a bound is used.
 pub(super) fn bound_used(metrics: &Metrics, gauges: &Gauges, bound: Bound) -> u64 {
+    let cluster = gauges.cluster.as_deref();
     match bound {
         Bound::Connections => metrics.shards.iter().map(|shard| open(shard)).sum(),
         Bound::GrpcConnections => open(&metrics.off_shard),
@@ -172,15 +189,23 @@ pub(super) fn bound_used(metrics: &Metrics, gauges: &Gauges, bound: Bound) -> u6
         Bound::ChannelsSilent => gauges.channels_silent,
         Bound::HistoryBytes => gauges.history_bytes,
         Bound::DedupeIds => gauges.dedupe_ids,
+        Bound::PresenceMembers => gauges.presence.connected,
         Bound::ShardInbox => gauges.inbox_depths.iter().copied().max().unwrap_or(0),
         Bound::ShardRing => metrics.shards.iter().map(|shard| shard.ring_bytes.get()).max().unwrap_or(0),
+        Bound::UnsentBytes => metrics.shards.iter().map(|shard| shard.unsent_bytes.get()).max().unwrap_or(0),
+        Bound::UnreadBytes => gauges.unread_bytes,
+        Bound::IncomingBytes => gauges.incoming_bytes,
+        Bound::ClusterLink => cluster.map_or(0, cluster::ClusterFigures::queued_most),
+        Bound::ClusterPublishes => cluster.map_or(0, |cluster| cluster.publishes_waiting_bytes),
+        Bound::ClusterNodes => cluster.map_or(0, |cluster| cluster.gossip_peers),
+        Bound::Revocations => gauges.revocations,
     }
 }
 
 fn tls(out: &Out<'_>, metrics: &Metrics) {
     for listener in Listener::ALL {
         let (cells, label) = (&metrics.tls[listener.index()], ("listener", listener.as_str()));
-        for outcome in Handshake::ALL {
+        for outcome in Handshake::ALL.into_iter().filter(|_| listener != Listener::Cluster) {
             let count = cells.handshakes[outcome.index()].get();
             out.counter("tidings_tls_handshakes_ended_total", &[label, ("outcome", outcome.as_str())], count);
         }
@@ -264,9 +289,23 @@ fn state(out: &Out<'_>, metrics: &Metrics, gauges: &Gauges) {
     out.counter("tidings_history_messages_evicted_total", &[], metrics.evicted.get());
     out.gauge("tidings_dedupe_ids", &[], gauges.dedupe_ids as f64);
     out.counter("tidings_dedupe_windows_shortened_total", &[], gauges.dedupe_shortened);
+    let presence = &gauges.presence;
+    out.gauge("tidings_presence_connected", &[], presence.connected as f64);
+    out.gauge("tidings_presence_members", &[], presence.members as f64);
+    out.gauge("tidings_presence_bytes", &[], presence.bytes as f64);
+    out.counter("tidings_presence_joined_total", &[], presence.joined);
+    out.counter("tidings_presence_left_total", &[], presence.left);
+    out.counter("tidings_presence_refused_total", &[], presence.refused);
     for cause in Denied::ALL {
         out.counter("tidings_auth_calls_refused_total", &[("cause", cause.as_str())], metrics.denied[cause.index()].get());
     }
+    for order in Ordered::ALL {
+        for reach in Reach::ALL {
+            let count = metrics.orders[order.index()][reach.index()].get();
+            out.counter("tidings_control_orders_given_total", &[("order", order.as_str()), ("reach", reach.as_str())], count);
+        }
+    }
+    out.gauge("tidings_control_sessions", &[], gauges.sessions_named as f64);
     out.counter("tidings_probes_made_total", &[("result", "passed")], metrics.probes_passed.get());
     out.counter("tidings_probes_made_total", &[("result", "failed")], metrics.probes_failed.get());
     let age = metrics.clock.mono().saturating_sub(Duration::from_millis(metrics.probe_passed_at.get()));
@@ -306,8 +345,12 @@ impl Out<'_> {
     }
 }
 
-fn head(text: &mut String, name: &str, kind: &str) {
-    let help = HELP.iter().find(|(known, _)| *known == name).map_or("", |(_, help)| help);
+fn help(name: &str) -> &'static str {
+    HELP.iter().find(|(known, _)| *known == name).map_or("", |(_, help)| help)
+}
+
+/// What stands before a family. Writing to a string cannot fail.
+pub(super) fn head(text: &mut String, name: &str, help: &str, kind: &str) {
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 

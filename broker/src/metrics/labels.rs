@@ -86,11 +86,13 @@ pub enum RefusedConnection {
     Unread,
     /// Its address has as many as one may have.
     Address,
+    /// Its user has as many as one may have.
+    User,
 }
 
 impl RefusedConnection {
     /// Every reason, in the order of [`RefusedConnection::index`].
-    pub const ALL: [Self; 5] = [Self::Limit, Self::OpenFiles, Self::Draining, Self::Unread, Self::Address];
+    pub const ALL: [Self; 6] = [Self::Limit, Self::OpenFiles, Self::Draining, Self::Unread, Self::Address, Self::User];
 
     /// The label's value.
     #[must_use]
@@ -101,6 +103,7 @@ impl RefusedConnection {
             Self::Draining => "draining",
             Self::Unread => "unread",
             Self::Address => "address",
+            Self::User => "user",
         }
     }
 
@@ -186,6 +189,8 @@ pub enum Denied {
     Signature,
     /// A token or address whose time is over.
     Expired,
+    /// A token or address that was revoked.
+    Revoked,
     /// A token whose time has not come.
     NotYetValid,
     /// A token meant for somebody else.
@@ -204,7 +209,7 @@ pub enum Denied {
 
 impl Denied {
     /// Every cause, in the order of [`Denied::index`].
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Missing,
         Self::Malformed,
         Self::TooLarge,
@@ -213,6 +218,7 @@ impl Denied {
         Self::Algorithm,
         Self::Signature,
         Self::Expired,
+        Self::Revoked,
         Self::NotYetValid,
         Self::Audience,
         Self::Issuer,
@@ -234,6 +240,7 @@ impl Denied {
             Self::Algorithm => "algorithm",
             Self::Signature => "signature",
             Self::Expired => "expired",
+            Self::Revoked => "revoked",
             Self::NotYetValid => "not_yet_valid",
             Self::Audience => "audience",
             Self::Issuer => "issuer",
@@ -321,13 +328,29 @@ pub enum Bound {
     DedupeIds,
     /// Messages waiting for the shard for which most wait.
     ShardInbox,
+    /// Members of channels that are connected here.
+    PresenceMembers,
     /// Bytes in the rings of the shard that holds most.
     ShardRing,
+    /// Bytes that sockets did not take, of the shard that holds most.
+    UnsentBytes,
+    /// Bytes of answers that were asked for and are not read.
+    UnreadBytes,
+    /// Bytes of requests that are not whole yet.
+    IncomingBytes,
+    /// Bytes that wait for another node, on the fullest connection.
+    ClusterLink,
+    /// Bytes of publishes that wait for another node, of the slot with most.
+    ClusterPublishes,
+    /// Other nodes that gossip knows.
+    ClusterNodes,
+    /// Users and tokens that are revoked.
+    Revocations,
 }
 
 impl Bound {
     /// Every bound, in the order of [`Bound::index`].
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 17] = [
         Self::Connections,
         Self::GrpcConnections,
         Self::ConnectionsPending,
@@ -336,7 +359,15 @@ impl Bound {
         Self::HistoryBytes,
         Self::DedupeIds,
         Self::ShardInbox,
+        Self::PresenceMembers,
         Self::ShardRing,
+        Self::UnsentBytes,
+        Self::UnreadBytes,
+        Self::IncomingBytes,
+        Self::ClusterLink,
+        Self::ClusterPublishes,
+        Self::ClusterNodes,
+        Self::Revocations,
     ];
 
     /// The label's value.
@@ -351,7 +382,111 @@ impl Bound {
             Self::HistoryBytes => "history_bytes",
             Self::DedupeIds => "dedupe_ids",
             Self::ShardInbox => "shard_inbox",
+            Self::PresenceMembers => "presence_members",
             Self::ShardRing => "shard_ring",
+            Self::UnsentBytes => "unsent_bytes",
+            Self::UnreadBytes => "unread_bytes",
+            Self::IncomingBytes => "incoming_bytes",
+            Self::ClusterLink => "cluster_link",
+            Self::ClusterPublishes => "cluster_publishes",
+            Self::ClusterNodes => "cluster_nodes",
+            Self::Revocations => "revocations",
+        }
+    }
+
+    /// A dense number for tables.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// What a backend orders about clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ordered {
+    /// That their stays end.
+    Disconnect,
+    /// That their subscriptions end.
+    Unsubscribe,
+    /// That what they show counts no longer.
+    Revoke,
+}
+
+impl Ordered {
+    /// Every order, in the order of [`Ordered::index`].
+    pub const ALL: [Self; 3] = [Self::Disconnect, Self::Unsubscribe, Self::Revoke];
+
+    /// The label's value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Disconnect => "disconnect",
+            Self::Unsubscribe => "unsubscribe",
+            Self::Revoke => "revoke",
+        }
+    }
+
+    /// A dense number for tables.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// How far an order came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reach {
+    /// Every node has done it.
+    Everywhere,
+    /// Some node has not.
+    Partly,
+    /// None has: it was refused.
+    Refused,
+}
+
+impl Reach {
+    /// Every reach, in the order of [`Reach::index`].
+    pub const ALL: [Self; 3] = [Self::Everywhere, Self::Partly, Self::Refused];
+
+    /// The label's value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Everywhere => "everywhere",
+            Self::Partly => "partly",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// A dense number for tables.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// A stage of a message's way through the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// The publisher's node has the cluster's answer.
+    Publish,
+    /// Another node has it. Without the time on the way there, which no clock of either tells: a round trip is two of them.
+    Link,
+    /// A node may show it: as many nodes as should and can hold it.
+    Commit,
+}
+
+impl Stage {
+    /// Every stage, in the order of [`Stage::index`].
+    pub const ALL: [Self; 3] = [Self::Publish, Self::Link, Self::Commit];
+
+    /// The label's value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Link => "link",
+            Self::Commit => "commit",
         }
     }
 
@@ -371,11 +506,13 @@ pub enum Listener {
     Grpc,
     /// For operators.
     Admin,
+    /// For the other nodes of the cluster. Its handshakes are counted as greetings.
+    Cluster,
 }
 
 impl Listener {
     /// Every listener, in the order of [`Listener::index`].
-    pub const ALL: [Self; 3] = [Self::Http, Self::Grpc, Self::Admin];
+    pub const ALL: [Self; 4] = [Self::Http, Self::Grpc, Self::Admin, Self::Cluster];
 
     /// The label's value.
     #[must_use]
@@ -384,6 +521,7 @@ impl Listener {
             Self::Http => "http",
             Self::Grpc => "grpc",
             Self::Admin => "admin",
+            Self::Cluster => "cluster",
         }
     }
 
@@ -441,6 +579,8 @@ mod tests {
         assert!(Denied::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(Rate::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(Bound::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
+        assert!(Ordered::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
+        assert!(Reach::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(Listener::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(Handshake::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(ProtocolError::ALL.iter().enumerate().all(|(n, value)| value.index() == n));

@@ -4,8 +4,11 @@
 //! Hot figures live in one padded group per shard, written by that shard's thread alone and summed when someone asks.
 
 mod cell;
+mod cluster;
 mod export;
 mod labels;
+mod namespaces;
+mod page;
 mod reload;
 mod shard;
 mod snapshot;
@@ -20,7 +23,10 @@ use crossbeam_utils::CachePadded;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use self::cell::{Cell, Durations, Writers};
-pub use self::labels::{Bound, Denied, Front, Handshake, Listener, ProtocolError, Rate, RefusedConnection, Source};
+pub use self::cluster::{ClusterFigures, Peer, Standing, Traffic};
+pub use self::labels::{Bound, Denied, Front, Handshake, Listener, Ordered, ProtocolError, Rate, Reach, RefusedConnection, Source, Stage};
+pub use self::namespaces::NamespaceFigures;
+pub use self::page::Named;
 pub use self::shard::ShardMetrics;
 pub use self::snapshot::{Latency, Snapshot};
 use crate::clock::Clock;
@@ -33,10 +39,12 @@ pub struct Metrics {
     off_shard: CachePadded<ShardMetrics>,
     publishes: [PublishCells; Source::ALL.len()],
     publish_wait: Durations,
+    stages: [Durations; Stage::ALL.len()],
     connections_refused: [Cell; RefusedConnection::ALL.len()],
     rates_exceeded: [Cell; Rate::ALL.len()],
     evicted: Cell,
     denied: [Cell; Denied::ALL.len()],
+    orders: [[Cell; Reach::ALL.len()]; Ordered::ALL.len()],
     shards_died: Cell,
     probes_passed: Cell,
     probes_failed: Cell,
@@ -78,10 +86,41 @@ pub struct Gauges {
     pub dedupe_ids: u64,
     /// How often ids were forgotten before their time, since the start.
     pub dedupe_shortened: u64,
+    /// Who is on channels.
+    pub presence: PresenceGauges,
+    /// Sessions that can be found by their user or token.
+    pub sessions_named: u64,
+    /// Users and tokens that are revoked.
+    pub revocations: u64,
     /// Whether this node should get traffic.
     pub ready: bool,
     /// Whether this node is leaving.
     pub draining: bool,
+    /// Bytes of answers that were asked for and are still to be read.
+    pub unread_bytes: u64,
+    /// Bytes of requests that have begun and are not whole.
+    pub incoming_bytes: u64,
+    /// The namespaces of the configuration.
+    pub namespaces: Vec<NamespaceFigures>,
+    /// The cluster as this node sees it; `None` for a node that is alone.
+    pub cluster: Option<Box<ClusterFigures>>,
+}
+
+/// Who is on channels, as their homes know it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PresenceGauges {
+    /// Members with connections to this node, over all channels.
+    pub connected: u64,
+    /// Members of the channels whose home is here.
+    pub members: u64,
+    /// Bytes that these take.
+    pub bytes: u64,
+    /// Members that joined channels whose home is here, since the start.
+    pub joined: u64,
+    /// Members that left them, since the start.
+    pub left: u64,
+    /// Members that were one too many, since the start.
+    pub refused: u64,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -104,10 +143,12 @@ impl Metrics {
             off_shard: CachePadded::new(ShardMetrics::new(Writers::Many)),
             publishes: Default::default(),
             publish_wait: Durations::default(),
+            stages: Default::default(),
             connections_refused: Default::default(),
             rates_exceeded: Default::default(),
             evicted: Cell::default(),
             denied: Default::default(),
+            orders: Default::default(),
             shards_died: Cell::default(),
             probes_passed: Cell::default(),
             probes_failed: Cell::default(),
@@ -155,6 +196,12 @@ impl Metrics {
         self.publish_wait.observe(Writers::Many, took, 1);
     }
 
+    /// A message reached a stage of its way through the cluster so long after it was accepted. Takes locked instructions: for one
+    /// message in several.
+    pub fn reached(&self, stage: Stage, took: Duration) {
+        self.stages[stage.index()].observe(Writers::Many, took, 1);
+    }
+
     /// A connection was turned away.
     pub fn connection_refused(&self, reason: RefusedConnection) {
         self.connections_refused[reason.index()].add(Writers::Many, 1);
@@ -178,6 +225,11 @@ impl Metrics {
     /// Somebody was not let in, or not allowed what it asked for.
     pub fn denied(&self, cause: Denied) {
         self.denied[cause.index()].add(Writers::Many, 1);
+    }
+
+    /// A backend's order came so far.
+    pub fn ordered(&self, order: Ordered, reach: Reach) {
+        self.orders[order.index()][reach.index()].add(Writers::Many, 1);
     }
 
     /// A shard ended without having been told to.
@@ -215,7 +267,7 @@ impl Metrics {
     pub fn render(&self, gauges: &Gauges) -> String {
         export::collect(self, gauges);
         let mut text = self.handle.render();
-        export::append(self, &mut text);
+        export::append(self, gauges, &mut text);
         text
     }
 

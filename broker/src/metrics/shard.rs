@@ -25,6 +25,7 @@ pub struct ShardMetrics {
     pub(super) busy_micros: Cell,
     pub(super) ring_bytes: Cell,
     pub(super) cache_bytes: Cell,
+    pub(super) unsent_bytes: Cell,
     pub(super) behind_longest: Cell,
     pub(super) listeners_joined: Cell,
     pub(super) listeners_left: Cell,
@@ -63,6 +64,7 @@ impl ShardMetrics {
             busy_micros: Cell::default(),
             ring_bytes: Cell::default(),
             cache_bytes: Cell::default(),
+            unsent_bytes: Cell::default(),
             behind_longest: Cell::default(),
             listeners_joined: Cell::default(),
             listeners_left: Cell::default(),
@@ -108,10 +110,10 @@ impl ShardMetrics {
         self.front(front).latency.observe(self.writers, took, weight);
     }
 
-    /// One system call wrote to a socket.
+    /// So many system calls wrote to sockets.
     #[inline]
-    pub fn wrote(&self) {
-        self.writes.add(self.writers, 1);
+    pub fn wrote(&self, calls: u64) {
+        self.writes.add(self.writers, calls);
     }
 
     /// A session's socket is full or it lost touch with the head: it reads the log from now on.
@@ -160,10 +162,11 @@ impl ShardMetrics {
         self.busy_micros.set(busy.as_micros() as u64);
     }
 
-    /// Bytes of the encoded messages that the shard holds: of those in its rings, and of those read from the log.
-    pub fn holds(&self, ring_bytes: u64, cache_bytes: u64) {
+    /// Bytes that the shard holds: of messages in its rings, of those read from the log, and of rests that sockets did not take.
+    pub fn holds(&self, ring_bytes: u64, cache_bytes: u64, unsent_bytes: u64) {
         self.ring_bytes.set(ring_bytes);
         self.cache_bytes.set(cache_bytes);
+        self.unsent_bytes.set(unsent_bytes);
     }
 
     /// A session is not caught up any more, or not yet.

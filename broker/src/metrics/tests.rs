@@ -8,6 +8,11 @@ fn metrics() -> Arc<Metrics> {
     Metrics::new(2, Clock::start())
 }
 
+fn in_cluster() -> Gauges {
+    let namespaces = vec![NamespaceFigures { name: "default".into(), ..NamespaceFigures::default() }];
+    Gauges { namespaces, cluster: Some(Box::new(ClusterFigures::sample())), ..Gauges::default() }
+}
+
 /// Family → the label names of its series, as rendered.
 fn families(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut found = BTreeMap::new();
@@ -44,7 +49,7 @@ fn catalogue() -> BTreeMap<String, BTreeSet<String>> {
 
 #[test]
 fn the_catalogue_and_the_scrape_agree() {
-    let scraped = families(&metrics().render(&Gauges::default()));
+    let scraped = families(&metrics().render(&in_cluster()));
     let written = catalogue();
     let scraped: Vec<_> = scraped.iter().collect();
     let written: Vec<_> = written.iter().collect();
@@ -53,7 +58,7 @@ fn the_catalogue_and_the_scrape_agree() {
 
 #[test]
 fn every_family_has_help() {
-    let text = metrics().render(&Gauges::default());
+    let text = metrics().render(&in_cluster());
     for name in families(&text).keys() {
         assert!(text.contains(&format!("# HELP {name} ")), "{name}");
     }
@@ -88,12 +93,12 @@ fn exercise(group: &ShardMetrics) {
     group.connection_accepted();
     group.connection_closed();
     ProtocolError::ALL.iter().for_each(|&kind| group.protocol_error(kind));
-    group.wrote();
+    group.wrote(1);
     group.page_read(3);
     group.inbox_overflowed();
     group.taken(Duration::from_micros(120));
     group.worked(Duration::from_secs(2));
-    group.holds(1_000, 2_000);
+    group.holds(1_000, 2_000, 3_000);
     group.behind_longest(3);
     group.listeners_joined(2);
     group.listeners_left(1);
@@ -128,6 +133,7 @@ fn shards_are_summed() {
     metrics.shard(1).behind_longest(5);
     metrics.shard(1).worked(Duration::from_millis(1500));
     metrics.shard(1).taken(Duration::from_micros(60));
+    metrics.reached(Stage::Link, Duration::from_micros(60));
     metrics.bound(Bound::ShardInbox, 1024);
     let text = metrics.render(&Gauges { channels: 11, inbox_depths: vec![2, 4], ready: true, ..Gauges::default() });
     for line in [
@@ -147,6 +153,8 @@ fn shards_are_summed() {
         "tidings_sessions_behind_seconds 7",
         "tidings_shard_busy_seconds_total{shard=\"1\"} 1.5",
         "tidings_delivery_stage_seconds_bucket{stage=\"shard\",le=\"0.00007\"} 1",
+        "tidings_delivery_stage_seconds_bucket{stage=\"link\",le=\"0.00007\"} 1",
+        "tidings_delivery_stage_seconds_count{stage=\"commit\"} 0",
         "tidings_bound_used{bound=\"shard_inbox\"} 4",
         "tidings_bound_limit{bound=\"shard_inbox\"} 1024",
         "tidings_bound_used{bound=\"channels\"} 11",
@@ -156,6 +164,20 @@ fn shards_are_summed() {
     ] {
         assert!(text.lines().any(|known| known == line), "{line} is missing in\n{text}");
     }
+}
+
+#[test]
+fn a_node_that_left_the_cluster_leaves_no_series_behind() {
+    let metrics = metrics();
+    let with_peer = metrics.render(&in_cluster());
+    assert!(with_peer.contains("tidings_cluster_link_up{peer=\"node-2\",purpose=\"live\"} 1\n"), "{with_peer}");
+    assert!(with_peer.contains("tidings_cluster_link_up{peer=\"node-2\",purpose=\"bulk\"} 0\n"));
+    assert!(with_peer.contains("tidings_cluster_link_rtt_seconds{peer=\"node-2\"} 0.00025\n"));
+    assert!(with_peer.contains("tidings_cluster_members{state=\"silent\"} 1\n"));
+    assert!(with_peer.contains("tidings_bound_used{bound=\"cluster_link\"} 17\n"));
+    let alone = Gauges { cluster: Some(Box::default()), ..Gauges::default() };
+    assert!(!metrics.render(&alone).contains("node-2"));
+    assert!(!metrics.render(&Gauges::default()).contains("tidings_cluster_"), "a node alone has no figures of a cluster");
 }
 
 #[test]

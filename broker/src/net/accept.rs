@@ -3,26 +3,21 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustix::net::SocketFlags;
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
+use super::listener::{Listener, tune};
 use super::refusal::{refuse, refuse_at_once, refuse_handshake};
 use crate::metrics::{Metrics, RefusedConnection};
 use crate::shard::{Command, Handle, Seat};
 
-/// Unsent bytes the kernel takes per socket before it says it is full. What is beyond stays in the log, where it is
-/// shared, instead of in the kernel, where each slow reader would hold a copy.
-const UNSENT_BYTES_MAX: u32 = 128 << 10;
 /// After an error of the listener itself; without a pause it would spin.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Most connections let in after the door closed: more than the system keeps in the queue, and an end to a storm.
@@ -50,7 +45,7 @@ pub struct Acceptor {
 }
 
 /// Accepts until `stop`.
-pub async fn accept(listener: TcpListener, acceptor: Acceptor, stop: CancellationToken) {
+pub async fn accept(listener: Listener, acceptor: Acceptor, stop: CancellationToken) {
     let mut spare = Spare::new();
     let mut complained: Option<Instant> = None;
     loop {
@@ -80,13 +75,8 @@ pub async fn accept(listener: TcpListener, acceptor: Acceptor, stop: Cancellatio
     for _ in 0..KNOCKING_MAX {
         // By the plain system call: the runtime may not have heard yet that somebody is there, and lets a task take only so
         // many at a time.
-        let Ok(socket) = rustix::net::accept_with(&listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) else { break };
-        let stream = std::net::TcpStream::from(socket);
-        if let Ok(address) = stream.peer_addr()
-            && let Ok(stream) = TcpStream::from_std(stream)
-        {
-            acceptor.admit(stream, address);
-        }
+        let Ok((stream, address)) = listener.accept_now() else { break };
+        acceptor.admit(stream, address);
     }
 }
 
@@ -100,12 +90,12 @@ impl Spare {
     }
 
     /// Accepts the next connection only to turn it away. `false` when even that failed.
-    fn refuse_next(&mut self, listener: &TcpListener, speaks_tls: bool) -> bool {
+    fn refuse_next(&mut self, listener: &Listener, speaks_tls: bool) -> bool {
         self.0 = None;
-        let accepted = rustix::net::accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC);
+        let accepted = listener.accept_now();
         match &accepted {
-            Ok(stream) if speaks_tls => refuse_handshake(stream),
-            Ok(stream) => refuse_at_once(stream),
+            Ok((stream, _)) if speaks_tls => refuse_handshake(stream),
+            Ok((stream, _)) => refuse_at_once(stream),
             Err(_) => {}
         }
         let refused = accepted.is_ok();
@@ -126,9 +116,10 @@ impl Acceptor {
             return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, what));
         }
         stream.set_nonblocking(true)?;
-        self.tune(&stream)?;
+        tune(&stream, &self.config)?;
+        let address = stream.peer_addr()?;
         match self.least_loaded().filter(|shard| self.has_room(shard)) {
-            Some(shard) => self.give(shard, stream, Some(read)),
+            Some(shard) => self.give(shard, stream, address, Some(read)),
             None => self.turn_away(&stream, true),
         }
         Ok(())
@@ -141,24 +132,24 @@ impl Acceptor {
         Some((shard.clone(), shard.load.seat()))
     }
 
-    fn admit(&self, stream: TcpStream, address: SocketAddr) {
+    fn admit(&self, stream: std::net::TcpStream, address: SocketAddr) {
         let Some(shard) = self.least_loaded() else { return };
         if !self.has_room(shard) {
             self.metrics.connection_refused(RefusedConnection::Limit);
-            return if self.speaks_tls { refuse_handshake(stream) } else { refuse(stream) };
+            return match TcpStream::from_std(stream) {
+                Ok(stream) if !self.speaks_tls => refuse(stream),
+                Ok(stream) => refuse_handshake(stream),
+                // No room in the event queue, and the socket is closed.
+                Err(_) => {}
+            };
         }
-        if let Err(error) = self.tune(&stream) {
-            // The peer is gone already; nothing else makes these fail on a fresh socket.
-            tracing::debug!(event = "connection_lost", %error, %address, "a connection was lost before it began");
-            return;
-        }
-        let Ok(stream) = stream.into_std() else { return };
-        self.give(shard, stream, None);
+        self.give(shard, stream, address, None);
     }
 
-    fn give(&self, shard: &Handle, stream: std::net::TcpStream, read: Option<Bytes>) {
+    fn give(&self, shard: &Handle, stream: std::net::TcpStream, address: SocketAddr, read: Option<Bytes>) {
         let is_bare = read.is_some() || !self.speaks_tls;
-        if let Err(Command::Connection(stream, ..)) = shard.tell(Command::Connection(stream, shard.load.seat(), read)) {
+        let connection = Command::Connection { stream, address, seat: shard.load.seat(), read: read.map(Box::new) };
+        if let Err(Command::Connection { stream, .. }) = shard.tell(connection) {
             self.turn_away(&stream, is_bare);
         }
     }
@@ -184,20 +175,6 @@ impl Acceptor {
         let connections: usize = self.everyone.iter().map(|shard| shard.load.connections()).sum();
         connections < self.connections_max() && shard.load.connections() < self.shard_connections_max
     }
-
-    pub(super) fn tune(&self, stream: &impl AsFd) -> std::io::Result<()> {
-        let socket = SockRef::from(stream);
-        // A message is one write; waiting for more would only delay it.
-        socket.set_tcp_nodelay(true)?;
-        // Proxies keep dead peers open; both notice them.
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10)))?;
-        socket.set_tcp_user_timeout(Some(self.config.write_timeout))?;
-        socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
-        if self.config.send_buffer_bytes > 0 {
-            socket.set_send_buffer_size(self.config.send_buffer_bytes as usize)?;
-        }
-        Ok(())
-    }
 }
 
 /// Errors of `accept` that concern only the connection that was about to be accepted.
@@ -217,7 +194,8 @@ mod tests {
     async fn everyone_who_knocked_before_the_door_closed_is_let_in() {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let listener = socket.listen(1024).unwrap();
+        let config = Config::default();
+        let listener = Listener::new(socket.listen(1024).unwrap().into_std().unwrap(), &config).unwrap();
         let address = listener.local_addr().unwrap();
         let waiting: Vec<std::net::TcpStream> = (0..500).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
         let stop = CancellationToken::new();
@@ -225,7 +203,7 @@ mod tests {
         // Without a shard each is let in and dropped: an end. One that is left in the queue gets a reset.
         let metrics = Metrics::new(1, Clock::start());
         let (shards, everyone) = (Vec::new(), Arc::default());
-        let (config, speaks_tls) = (Config::default(), false);
+        let speaks_tls = false;
         let connections_max = Arc::new(AtomicUsize::new(1));
         let acceptor = Acceptor { shards, everyone, connections_max, shard_connections_max: 1, speaks_tls, config, metrics };
         accept(listener, acceptor, stop).await;

@@ -41,6 +41,11 @@ pub struct Config {
     #[serde(with = "units::duration")]
     #[schemars(with = "HumanDuration")]
     pub write_timeout: Duration,
+    /// Unsent bytes that the kernel takes for each socket before it says that it is full (TCP_NOTSENT_LOWAT); 0B leaves it to the system.
+    /// What is beyond stays in the log, where readers share it.
+    #[serde(with = "units::bytes")]
+    #[schemars(with = "Size")]
+    pub notsent_lowat: u32,
     /// Send buffer of each socket (SO_SNDBUF); 0B leaves it to the system. Smaller saves kernel memory, larger saves wake-ups.
     #[serde(with = "units::bytes")]
     #[schemars(with = "Size")]
@@ -63,6 +68,7 @@ impl Default for Config {
             idle_timeout: Duration::from_secs(60),
             http2_streams: 100,
             write_timeout: Duration::from_secs(300),
+            notsent_lowat: 128 << 10,
             send_buffer_bytes: 0,
             trusted_proxies: Vec::new(),
             client_header: ClientHeader::default(),

@@ -20,13 +20,14 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::body::PIECE_BYTES;
-use super::first_bytes::is_http2;
+use super::first_bytes::first_bytes;
 use super::linger::linger;
 use super::pace::{Over, Pace, Patience, Tracked};
 use super::refusal::{refuse, refuse_at_once, refuse_handshake, refuse_on};
 use super::rewound::Rewound;
 use super::socket::Socket;
 use super::{Answer, Body, Door, Peer};
+use crate::auth::ClientName;
 use crate::error::{Error, ErrorCode};
 use crate::limits::{Crowd, Place, TooMany, Visit, Visitors};
 use crate::metrics::{ProtocolError, RefusedConnection};
@@ -62,32 +63,30 @@ pub struct Http {
 /// What a shard does with a new socket of the public listener.
 #[must_use]
 pub fn on_connection(http: Http) -> OnConnection {
-    Arc::new(move |shard, stream, mut seat, read| {
+    Arc::new(move |shard, stream, address, mut seat, read| {
         let http = http.clone();
         Box::pin(async move {
             shard.metrics().connection_accepted();
-            match stream.peer_addr().map(|address| http.visitors.enter(address.ip())) {
-                Ok(Err(TooMany)) => {
+            match http.visitors.enter(address.ip()) {
+                Err(TooMany) => {
                     shard.refused(RefusedConnection::Address);
                     shard.metrics().connection_closed();
                     return if http.entrance.is_some() && read.is_none() { refuse_handshake(stream) } else { refuse(stream) };
                 }
-                Ok(Ok(visit)) => seat.keep(visit),
-                // It is gone already, which is found out below.
-                Err(_) => {}
+                Ok(visit) => seat.keep(visit),
             }
             // Boxed in parts: what carries HTTP is freed when a front takes the socket.
-            let taken = drive(http, shard.clone(), stream, read).await;
+            let taken = drive(http, shard.clone(), stream, address, read).await;
             match taken {
-                Some((stream, opening)) => begin(&shard, stream, seat, *opening),
+                Some((stream, opening)) => begin(&shard, stream, address, seat, *opening),
                 None => shard.metrics().connection_closed(),
             }
         })
     })
 }
 
-fn begin(shard: &Shard, stream: Pipe, seat: Seat, opening: Opening) {
-    if let Err((mut stream, error)) = shard.start(stream, seat, opening) {
+fn begin(shard: &Shard, stream: Pipe, address: SocketAddr, seat: Seat, opening: Opening) {
+    if let Err((mut stream, error)) = shard.start(stream, Some(address), seat, opening) {
         // Found out too late for an ordinary response; the head is not written yet, so this one can be.
         let mut body = Vec::new();
         crate::wire::write_error(&mut body, &error);
@@ -103,24 +102,26 @@ fn begin(shard: &Shard, stream: Pipe, seat: Seat, opening: Opening) {
 }
 
 /// Speaks HTTP until the connection ends (`None`) or a front takes the socket.
-async fn drive(http: Http, shard: Shard, stream: TcpStream, read: Option<Bytes>) -> Option<(Pipe, Box<Opening>)> {
-    let address = stream.peer_addr().ok()?;
+async fn drive(http: Http, shard: Shard, stream: TcpStream, address: SocketAddr, read: Option<Bytes>) -> Option<(Pipe, Box<Opening>)> {
     let mut place = http.newcomers.enter();
     let began = Instant::now();
-    let (stream, is_http2, began) = match (&http.entrance, &read) {
+    let (stream, certificate, is_http2, began) = match (&http.entrance, read) {
         // Boxed: what a handshake needs is freed behind it.
-        (Some(entrance), None) => Box::pin(open_with_tls(entrance, &shard, stream, &mut place)).await?,
-        _ => {
-            let is_http2 = open(&http, &shard, &stream, read.as_deref().unwrap_or_default(), &mut place).await?;
-            (stream.into(), is_http2, began)
+        (Some(entrance), None) => {
+            let (stream, certificate, is_http2, began) = Box::pin(open_with_tls(entrance, &shard, stream, &mut place)).await?;
+            (Rewound::new(stream, Bytes::new()), certificate, is_http2, began)
+        }
+        (_, read) => {
+            let (stream, is_http2) = open(&http, &shard, stream, read.unwrap_or_default(), &mut place).await?;
+            (stream, None, is_http2, began)
         }
     };
-    let (stream, pace) = (Rewound::new(stream, read.unwrap_or_default()), Pace::new(place, began));
+    let (pace, client) = (Pace::new(place, began), Client { address, certificate });
     if is_http2 {
-        Box::pin(drive_http2(http, shard, stream, address, pace)).await;
+        Box::pin(drive_http2(http, shard, stream, client, pace)).await;
         return None;
     }
-    match Box::pin(drive_http1(http, shard, stream, address, pace)).await {
+    match Box::pin(drive_http1(http, shard, stream, client, pace)).await {
         Ended::Taken(stream, opening) => Some((stream, opening)),
         Ended::Closed(stream) => {
             // Boxed: its buffer would otherwise be part of every connection.
@@ -132,13 +133,16 @@ async fn drive(http: Http, shard: Shard, stream: TcpStream, read: Option<Bytes>)
 }
 
 /// Tells by the first bytes which HTTP is spoken. `None` when it came to nothing.
-async fn open(http: &Http, shard: &Shard, stream: &TcpStream, read: &[u8], place: &mut Place) -> Option<bool> {
+async fn open(http: &Http, shard: &Shard, mut stream: TcpStream, read: Bytes, place: &mut Place) -> Option<(Rewound, bool)> {
     tokio::select! {
         biased;
-        spoken = is_http2(stream, read) => spoken,
+        first = first_bytes(&mut stream, read) => {
+            let (read, is_http2) = first?;
+            Some((Rewound::new(stream.into(), read), is_http2))
+        }
         () = place => {
             count(shard, Over::PushedOut);
-            refuse_at_once(stream);
+            refuse_at_once(&stream);
             None
         }
         () = tokio::time::sleep(http.config.header_timeout) => {
@@ -150,7 +154,12 @@ async fn open(http: &Http, shard: &Shard, stream: &TcpStream, read: &[u8], place
 }
 
 /// Shakes hands, which tells too. The head of the first request has its time from then on.
-async fn open_with_tls(entrance: &Entrance, shard: &Shard, stream: TcpStream, place: &mut Place) -> Option<(Pipe, bool, Instant)> {
+async fn open_with_tls(
+    entrance: &Entrance,
+    shard: &Shard,
+    stream: TcpStream,
+    place: &mut Place,
+) -> Option<(Pipe, Option<ClientName>, bool, Instant)> {
     let secured = tokio::select! {
         biased;
         secured = entrance.pass(stream) => secured?,
@@ -161,8 +170,8 @@ async fn open_with_tls(entrance: &Entrance, shard: &Shard, stream: TcpStream, pl
         () = leave(shard) => return None,
     };
     let (socket, session) = secured.into_inner();
-    let is_http2 = tls::is_http2(&session);
-    Some((Pipe::secured(socket, session), is_http2, Instant::now()))
+    let (certificate, is_http2) = (tls::client_name(&session), tls::is_http2(&session));
+    Some((Pipe::secured(socket, session), certificate, is_http2, Instant::now()))
 }
 
 /// Resolves when the node has been leaving for a moment, so that who just knocked is still told to go elsewhere.
@@ -181,13 +190,13 @@ enum Ended {
     Cut,
 }
 
-async fn drive_http1(http: Http, shard: Shard, stream: Rewound, address: SocketAddr, pace: Rc<Pace>) -> Ended {
+async fn drive_http1(http: Http, shard: Shard, stream: Rewound, client: Client, pace: Rc<Pace>) -> Ended {
     let taken: Rc<RefCell<Option<Box<Opening>>>> = Rc::default();
     let mut patience = Patience::new(pace.clone(), &http.config);
     let socket = Socket::new(stream, pace.clone());
     let mut builder = http1::Builder::new();
     builder.header_read_timeout(None).max_header_size(http.config.header_bytes).max_buf_size(http.config.header_bytes.max(8192));
-    let service = Answering { http, shard: shard.clone(), address, taken: Some(taken.clone()), pace };
+    let service = Answering { http, shard: shard.clone(), client, taken: Some(taken.clone()), pace };
     let mut connection = builder.serve_connection(TokioIo::new(socket), service);
     let draining = shard.drained();
     let mut draining = pin!(draining);
@@ -233,7 +242,7 @@ async fn drive_http1(http: Http, shard: Shard, stream: Rewound, address: SocketA
     }
 }
 
-async fn drive_http2(http: Http, shard: Shard, stream: Rewound, address: SocketAddr, pace: Rc<Pace>) {
+async fn drive_http2(http: Http, shard: Shard, stream: Rewound, client: Client, pace: Rc<Pace>) {
     let mut patience = Patience::new(pace.clone(), &http.config);
     let mut builder = http2::Builder::new(LocalExecutor);
     builder
@@ -246,7 +255,7 @@ async fn drive_http2(http: Http, shard: Shard, stream: Rewound, address: SocketA
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
     let last_answers = http.config.idle_timeout;
-    let service = Answering { http, shard: shard.clone(), address, taken: None, pace };
+    let service = Answering { http, shard: shard.clone(), client, taken: None, pace };
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut draining = pin!(shard.drained());
     let mut is_draining = false;
@@ -304,11 +313,18 @@ fn note(shard: &Shard, error: &hyper::Error) {
     tracing::debug!(event = "protocol_error", %error, "a connection was closed for a protocol error");
 }
 
+/// Who is at the other end of a connection.
+struct Client {
+    address: SocketAddr,
+    /// Whom its certificate names, where it was asked for one.
+    certificate: Option<ClientName>,
+}
+
 /// The service of one connection.
 struct Answering {
     http: Http,
     shard: Shard,
-    address: SocketAddr,
+    client: Client,
     /// Where a take-over is left for the driver; HTTP/2 has no socket to give.
     taken: Option<Rc<RefCell<Option<Box<Opening>>>>>,
     pace: Rc<Pace>,
@@ -319,12 +335,15 @@ impl Service<Request<Incoming>> for Answering {
     type Error = std::convert::Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Tracked>, Self::Error>>>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        if let Some(certificate) = &self.client.certificate {
+            request.extensions_mut().insert(certificate.clone());
+        }
         let mut in_flight = self.pace.asked();
         let unread = self.http.unread.clone();
         let shard = self.shard.clone();
         let may_take_over = self.taken.is_some() && request.body().is_end_stream() && request.version() <= Version::HTTP_11;
-        let peer = Peer { address: self.address, may_take_over };
+        let peer = Peer { address: self.client.address, may_take_over };
         let is_head = request.method() == Method::HEAD;
         let answer = self.http.door.answer(&self.shard, peer, request);
         let taken = self.taken.clone();

@@ -1,41 +1,39 @@
-//! Which HTTP a connection speaks, told by its first bytes without taking them.
+//! Which HTTP a connection speaks, told by its first bytes. They are read and not looked at, so that what most requests need is one
+//! system call; whoever speaks HTTP then begins with them.
 
-use std::io::{Error, ErrorKind};
+use std::io::Result;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use rustix::net::{RecvFlags, recv};
-use tokio::io::Interest;
+use bytes::Bytes;
+use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 
 /// What begins every HTTP/2 connection (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Read at a time: the whole head that most browsers send.
+const READ_BYTES: usize = 2 << 10;
 
-/// Whether the peer speaks HTTP/2, of which so much was already `read`. `None` when it left without a word.
-pub(super) async fn is_http2(stream: &TcpStream, read: &[u8]) -> Option<bool> {
-    let known = read.len().min(PREFACE.len());
-    if known == PREFACE.len() || read[..known] != PREFACE[..known] {
-        return Some(read[..known] == *PREFACE);
-    }
-    loop {
-        let ready = stream.ready(Interest::READABLE).await.ok()?;
-        let mut first = [0; PREFACE.len()];
-        first[..known].copy_from_slice(&read[..known]);
-        let looked = stream.try_io(Interest::READABLE, || {
-            let (more, _) = recv(stream, &mut first[known..], RecvFlags::PEEK | RecvFlags::DONTWAIT)?;
-            let count = known + more;
-            if more > 0 && count < PREFACE.len() && PREFACE.starts_with(&first[..count]) && !ready.is_read_closed() {
-                // Undecided. The socket stays readable as long as we only look, so waiting for that would spin: said to
-                // block, it wakes us when more arrives.
-                return Err(Error::from(ErrorKind::WouldBlock));
-            }
-            Ok(count)
-        });
-        match looked {
-            Ok(0) => return None,
-            Ok(count) => return Some(first[..count] == *PREFACE),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(_) => return None,
+/// What the peer said first, of which so much was already `read`, and whether it is HTTP/2. `None` when it left without a word.
+pub(super) async fn first_bytes(stream: &mut TcpStream, mut read: Bytes) -> Option<(Bytes, bool)> {
+    while read.len() < PREFACE.len() && PREFACE.starts_with(&read) {
+        let more = std::future::poll_fn(|context| poll_some(stream, context)).await.ok()?;
+        if more.is_empty() {
+            return if read.is_empty() { None } else { Some((read, false)) };
         }
+        read = if read.is_empty() { more } else { [read, more].concat().into() };
     }
+    let is_http2 = read.starts_with(PREFACE);
+    Some((read, is_http2))
+}
+
+/// What is there; empty at the end. Nothing is held while nothing is there, so that who connects and says nothing costs nothing here.
+fn poll_some(stream: &mut TcpStream, context: &mut Context<'_>) -> Poll<Result<Bytes>> {
+    let mut buffer = [MaybeUninit::uninit(); READ_BYTES];
+    let mut buffer = ReadBuf::uninit(&mut buffer);
+    ready!(Pin::new(stream).poll_read(context, &mut buffer))?;
+    Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
 }
 
 #[cfg(test)]
@@ -53,37 +51,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_preface_decides_and_nothing_is_taken() {
-        let (near, mut far) = pair().await;
+    async fn the_preface_decides_and_nothing_is_lost() {
+        let (mut near, mut far) = pair().await;
         far.write_all(PREFACE).await.unwrap();
-        assert_eq!(is_http2(&near, b"").await, Some(true));
-        let mut again = [0; 3];
-        assert_eq!(near.peek(&mut again).await.unwrap(), 3);
-        assert_eq!(&again, b"PRI");
+        assert_eq!(first_bytes(&mut near, Bytes::new()).await, Some((Bytes::from_static(PREFACE), true)));
     }
 
     #[tokio::test]
     async fn a_preface_may_come_byte_by_byte() {
-        let (near, mut far) = pair().await;
-        let told = tokio::spawn(async move { is_http2(&near, b"").await });
+        let (mut near, mut far) = pair().await;
+        let told = tokio::spawn(async move { first_bytes(&mut near, Bytes::new()).await });
         for byte in PREFACE {
             far.write_all(&[*byte]).await.unwrap();
             tokio::task::yield_now().await;
         }
-        assert_eq!(told.await.unwrap(), Some(true));
+        assert_eq!(told.await.unwrap(), Some((Bytes::from_static(PREFACE), true)));
     }
 
     #[tokio::test]
     async fn everything_else_is_http1s_affair() {
         for first in ["GET / HTTP/1.1\r\n", "P", "PRI * HTTP/2.0\r\n\r\nXX", "\u{16}\u{3}\u{1}"] {
-            let (near, mut far) = pair().await;
+            let (mut near, mut far) = pair().await;
             far.write_all(first.as_bytes()).await.unwrap();
             far.shutdown().await.unwrap();
-            assert_eq!(is_http2(&near, b"").await, Some(false), "{first:?}");
+            assert_eq!(first_bytes(&mut near, Bytes::new()).await, Some((Bytes::from(first), false)));
         }
-        let (near, far) = pair().await;
+        let (mut near, far) = pair().await;
         drop(far);
-        assert_eq!(is_http2(&near, b"").await, None);
+        assert_eq!(first_bytes(&mut near, Bytes::new()).await, None);
     }
 
     #[tokio::test]
@@ -95,9 +90,11 @@ mod tests {
             (b"GET / HTTP/1.1", b"\r\n", false),
             (b"P", b"UT / HTTP/1.1\r\n", false),
         ] {
-            let (near, mut far) = pair().await;
+            let (mut near, mut far) = pair().await;
             far.write_all(rest).await.unwrap();
-            assert_eq!(is_http2(&near, read).await, Some(speaks_http2), "{read:?}");
+            let (known, is_http2) = first_bytes(&mut near, Bytes::from_static(read)).await.unwrap();
+            assert_eq!(is_http2, speaks_http2, "{read:?}");
+            assert!([read, rest].concat().starts_with(&known) && known.starts_with(read), "{read:?}");
         }
     }
 }

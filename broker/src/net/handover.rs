@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::Acceptor;
+use super::{Acceptor, tune};
 use crate::shard::{Command, Handle, Opening, Seat};
 
 /// Unsent bytes between a shard and the task that carries them; the rest stays in the log.
@@ -44,7 +44,7 @@ impl Handover {
             Ok((stream, early)) => {
                 opening.early = early;
                 let stream = stream.into_std()?;
-                to.tune(&stream)?;
+                tune(&stream, &to.config)?;
                 begin(shard, stream, seat, opening)
             }
             Err(upgraded) => {

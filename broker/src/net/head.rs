@@ -1,7 +1,8 @@
 //! The head of a response on a socket that was taken over: hyper writes nothing for it, so status line, `Date` and all
 //! headers are ours (RFC 9112, section 4; RFC 9110, section 6.6.1).
 
-use std::time::SystemTime;
+use std::cell::RefCell;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, StatusCode, Version};
 
@@ -15,7 +16,7 @@ pub fn raw_head(version: Version, status: StatusCode, headers: &HeaderMap) -> Ve
     head.push(b' ');
     head.extend_from_slice(status.canonical_reason().unwrap_or("Unknown").as_bytes());
     head.extend_from_slice(b"\r\ndate: ");
-    head.extend_from_slice(httpdate::fmt_http_date(SystemTime::now()).as_bytes());
+    write_date(&mut head);
     head.extend_from_slice(b"\r\n");
     if version == Version::HTTP_10 {
         head.extend_from_slice(b"connection: close\r\n");
@@ -28,4 +29,20 @@ pub fn raw_head(version: Version, status: StatusCode, headers: &HeaderMap) -> Ve
     }
     head.extend_from_slice(b"\r\n");
     head
+}
+
+thread_local! {
+    /// The second it is, and how it is written: all heads of a storm have the same.
+    static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+}
+
+fn write_date(out: &mut Vec<u8>) {
+    let now = SystemTime::now();
+    let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    DATE.with_borrow_mut(|(known, text)| {
+        if *known != second || text.is_empty() {
+            (*known, *text) = (second, httpdate::fmt_http_date(now));
+        }
+        out.extend_from_slice(text.as_bytes());
+    });
 }

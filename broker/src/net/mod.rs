@@ -9,6 +9,7 @@ mod first_bytes;
 mod handover;
 mod head;
 mod linger;
+mod listener;
 mod pace;
 mod refusal;
 mod rewound;
@@ -25,6 +26,7 @@ pub use body::{Body, Frames};
 pub use connection::{Http, on_connection};
 pub use handover::Handover;
 pub use head::raw_head;
+pub use listener::{Listener, tune};
 
 use crate::shard::{Opening, Shard};
 

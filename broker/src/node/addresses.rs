@@ -7,6 +7,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::StartError;
+use crate::net;
 
 /// Connections the kernel holds until they are accepted; a storm of reconnects must fit. The system may cap it.
 const BACKLOG: i32 = 16_384;
@@ -33,23 +34,29 @@ impl Addresses {
 }
 
 pub(super) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    listen(address, false)
+    TcpListener::from_std(listen(address, false, |_| Ok(()))?)
 }
 
-/// One of several sockets that listen on the same address; the system spreads connections over them.
-pub(super) fn bind_shared(address: SocketAddr) -> std::io::Result<TcpListener> {
-    listen(address, true)
+/// The public listener, or one of several sockets that listen on its address; the system spreads connections over those.
+pub(super) fn bind_public(address: SocketAddr, is_shared: bool, config: &net::config::Config) -> std::io::Result<net::Listener> {
+    net::Listener::new(listen(address, is_shared, |socket| net::tune(socket, config))?, config)
 }
 
-fn listen(address: SocketAddr, is_shared: bool) -> std::io::Result<TcpListener> {
+fn listen(
+    address: SocketAddr,
+    is_shared: bool,
+    tune: impl FnOnce(&Socket) -> std::io::Result<()>,
+) -> std::io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for the last one's connections to be forgotten.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(is_shared)?;
     socket.set_nonblocking(true)?;
+    // Before the first connection, which would go without.
+    tune(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
 }
 
 /// Binds a Unix socket. A file left by a broker that died is removed; one that answers belongs to somebody.

@@ -15,15 +15,17 @@ use tokio_util::sync::CancellationToken;
 use super::in_cluster::{InCluster, Joining};
 use super::routes::{Routes, Table};
 use super::service::HttpService;
+use super::tasks::Watched;
 use super::tls::Tls;
 use super::{StartError, tasks};
 use crate::admin::{self, NotReady, Readiness};
 use crate::api;
 use crate::auth::origin::Origins;
-use crate::auth::{Book, Gate, Rates};
+use crate::auth::{Book, Gate, Rates, Revocations};
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::control::{Control, Register};
 use crate::error::Result;
 use crate::front;
 use crate::front::cors::Cors;
@@ -34,7 +36,7 @@ use crate::front::sse::Sse;
 use crate::front::websocket::WebSocket;
 use crate::hub::{self, CommitRule, Hub, Inbox, RuleBook};
 use crate::journal::Journal;
-use crate::limits::{self, Callers, Crowd, Visitors};
+use crate::limits::{self, Callers, Crowd, Users, Visitors};
 use crate::log::{Epoch, Tag};
 use crate::metrics::{Bound, Metrics};
 use crate::net;
@@ -57,11 +59,12 @@ pub struct Embedded {
     pub(super) metrics: Arc<Metrics>,
     pub(super) journal: Journal,
     pub(super) gate: Gate,
+    pub(super) control: Control,
     pub(super) hub: Arc<Hub>,
     pub(super) shards: Arc<Vec<Arc<shard::Handle>>>,
     pub(super) acceptor: net::Acceptor,
     pub(super) guests: Guests,
-    pub(super) newcomers: Arc<Crowd>,
+    pub(super) watched: Watched,
     pub(super) tls: Tls,
     pub(super) cluster: InCluster,
     pub(super) readiness: Readiness,
@@ -106,21 +109,37 @@ impl Embedded {
         // Random and never zero, so that cursors of an earlier process are recognised as such.
         let tag = Tag::new(rand::random_range(1..1 << 40)).expect("the range holds exactly the valid tags");
         let joining = Joining::prepare(&config, tag, clock)?;
+        let revocations = Revocations::new(&config.tokens);
+        let register = Register::new(revocations.clone(), clock);
+        let control = Control::new(register.clone(), revocations.clone(), clock, metrics.clone(), joining.elsewhere());
         let hub = Arc::new(build_hub(&config, tag, shard_count, clock, metrics.clone(), &joining));
-        let cluster = joining.start(&config, &hub)?;
+        hub.set_presence(&config.presence);
+        let cluster = joining.start(&config, &hub, &control, &metrics)?;
         let broker = Broker::new(hub.clone(), door_limits(&config), metrics.clone());
-        let rates = Rates { publishes: Callers::new(config.limits.publish_rate), subscribes: Callers::new(config.limits.subscribe_rate) };
-        let gate = Gate::with_rates(Book::read(&config.auth())?, clock, metrics.clone(), rates);
+        let limits = &config.limits;
+        let (publishes, subscribes) = (Callers::new(limits.publish_rate), Callers::new(limits.subscribe_rate));
+        let rates = Rates { publishes, subscribes, connections: Users::new(limits.connections_per_user) };
+        let gate = Gate::with_bounds(Book::read(&config.auth())?, clock, metrics.clone(), rates, revocations);
         let visitors = Visitors::new(config.limits.connections_per_address, config.http.trusted_proxies.clone(), config.http.client_header);
         let readiness = Readiness::new(clock, admin::probe_window(config.admin.probe_interval));
         let (draining, stopped, failed) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
-        let routes = routes(&config, &broker, &gate, &metrics, &visitors);
+        let incoming = Crowd::new(config.limits.incoming_bytes as usize);
+        let routes = Routes::new(table(&config, (&broker, &gate, &control), &metrics, (&visitors, &incoming)));
         let bounds = shard_bounds(&config);
         let journal = Journal::new(config.admin.journal as usize);
-        let rooms = shard::Rooms { hub: hub.clone(), metrics: metrics.clone(), journal: journal.clone(), draining: draining.clone() };
+        let rooms =
+            shard::Rooms { hub: hub.clone(), metrics: metrics.clone(), journal: journal.clone(), register, draining: draining.clone() };
         let newcomers = Crowd::new(config.limits.connections_pending as usize);
         let tls = Tls::load(&config, &metrics)?;
         let unread = Crowd::new(config.limits.unsent_bytes as usize);
+        let watched = Watched {
+            hub: hub.clone(),
+            newcomers: newcomers.clone(),
+            unread: unread.clone(),
+            incoming,
+            cluster: cluster.clone(),
+            control: control.clone(),
+        };
         let http = |entrance| net::Http {
             config: Arc::new(config.http.clone()),
             door: Arc::new(routes.clone()),
@@ -133,6 +152,7 @@ impl Embedded {
         let start_shard = |number| shard::spawn(number, rooms.clone(), bounds, net::on_connection(http(tls.http())), on_death.clone());
         let shards = (0..shard_count).map(|number| start_shard(number).map(Arc::new)).collect::<std::io::Result<Vec<_>>>()?;
         let shards = Arc::new(shards);
+        control.reach_nameless(Arc::new(super::inspect::Nameless(shards.clone())));
         let acceptor = net::Acceptor {
             shards: shards.to_vec(),
             everyone: shards.clone(),
@@ -148,7 +168,12 @@ impl Embedded {
         let interval = config.admin.probe_interval;
         let probe = admin::run_probe(broker.clone(), all_listen(shards.clone()), readiness.clone(), metrics.clone(), interval);
         tokio::spawn(stopped.clone().run_until_cancelled_owned(probe));
-        tokio::spawn(stopped.clone().run_until_cancelled_owned(tasks::sweep(hub.clone(), metrics.clone())));
+        tokio::spawn(stopped.clone().run_until_cancelled_owned(tasks::sweep(hub.clone(), control.clone(), metrics.clone())));
+        if config.cluster.is_on() {
+            readiness.stands(Some(admin::NotReady::Joining));
+            tokio::spawn(stopped.clone().run_until_cancelled_owned(cluster.clone().keep_told(readiness.clone(), hub.clone())));
+        }
+        tokio::spawn(stopped.clone().run_until_cancelled_owned(tasks::presence(hub.clone())));
         if let Some(delay) = config.commit_delay {
             tokio::spawn(stopped.clone().run_until_cancelled_owned(tasks::commit_late(hub.clone(), delay)));
         }
@@ -160,11 +185,12 @@ impl Embedded {
             metrics,
             journal,
             gate,
+            control,
             hub,
             shards,
             acceptor,
             guests,
-            newcomers,
+            watched,
             tls,
             readiness,
             draining,
@@ -219,6 +245,12 @@ impl Embedded {
         &self.gate
     }
 
+    /// Orders about clients: disconnect, unsubscribe, revoke.
+    #[must_use]
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
     /// Whether this broker should get traffic now, for a health check of the program's own.
     ///
     /// # Errors
@@ -230,7 +262,7 @@ impl Embedded {
     /// Everything it counts, in the Prometheus text format, version 0.0.4.
     #[must_use]
     pub fn metrics(&self) -> String {
-        let mut gauges = tasks::gauges(&self.hub, &self.newcomers);
+        let mut gauges = self.watched.gauges();
         gauges.ready = self.ready().is_ok();
         gauges.draining = self.readiness.is_draining();
         self.metrics.render(&gauges)
@@ -282,23 +314,27 @@ pub(super) fn door_limits(config: &Config) -> broker::Limits {
     }
 }
 
-fn routes(config: &Config, broker: &Broker, gate: &Gate, metrics: &Arc<Metrics>, visitors: &Arc<Visitors>) -> Routes {
-    Routes::new(table(config, broker, gate, metrics, visitors))
-}
-
-pub(super) fn table(config: &Config, broker: &Broker, gate: &Gate, metrics: &Arc<Metrics>, visitors: &Arc<Visitors>) -> Table {
+/// Visitors, and what is half here, are those of before when the configuration changes.
+pub(super) fn table(
+    config: &Config,
+    (broker, gate, control): (&Broker, &Gate, &Control),
+    metrics: &Arc<Metrics>,
+    (visitors, incoming): (&Arc<Visitors>, &Arc<Crowd>),
+) -> Table {
     let cors = Cors::new(&config.cors);
     let bounds = front::Bounds { channels: config.limits.subscribe_channels, slots: config.limits.subscribe_slots };
     Table {
         sse: Sse { config: config.sse.clone(), bounds, cors: cors.clone() },
         http_stream: HttpStream { bounds, cors: cors.clone() },
         long_poll: LongPoll { config: config.poll.clone(), bounds, cors: cors.clone() },
-        websocket: WebSocket::new(config.websocket.clone(), bounds, gate.clone()),
+        websocket: WebSocket::new(config.websocket.clone(), bounds, gate.clone(), incoming.clone()),
         api: Arc::new(api::http::HttpApi {
             broker: broker.clone(),
             gate: gate.clone(),
+            control: control.clone(),
             metrics: metrics.clone(),
             origins: Origins::new(&config.cors.origins),
+            incoming: incoming.clone(),
             limits: api::http::Limits {
                 payload_bytes_max: config.namespaces.iter().map(|(_, rules)| rules.payload_bytes).max().unwrap_or(0),
                 batch_channels_max: config.limits.batch_messages,
@@ -320,8 +356,13 @@ pub(super) fn show_bounds(config: &Config, open_files: u64, metrics: &Metrics) {
     metrics.bound(Bound::ChannelsSilent, config.limits.channels_silent.into());
     metrics.bound(Bound::HistoryBytes, config.limits.history_bytes);
     metrics.bound(Bound::DedupeIds, config.limits.dedupe_ids.into());
+    metrics.bound(Bound::PresenceMembers, config.presence.members_of_node.into());
+    metrics.bound(Bound::Revocations, config.tokens.revocations.into());
     metrics.bound(Bound::ShardInbox, config.shard.inbox as u64);
     metrics.bound(Bound::ShardRing, config.shard.ring_bytes as u64);
+    metrics.bound(Bound::UnsentBytes, config.limits.unsent_bytes / config.shard_count() as u64);
+    metrics.bound(Bound::UnreadBytes, config.limits.unsent_bytes);
+    metrics.bound(Bound::IncomingBytes, config.limits.incoming_bytes);
 }
 
 fn shard_bounds(config: &Config) -> shard::Bounds {

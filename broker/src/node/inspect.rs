@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
 
+use super::in_cluster::InCluster;
 use crate::admin::{Cluster, Count, Inside, Listening, Node, Present};
-use crate::journal::SessionId;
+use crate::control::{self, Done, Word};
+use crate::journal::{Journal, SessionId, Sitting};
 use crate::log::SLOTS;
 use crate::message::ChannelName;
 use crate::shard::{self, Shard};
@@ -20,6 +22,8 @@ const NAMESAKES_MAX: usize = 20;
 pub(super) struct Shards {
     pub(super) shards: Arc<Vec<Arc<shard::Handle>>>,
     pub(super) address: String,
+    pub(super) cluster: InCluster,
+    pub(super) journal: Journal,
 }
 
 impl Shards {
@@ -38,8 +42,15 @@ impl Shards {
 
 impl Inside for Shards {
     fn listening(&self, channel: ChannelName, limit: usize) -> BoxFuture<'static, Listening> {
+        let journal = self.journal.clone();
+        let wanted = channel.clone();
         let answers = self.ask(move |shard| shard.listening(&channel, limit));
-        Box::pin(async move { together(answers.await.into_iter().map(|one| one.map(|one| (one.count, one.sessions))), limit) })
+        Box::pin(async move {
+            let mut all = together(answers.await.into_iter().map(|one| one.map(|one| (one.count, one.sessions))), limit);
+            let sitting = journal.sitting(limit.saturating_sub(all.sessions.len()), |one| one.channels.contains(&wanted));
+            all.sessions.extend(sitting.into_iter().map(seated));
+            all
+        })
     }
 
     fn count_listening(&self, channels: Vec<ChannelName>) -> BoxFuture<'static, Vec<Count>> {
@@ -57,22 +68,62 @@ impl Inside for Shards {
     }
 
     fn find(&self, session: SessionId) -> BoxFuture<'static, Listening> {
+        let journal = self.journal.clone();
         let answers = self.ask(move |shard| shard.find(session, NAMESAKES_MAX));
-        Box::pin(async move { together(answers.await.into_iter().map(|one| one.map(|found| (found.len(), found))), NAMESAKES_MAX) })
+        Box::pin(async move {
+            let mut all = together(answers.await.into_iter().map(|one| one.map(|found| (found.len(), found))), NAMESAKES_MAX);
+            let sitting = journal.sitting(NAMESAKES_MAX, |one| one.session == session);
+            all.count += sitting.len();
+            all.sessions.extend(sitting.into_iter().map(seated));
+            all.sessions.truncate(NAMESAKES_MAX);
+            all
+        })
+    }
+
+    fn condition(&self) -> Option<&'static str> {
+        self.cluster.condition()
     }
 
     fn cluster(&self) -> Cluster {
+        if let Some(cluster) = self.cluster.described() {
+            return cluster;
+        }
         let slots = u32::from(SLOTS);
         let me = Node {
             name: "this node".to_owned(),
             address: self.address.clone(),
             is_self: true,
-            state: "alive".to_owned(),
+            state: "active".to_owned(),
             version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             leads: slots,
             follows: 0,
         };
-        Cluster { is_clustered: false, slots, nodes: vec![me], links: Vec::new() }
+        Cluster { condition: "alone", slots, nodes: vec![me], ..Cluster::default() }
+    }
+}
+
+/// Stays on sockets of the shards that are in no register.
+pub(super) struct Nameless(pub(super) Arc<Vec<Arc<shard::Handle>>>);
+
+impl control::Nameless for Nameless {
+    fn tell(&self, session: SessionId, word: Word) -> BoxFuture<'static, Done> {
+        let shards = self.0.clone();
+        Box::pin(async move {
+            let told = shards.iter().map(|shard| {
+                let word = word.clone();
+                let told = shard.perform(move |shard| shard.tell_nameless(session, &word));
+                async move { tokio::time::timeout(PATIENCE / 2, told).await.ok().flatten() }
+            });
+            let mut done = Done::default();
+            for ended in join_all(told).await {
+                match ended {
+                    Some(ended) => done.ended += ended,
+                    // Of a shard that hangs nobody can say whether it has any.
+                    None => done.pending += 1,
+                }
+            }
+            done
+        })
     }
 }
 
@@ -96,10 +147,24 @@ fn described(present: shard::Present) -> Present {
         session: present.session.to_string(),
         front: present.front.as_str(),
         address: present.address.map(|address| address.to_string()),
-        shard: present.shard,
+        shard: Some(present.shard),
         channels: present.channels.iter().map(ChannelName::to_string).collect(),
         channel_count: present.channel_count,
         behind_seconds: present.behind_seconds,
         unsent_bytes: present.unsent_bytes,
+    }
+}
+
+/// One without a socket that a shard owns: whether it is behind, only its connection knows.
+fn seated(sitting: Sitting) -> Present {
+    Present {
+        session: sitting.session.to_string(),
+        front: sitting.front.as_str(),
+        address: sitting.address.map(|address| address.to_string()),
+        shard: None,
+        channels: sitting.channels.iter().take(shard::CHANNELS_SHOWN).map(ChannelName::to_string).collect(),
+        channel_count: sitting.channels.len(),
+        behind_seconds: None,
+        unsent_bytes: 0,
     }
 }

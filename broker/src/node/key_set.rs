@@ -43,7 +43,7 @@ pub(super) async fn keep(gate: Gate, clock: Clock) {
             Ok(fetched) => fetched.and_then(|text| gate.take_set(&url, &text)),
             Err(_) => Err(format!("it did not come within {FETCH:?}")),
         };
-        gate.sets().end();
+        gate.sets().end(clock.mono());
         let next = match outcome {
             Ok(None) => FRESH,
             Ok(Some(keys)) => {

@@ -10,6 +10,8 @@ mod inspect;
 mod key_set;
 mod reload;
 mod routes;
+#[cfg(feature = "cluster")]
+mod seen_cluster;
 mod service;
 mod tables;
 mod tasks;
@@ -103,7 +105,9 @@ impl Node {
         let http = if config.own_file_tables {
             tables::listen(config.http.listen, &embedded.acceptor, embedded.open_files, &embedded.draining).await?
         } else {
-            let listener = bind("http.listen", config.http.listen)?;
+            let asked = config.http.listen;
+            let refused = |why| StartError::Listen { address: asked.to_string(), key: "http.listen", why };
+            let listener = addresses::bind_public(asked, false, &config.http).map_err(refused)?;
             let address = listener.local_addr()?;
             tokio::spawn(net::accept(listener, embedded.acceptor.clone(), embedded.draining.clone()));
             address
@@ -120,12 +124,16 @@ impl Node {
             gate: embedded.gate.clone(),
             config: config.grpc.clone(),
             connections: Arc::new(Semaphore::new(limits::grpc_connections_max(embedded.open_files) as usize)),
+            connections_pending: limits::grpc_connections_pending(config.limits.connections_pending, embedded.open_files) as usize,
+            incoming: embedded.watched.incoming.clone(),
             batch_messages: config.limits.batch_messages,
             retry_after: config.drain.retry_min..=config.drain.retry_max.max(config.drain.retry_min),
             ready: embedded.readiness.subscribe(),
             metrics: metrics.clone(),
             journal: embedded.journal.clone(),
             clock: embedded.clock,
+            control: embedded.control.clone(),
+            cluster: embedded.cluster.look(),
         };
         match (grpc_listener, embedded.tls.grpc()) {
             (Some(listener), Some(entrance)) => {
@@ -139,11 +147,11 @@ impl Node {
         }
         grpc.close();
 
-        let (hub, newcomers) = (embedded.hub.clone(), embedded.newcomers.clone());
+        let watched = embedded.watched.clone();
         let is_local = config.admin.listen.ip().to_canonical().is_loopback();
         let admin = Admin {
             metrics: metrics.clone(),
-            gauges: Arc::new(move || tasks::gauges(&hub, &newcomers)),
+            gauges: Arc::new(move || watched.gauges()),
             readiness: embedded.readiness.clone(),
             cluster: embedded.cluster.shown(),
             entrance: embedded.tls.admin(),
@@ -151,7 +159,12 @@ impl Node {
             access: Access::new(&config.admin.keys, config.dev && is_local),
             broker: embedded.broker.clone(),
             journal: embedded.journal.clone(),
-            inside: Arc::new(inspect::Shards { shards: embedded.shards.clone(), address: addresses.http.to_string() }),
+            inside: Arc::new(inspect::Shards {
+                shards: embedded.shards.clone(),
+                address: addresses.http.to_string(),
+                cluster: embedded.cluster.clone(),
+                journal: embedded.journal.clone(),
+            }),
             log,
             clock: embedded.clock,
             trend: Arc::default(),

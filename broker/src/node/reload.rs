@@ -24,9 +24,11 @@ impl Embedded {
             credentials.exchange(new);
         }
         self.hub.exchange(&config.namespaces, hub_bounds(config));
+        self.hub.set_presence(&config.presence);
         self.broker.limit(door_limits(config));
-        let visitors = self.routes.now().visitors.clone();
-        self.routes.exchange(table(config, &self.broker, &self.gate, &self.metrics, &visitors));
+        let before = self.routes.now();
+        let kept = (&before.visitors, &before.api.incoming);
+        self.routes.exchange(table(config, (&self.broker, &self.gate, &self.control), &self.metrics, kept));
         let connections_max = config.connections_max(self.open_files);
         self.acceptor.connections_max.store(connections_max as usize, Ordering::Relaxed);
         show_bounds(config, self.open_files, &self.metrics);

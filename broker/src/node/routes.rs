@@ -12,7 +12,6 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 use crate::api::http::{HttpApi, handle, is_api_path};
-use crate::auth::Pass;
 use crate::error::{Error, ErrorCode};
 use crate::front::cors::Cors;
 use crate::front::http_stream::HttpStream;
@@ -123,7 +122,7 @@ impl Table {
         if !is_front(parts.uri.path()) {
             return G::whole(self.page(&Request::from_parts(parts, ())));
         }
-        let pass = self.api.gate.admit_request(&parts.headers, parts.uri.query()).await;
+        let pass = self.api.gate.admit_request(&parts).await;
         match parts.uri.path() {
             "/sse" => {
                 let (_attendance, attended) = attend(ground.hub(), &parts, &pass, self.sse.bounds).await;
@@ -134,7 +133,7 @@ impl Table {
                 self.http_stream.answer(ground, &parts, pass, attended)
             }
             "/poll" => G::whole(self.long_poll.answer(ground, &parts, pass).await),
-            _ => match self.calls(&parts, pass.as_ref().is_ok_and(Pass::is_by_cookie)) {
+            _ => match self.calls(&parts, pass.as_ref().is_ok_and(|pass| pass.is_by_browser(&parts.headers))) {
                 Ok(calls) => {
                     // They stay for a while after that: long enough for the handshake.
                     let (_attendance, attended) = attend(ground.hub(), &parts, &pass, self.sse.bounds).await;

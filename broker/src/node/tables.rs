@@ -51,7 +51,7 @@ pub(super) async fn listen(
         let acceptor = Acceptor { shards: vec![shard.clone()], shard_connections_max, ..acceptor.clone() };
         let draining = draining.clone();
         let bound = shard.perform(move |_| {
-            let listener = addresses::bind_shared(address)?;
+            let listener = addresses::bind_public(address, true, &acceptor.config)?;
             let bound = listener.local_addr()?;
             tokio::task::spawn_local(net::accept(listener, acceptor, draining));
             Ok(bound)

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::hub::Hub;
+use super::in_cluster::InCluster;
+use crate::control::Control;
+use crate::hub::{Hub, NamespaceSums};
 use crate::limits::Crowd;
 use crate::log::SLOTS;
-use crate::metrics::{Gauges, Metrics};
+use crate::metrics::{Gauges, Metrics, NamespaceFigures};
 
 /// Every slot is swept once in this time.
 const SWEEP_ROUND: Duration = Duration::from_secs(10);
@@ -14,24 +16,49 @@ const SWEEP_STEPS: u16 = 64;
 /// How often the metrics library tidies up after itself.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// What a scrape reads of others; `ready` and `draining` are filled in by who knows them.
-pub(super) fn gauges(hub: &Hub, newcomers: &Crowd) -> Gauges {
-    let totals = hub.totals();
-    Gauges {
-        connections_pending: newcomers.count() as u64,
-        inbox_depths: hub.inboxes().map(|inbox| inbox.depth() as u64).collect(),
-        channels: totals.channels as u64,
-        channels_silent: totals.channels_silent as u64,
-        history_messages: totals.history_messages,
-        history_bytes: totals.history_bytes,
-        dedupe_ids: totals.dedupe_ids,
-        dedupe_shortened: totals.dedupe_shortened,
-        ..Gauges::default()
+/// What a scrape reads of others.
+#[derive(Clone, Debug)]
+pub(super) struct Watched {
+    pub(super) hub: Arc<Hub>,
+    pub(super) newcomers: Arc<Crowd>,
+    pub(super) unread: Arc<Crowd>,
+    pub(super) incoming: Arc<Crowd>,
+    pub(super) cluster: InCluster,
+    pub(super) control: Control,
+}
+
+impl Watched {
+    /// As it is now; `ready` and `draining` are filled in by who knows them.
+    pub(super) fn gauges(&self) -> Gauges {
+        let (hub, totals) = (&self.hub, self.hub.totals());
+        Gauges {
+            connections_pending: self.newcomers.count() as u64,
+            inbox_depths: hub.inboxes().map(|inbox| inbox.depth() as u64).collect(),
+            channels: totals.channels as u64,
+            channels_silent: totals.channels_silent as u64,
+            history_messages: totals.history_messages,
+            history_bytes: totals.history_bytes,
+            dedupe_ids: totals.dedupe_ids,
+            dedupe_shortened: totals.dedupe_shortened,
+            unread_bytes: self.unread.weight() as u64,
+            incoming_bytes: self.incoming.weight() as u64,
+            namespaces: hub.namespace_sums().into_iter().map(namespace).collect(),
+            cluster: self.cluster.figures().map(Box::new),
+            presence: hub.presence_totals(),
+            sessions_named: self.control.register().count() as u64,
+            revocations: self.control.revocations().count() as u64,
+            ..Gauges::default()
+        }
     }
 }
 
+fn namespace(sums: NamespaceSums) -> NamespaceFigures {
+    let NamespaceSums { name, published, published_bytes, channels, listened, messages, bytes } = sums;
+    NamespaceFigures { name, published, published_bytes, channels, listened, messages, bytes }
+}
+
 /// Lets go of what is too old, a few slots at a time.
-pub(super) async fn sweep(hub: Arc<Hub>, metrics: Arc<Metrics>) {
+pub(super) async fn sweep(hub: Arc<Hub>, control: Control, metrics: Arc<Metrics>) {
     let mut steps = tokio::time::interval(SWEEP_ROUND / u32::from(SWEEP_STEPS));
     let mut upkeep = tokio::time::interval(UPKEEP);
     let count = SLOTS / SWEEP_STEPS;
@@ -42,8 +69,21 @@ pub(super) async fn sweep(hub: Arc<Hub>, metrics: Arc<Metrics>) {
                 hub.sweep(first, count);
                 first = (first + count) % SLOTS;
             }
-            _ = upkeep.tick() => metrics.upkeep(),
+            _ = upkeep.tick() => {
+                metrics.upkeep();
+                control.sweep();
+            }
         }
+    }
+}
+
+/// Lets presence go on.
+pub(super) async fn presence(hub: Arc<Hub>) {
+    let mut ticks = tokio::time::interval(crate::presence::TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        hub.tick_presence();
     }
 }
 

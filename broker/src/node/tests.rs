@@ -180,6 +180,55 @@ async fn a_shard_that_hangs_does_not_hold_up_the_end() {
     assert!(farewells >= 1);
 }
 
+/// Reads until this was said.
+async fn until(socket: &mut TcpStream, words: &str) {
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains(words) {
+        assert!(soon(socket.read_buf(&mut seen)).await.unwrap() > 0, "{}", String::from_utf8_lossy(&seen));
+    }
+}
+
+#[tokio::test]
+async fn who_asks_for_it_is_told_on_every_stream_that_the_cluster_is_degraded_and_that_it_is_whole_again() {
+    let node = start(|_| {}).await;
+    let mut streams = Vec::new();
+    for (path, more, whole, degraded) in [
+        ("/sse", "", "event: tidings:cluster\ndata: {\"condition\":\"whole\"}", "data: {\"condition\":\"degraded\"}"),
+        ("/stream", "", "{\"cluster\":{\"condition\":\"whole\"}}", "{\"cluster\":{\"condition\":\"degraded\"}}"),
+        // With a body the socket cannot be taken over: the stream is one that HTTP writes, as over HTTP/2.
+        ("/stream", "Content-Length: 1\r\n", "{\"cluster\":{\"condition\":\"whole\"}}", "{\"cluster\":{\"condition\":\"degraded\"}}"),
+    ] {
+        let mut socket = TcpStream::connect(node.addresses().http).await.unwrap();
+        let body = if more.is_empty() { "" } else { "x" };
+        let request = format!("GET {path}?channel=a&cluster=1 HTTP/1.1\r\nHost: localhost\r\n{more}\r\n{body}");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        until(&mut socket, whole).await;
+        streams.push((socket, whole, degraded));
+    }
+    let mut socket = shake_hands(&node, "/ws?channel=a&cluster=1").await;
+    until(&mut socket, "{\"cluster\":{\"condition\":\"whole\"}}").await;
+    streams.push((socket, "{\"cluster\":{\"condition\":\"whole\"}}", "{\"cluster\":{\"condition\":\"degraded\"}}"));
+    let mut unasked = stream(&node).await;
+    node.embedded.hub.set_degraded(true);
+    for (socket, _, degraded) in &mut streams {
+        until(socket, degraded).await;
+    }
+    let polled = asked(node.addresses().http, "/poll?channel=a&cluster=true").await;
+    assert!(polled.contains(",\"cluster\":{\"condition\":\"degraded\"}"), "{polled}");
+    assert!(!asked(node.addresses().http, "/poll?channel=a").await.contains("cluster"));
+    node.embedded.hub.set_degraded(false);
+    for (socket, whole, _) in &mut streams {
+        until(socket, whole).await;
+    }
+    node.broker().publish(draft()).await.unwrap();
+    let mut heard = Vec::new();
+    while !String::from_utf8_lossy(&heard).contains("data: x") {
+        soon(unasked.read_buf(&mut heard)).await.unwrap();
+    }
+    assert!(!String::from_utf8_lossy(&heard).contains("cluster"), "who did not ask is told nothing");
+    node.stop().await;
+}
+
 /// A WebSocket, right behind its handshake.
 async fn shake_hands(node: &Node, path: &str) -> TcpStream {
     let mut socket = TcpStream::connect(node.addresses().http).await.unwrap();

@@ -3,11 +3,13 @@
 //! The same for every front: a socket of a shard, a held poll, a gRPC stream. Pure bookkeeping over the hub; sockets,
 //! wake-ups and encodings are elsewhere.
 
+mod presence;
 mod retry;
 mod rule;
 mod since;
 mod subscription;
 
+pub use presence::Presence;
 pub use retry::retry_after;
 pub use rule::{OutOfWindow, out_of_window};
 pub use since::{Since, Starts};

@@ -1,18 +1,23 @@
 //! A subscription: channels by slot, and the position reached in each.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::{SmallVec, smallvec};
 
 use crate::error::{Error, ErrorCode, Result};
 use crate::hub::{Channel, Hub, ReadOn};
-use crate::log::{CURSOR_SLOTS_MAX, Cursor, Entry, Gap, Page, PageLimit, Pos, SLOT_POSITIONS_MAX, Slot, SlotCursor, Start};
+use crate::log::{CURSOR_SLOTS_MAX, Cursor, Entry, Gap, Page, PageLimit, Pos, Slot, SlotCursor, Start};
 use crate::message::ChannelName;
 
 use super::since::{Since, Starts};
 
 /// How often a channel is opened again that was given up before somebody listened.
 const OPENINGS_MAX: usize = 8;
+
+/// How long a listener's cursor remembers branches that this node's line never took over: they are lost by then, and to be told
+/// one's own cursor with each message costs more than the message's.
+const OWN_AGE: Duration = Duration::from_secs(15 * 60);
 
 /// How much one client may listen to.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +62,7 @@ pub struct Member {
 struct JoinedMember {
     after: Pos,
     extras: Vec<Pos>,
+    is_own: bool,
     gap: Option<Gap>,
     recovered: bool,
 }
@@ -76,14 +82,15 @@ impl Member {
     /// Takes the position that `since` asks for. `None` when the handle died.
     fn join(&mut self, hub: &Hub, since: &Since) -> Option<JoinedMember> {
         let slot = self.channel.slot;
-        let joined = hub.join(slot, std::slice::from_ref(&self.channel), &since.start(slot))?;
         // What a channel without history still keeps is not for those who come now.
         let is_shown = self.channel.has_history || matches!(since, Since::Cursor(_));
-        let after = if is_shown { joined.after } else { hub.commit(slot) };
+        let start = if is_shown { since.start(slot) } else { Start::Live };
+        let joined = hub.join(slot, std::slice::from_ref(&self.channel), &start)?;
+        let after = joined.after;
         self.from = joined.from.first().map_or(after.idx, |from| (*from).max(after.idx));
         // A node alone never meets another branch of its line again, so there is nothing to compare with extras.
-        let extras = if hub.is_shared() { joined.extras } else { Vec::new() };
-        Some(JoinedMember { after, extras, gap: joined.gaps.first().map(|(_, gap)| *gap), recovered: joined.recovered })
+        let (extras, is_own) = if hub.is_shared() { (joined.extras, joined.is_own) } else { (Vec::new(), false) };
+        Some(JoinedMember { after, extras, is_own, gap: joined.gaps.first().map(|(_, gap)| *gap), recovered: joined.recovered })
     }
 }
 
@@ -94,13 +101,20 @@ pub struct Group {
     pub slot: Slot,
     /// Everything wanted up to here was handed on.
     pub pos: Pos,
-    /// Branches seen beside the line, and hints; empty as long as the line never split.
+    /// Branches seen beside the line, and hints; empty as long as nobody ever took the slot over.
     pub extras: Vec<Pos>,
+    /// Since when the cursor says more than the messages' own do: the listener knows of a branch that the line has not taken
+    /// over. Until it has, messages go to this listener with its own cursor.
+    pub own_since: Option<Duration>,
     /// The channels.
     pub members: SmallVec<[Member; 1]>,
 }
 
 impl Group {
+    fn new(slot: Slot, pos: Pos) -> Self {
+        Self { slot, pos, extras: Vec::new(), own_since: None, members: SmallVec::new() }
+    }
+
     /// Reads on from the group's position and advances it. `None` when a channel's state was given up meanwhile,
     /// which cannot happen while somebody listens to it.
     #[must_use]
@@ -126,10 +140,11 @@ impl Group {
                 self.members.iter().map(|member| (member.channel.clone(), self.pos.idx.max(member.from))).collect();
             let mut cursor = self.cursor();
             match hub.read_on(&mut cursor, &from, limit)? {
-                ReadOn::Page(page) => {
-                    (self.pos, self.extras) = (cursor.main, cursor.extras);
+                ReadOn::Page(page, is_own) => {
                     let at_head = page.at_head;
                     news.extend(self.news(page));
+                    (self.pos, self.extras) = (cursor.main, cursor.extras);
+                    self.note_own(is_own, hub);
                     return Some((news, at_head));
                 }
                 ReadOn::Off => news.extend(self.take_up(hub)?),
@@ -143,6 +158,7 @@ impl Group {
         let channels: Vec<Arc<Channel>> = self.members.iter().map(|member| member.channel.clone()).collect();
         let joined = hub.join(self.slot, &channels, &Start::After(self.cursor()))?;
         (self.pos, self.extras) = (joined.after, joined.extras);
+        self.note_own(joined.is_own, hub);
         for (member, from) in self.members.iter_mut().zip(&joined.from) {
             member.from = *from;
         }
@@ -157,8 +173,47 @@ impl Group {
                 news.push(News::Gap(member.channel.clone(), *gap));
             }
         }
-        news.extend(page.entries.into_iter().map(News::Message));
+        let mut own = self.own_since.map(|_| self.cursor());
+        news.extend(page.entries.into_iter().map(|entry| {
+            let own = own.as_mut().map(|cursor| {
+                cursor.pass(&entry);
+                Box::new(cursor.clone())
+            });
+            News::Message(entry, own)
+        }));
         news
+    }
+
+    /// Moves past a message that was handed on. Returns the cursor to tell with it, when its own would say too little.
+    pub fn pass(&mut self, entry: &Entry) -> Option<SlotCursor> {
+        if self.own_since.is_none() {
+            // Where an epoch begins everybody reads the log, so the extras stay as they are.
+            self.pos = entry.pos;
+            return None;
+        }
+        let mut cursor = self.cursor();
+        cursor.pass(entry);
+        (self.pos, self.extras) = (cursor.main, cursor.extras.clone());
+        Some(cursor)
+    }
+
+    fn note_own(&mut self, is_own: bool, hub: &Hub) {
+        self.own_since = is_own.then(|| self.own_since.unwrap_or_else(|| hub.clock().mono()));
+    }
+
+    /// Moves to the commit if nothing wanted lies between. `true` when the cursor is another one now.
+    fn refresh(&mut self, hub: &Hub) -> bool {
+        let mut cursor = self.cursor();
+        let mut is_moved = hub.move_quiet(&mut cursor, self.members.iter().map(|member| &*member.channel));
+        if self.own_since.is_some_and(|since| hub.clock().mono().saturating_sub(since) > OWN_AGE) {
+            hub.disown(&mut cursor);
+            self.own_since = None;
+            is_moved = true;
+        }
+        if is_moved {
+            (self.pos, self.extras) = (cursor.main, cursor.extras);
+        }
+        is_moved
     }
 
     /// As [`Group::read`], for who may not listen yet: a channel that was given up meanwhile is opened again, and had nothing.
@@ -186,15 +241,13 @@ impl Group {
         self.members.push(member);
     }
 
-    /// Branches that one more channel's listener has seen.
+    /// What one more channel's listener has not seen, the group has not seen: rather twice than never.
     fn see(&mut self, extras: &[Pos]) {
-        for extra in extras {
-            if let Some(known) = self.extras.iter_mut().find(|known| known.epoch == extra.epoch) {
-                known.idx = known.idx.max(extra.idx);
-            } else if self.extras.len() + 1 < SLOT_POSITIONS_MAX {
-                self.extras.push(*extra);
-            }
-        }
+        self.extras.retain_mut(|known| {
+            let other = extras.iter().find(|extra| extra.epoch == known.epoch);
+            known.idx = other.map_or(0, |other| known.idx.min(other.idx));
+            known.idx > 0
+        });
     }
 
     fn cursor(&self) -> SlotCursor {
@@ -205,8 +258,8 @@ impl Group {
 /// What a listener is told next.
 #[derive(Clone, Debug)]
 pub enum News {
-    /// A message.
-    Message(Arc<Entry>),
+    /// A message, and the cursor to tell with it when its own would say too little.
+    Message(Arc<Entry>, Option<Box<SlotCursor>>),
     /// Messages of this channel are missing before what follows.
     Gap(Arc<Channel>, Gap),
 }
@@ -263,8 +316,7 @@ impl Subscription {
         slots.sort_unstable();
         slots.dedup();
         bounds.check(names.len(), slots.len())?;
-        let mut groups: SmallVec<[Group; 1]> =
-            slots.into_iter().map(|slot| Group { slot, pos: hub.commit(slot), extras: Vec::new(), members: SmallVec::new() }).collect();
+        let mut groups: SmallVec<[Group; 1]> = slots.into_iter().map(|slot| Group::new(slot, hub.commit(slot))).collect();
         for name in names {
             let channel = hub.open(name)?;
             if let Some(group) = groups.iter_mut().find(|group| group.slot == channel.slot)
@@ -285,17 +337,18 @@ impl Subscription {
         let mut recovered = true;
         for group in &mut self.groups {
             let members = std::mem::take(&mut group.members);
-            group.extras = Vec::new();
+            (group.extras, group.own_since) = (Vec::new(), None);
             for (nth, mut member) in members.into_iter().enumerate() {
                 let since = starts.of(&member.channel.name);
                 let joined = member.join_alive(hub, since)?;
                 recovered &= joined.recovered || (starts.has_cursor() && !matches!(since, Since::Cursor(_)));
                 gaps.extend(joined.gap.map(|gap| (member.channel.clone(), gap)));
                 if nth == 0 {
-                    group.pos = joined.after;
+                    (group.pos, group.extras) = (joined.after, joined.extras.clone());
                 }
                 group.add(member, joined.after);
                 group.see(&joined.extras);
+                group.note_own(group.own_since.is_some() || joined.is_own, hub);
             }
         }
         Ok(Joined { gaps, recovered })
@@ -319,22 +372,28 @@ impl Subscription {
     /// `overloaded` at the bound of channels, or when the channel's state was given up in this moment.
     pub fn add(&mut self, hub: &Hub, name: &ChannelName, since: &Since) -> Result<Added> {
         let mut member = Member { channel: hub.open(name)?, from: 0 };
-        let JoinedMember { after, extras, gap, recovered } = member.join_alive(hub, since)?;
+        let JoinedMember { after, extras, is_own, gap, recovered } = member.join_alive(hub, since)?;
         let channel = member.channel.clone();
         let slot = channel.slot;
         let is_live = matches!(since.start(slot), Start::Live) || (gap.is_none() && member.from >= hub.commit(slot).idx);
         // Who is cut off before it was told of the gap must be told when it comes back: so it comes back from where it was.
-        let cursor = match since {
-            Since::Cursor(cursor) if gap.is_some() => cursor.get(slot).cloned().map_or_else(|| Cursor::single(slot, after), Cursor::from),
-            _ => Cursor::single(slot, after),
-        };
+        let before = if let (Since::Cursor(cursor), Some(_)) = (since, gap) { cursor.get(slot).cloned() } else { None };
+        let cursor = Cursor::from(before.unwrap_or_else(|| SlotCursor { slot, main: after, extras: extras.clone() }));
         let nth = self.groups.partition_point(|group| group.slot < slot);
         match self.groups.get_mut(nth).filter(|group| group.slot == slot) {
             Some(group) => {
                 group.add(member, after);
-                group.see(&extras);
+                // Who begins here has nothing to miss of what others saw before.
+                if matches!(since, Since::Cursor(_)) {
+                    group.see(&extras);
+                }
+                group.note_own(group.own_since.is_some() || is_own, hub);
             }
-            None => self.groups.insert(nth, Group { slot, pos: after, extras, members: smallvec![member] }),
+            None => {
+                let mut group = Group { extras, members: smallvec![member], ..Group::new(slot, after) };
+                group.note_own(is_own, hub);
+                self.groups.insert(nth, group);
+            }
         }
         let at = self.groups[..=nth].iter().map(|group| group.members.len()).sum::<usize>() - 1;
         Ok(Added { channel, at, cursor, gap, recovered, is_live })
@@ -385,7 +444,7 @@ impl Subscription {
             let (page, reached) = group.read_alive(hub, left)?;
             at_head &= reached;
             for message in &page {
-                if let News::Message(entry) = message {
+                if let News::Message(entry, _) = message {
                     left.entries = left.entries.saturating_sub(1);
                     left.bytes = left.bytes.saturating_sub(entry.size() as usize);
                 }
@@ -399,13 +458,7 @@ impl Subscription {
     pub fn refresh(&mut self, hub: &Hub) -> bool {
         let mut moved = false;
         for group in &mut self.groups {
-            let channels = group.members.iter().map(|member| &*member.channel);
-            if let Some(pos) = hub.quiet_position(group.slot, channels, group.pos.idx)
-                && pos.idx > group.pos.idx
-            {
-                group.pos = pos;
-                moved = true;
-            }
+            moved |= group.refresh(hub);
         }
         moved
     }
@@ -426,10 +479,10 @@ impl Subscription {
         self.groups.iter().flat_map(|group| group.members.iter().map(|member| &member.channel))
     }
 
-    /// Whether one position says it all: then a message's own cursor is the session's cursor too.
+    /// Whether a message's own cursor is the session's cursor too.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.groups.len() == 1 && self.groups[0].extras.is_empty()
+        self.groups.len() == 1 && self.groups[0].own_since.is_none()
     }
 }
 

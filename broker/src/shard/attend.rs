@@ -52,6 +52,9 @@ impl State {
         if has_conversation && let Poll::Ready(reason) = self.converse(key, context, tally) {
             return Poll::Ready(reason);
         }
+        // After the client was listened to: what it shows from now on is what orders find it by.
+        self.obey(key, context, tally);
+        self.tell_presence(key, context, tally);
         let Some(session) = self.session(key) else { return Poll::Ready(CloseReason::Stopped) };
         // A conversation ends when both sides have said their last.
         if let (Some(reason), None, None) = (session.ended, &session.rest, &session.conversation) {
@@ -62,6 +65,28 @@ impl State {
             none => *none = Some(context.waker().clone()),
         }
         Poll::Pending
+    }
+}
+
+impl State {
+    /// Tells who is there and who came and went, unless something else waits for the socket: then it is told after that.
+    fn tell_presence(&mut self, key: u32, context: &mut Context<'_>, tally: &mut Tally) {
+        let tick = self.tick;
+        let Some(session) = self.session(key) else { return };
+        if session.rest.is_some() || session.ended.is_some() {
+            return;
+        }
+        let encoder = session.encoder;
+        let Some(presence) = session.presence.as_mut().filter(|presence| presence.has_ears()) else { return };
+        let mut out = Vec::new();
+        while presence.poll_told(context, |channel, notice| encoder.presence(channel, notice, &mut out)).is_ready() {}
+        if !out.is_empty() {
+            session.write(&out, 0, None, tick, tally);
+            if session.rest.is_some() {
+                // Looked at again at once, which is how it waits for the socket.
+                context.waker().wake_by_ref();
+            }
+        }
     }
 }
 

@@ -62,7 +62,7 @@ thread_local! {
 pub(crate) fn encode(encoder: &dyn Encoder, entry: &Entry) -> Bytes {
     SCRATCH.with_borrow_mut(|out| {
         out.clear();
-        encoder.message(entry, out);
+        encoder.message(entry, &entry.cursor(), out);
         let encoded = Bytes::copy_from_slice(out);
         if out.capacity() > SCRATCH_BYTES_MAX {
             *out = Vec::new();

@@ -95,6 +95,7 @@ impl State {
         if conversation.is_asked {
             return self.end_session(key, CloseReason::Unresponsive, tally);
         }
+        session.forget_echoes(self.tick);
         let moved = !session.behind && (session.subscription.refresh(&self.hub) | std::mem::take(&mut session.is_ahead));
         let (encoder, cursor) = (session.encoder, if moved { session.subscription.cursor() } else { None });
         self.with_hands(key, tally, |conversation, state, out| {
@@ -180,6 +181,7 @@ impl State {
             if ended.is_none() {
                 let Conversation { inbound, work, .. } = &mut *conversation;
                 let mut hands = Hands::new(state, key, work, out);
+                inbound.poll_over(context, &mut hands);
                 finished |= inbound.resume(&mut hands);
                 ended = hands.ended();
             }
@@ -257,6 +259,7 @@ impl State {
             }
         };
         session.places.insert(added.at, place);
+        session.settle();
         let front = session.encoder.front();
         session.cursor_due |= added.gap.is_some();
         if !added.is_live && !session.behind {
@@ -286,6 +289,10 @@ impl State {
         let Some(session) = self.session(key) else { return };
         let Some(at) = session.subscription.remove(name) else { return };
         let place = session.places.remove(at);
+        session.settle();
+        if let Some(presence) = &mut session.presence {
+            presence.leave(name);
+        }
         let (id, front) = (session.id, session.encoder.front());
         self.leave(place);
         self.tell(id, front, What::Unsubscribed(name.clone()));

@@ -6,6 +6,7 @@ use crate::close::CloseReason;
 use crate::log::{Cursor, Entry, Gap, Slot};
 use crate::message::ChannelName;
 use crate::metrics::Front;
+use crate::presence::Notice;
 
 /// The name of a wire form: equal forms, equal bytes, which is what lets sessions share them. It holds the front, so a
 /// front that numbers its own forms can never meet another's.
@@ -30,14 +31,24 @@ pub trait Encoder: Sync {
     /// Whether each message must be preceded by the session's own cursor because the message's is not enough.
     fn wants_own_cursor(&self) -> bool;
 
-    /// One message, the same for every session of this form.
-    fn message(&self, entry: &Entry, out: &mut Vec<u8>);
+    /// One message, with the cursor of its slot behind it: its own for nearly all, and then the bytes are the same for every
+    /// session of this form.
+    fn message(&self, entry: &Entry, cursor: &str, out: &mut Vec<u8>);
 
     /// The session's own cursor, right before a message.
     fn own_cursor(&self, cursor: &Cursor, out: &mut Vec<u8>);
 
     /// Messages are missing on this channel before what follows. Carries no cursor: what follows does.
     fn gap(&self, slot: Slot, channel: &ChannelName, gap: &Gap, out: &mut Vec<u8>);
+
+    /// How the cluster is, for a client that asked to be told.
+    fn cluster(&self, is_degraded: bool, out: &mut Vec<u8>);
+
+    /// Who is on a channel, or who came and went. Carries no cursor: it has no place among the messages.
+    fn presence(&self, channel: &ChannelName, notice: &Notice, out: &mut Vec<u8>);
+
+    /// A backend ended this subscription: nothing of the channel follows. Carries no cursor.
+    fn unsubscribed(&self, channel: &ChannelName, out: &mut Vec<u8>);
 
     /// Nothing happened for a while. With a cursor, the client may resume from there.
     fn heartbeat(&self, cursor: Option<&Cursor>, out: &mut Vec<u8>);

@@ -8,13 +8,16 @@ use std::task::{Context, Poll};
 
 use super::session::Listener;
 use super::state::State;
+use crate::auth::Identity;
+use crate::clock::Clock;
 use crate::close::CloseReason;
 use crate::error::{Error, Result};
-use crate::hub::{ATTEND_LIMIT, Attendance};
-use crate::journal::What;
-use crate::message::ChannelName;
-use crate::metrics::{ProtocolError, Rate};
-use crate::session::{Added, Bounds, Since};
+use crate::hub::{ATTEND_LIMIT, Attendance, Hub};
+use crate::journal::{Journal, SessionId, What};
+use crate::message::{ChannelName, MessageId};
+use crate::metrics::{Front, ProtocolError, Rate};
+use crate::presence::Member;
+use crate::session::{Added, Bounds, Presence, Since};
 
 /// A front's ear for one connection. It holds what is unfinished of its client's words and nothing else; what is complete
 /// becomes calls of [`Hands`].
@@ -30,6 +33,9 @@ pub trait Inbound: Send {
     fn resume(&mut self, _hands: &mut Hands<'_>) -> bool {
         false
     }
+
+    /// Ends the stay when what is kept of the client's words must go; whoever asks is woken then.
+    fn poll_over(&mut self, _context: &mut Context<'_>, _hands: &mut Hands<'_>) {}
 
     /// Listens only for the client's last word, because ours was said. `Break` when it came.
     fn read_last(&mut self, bytes: &mut [u8]) -> ControlFlow<()>;
@@ -119,6 +125,56 @@ impl<'a> Hands<'a> {
         self.state.stay_for(self.key, stay);
     }
 
+    /// Lets others see the client on a channel that it listens to, and tells it of them if it `wants` that.
+    ///
+    /// # Errors
+    /// `overloaded` at a bound of members.
+    pub fn enter(&mut self, channel: &ChannelName, member: Option<&Member>, wants: bool) -> Result<()> {
+        let hub = self.state.hub.clone();
+        let Some(session) = self.state.session(self.key) else { return Ok(()) };
+        Presence::enter(&mut session.presence, &hub, channel, member, wants.then_some(0))
+    }
+
+    /// Lets orders of backends find the client by what it has shown now.
+    pub fn identify(&mut self, identity: Option<Identity>) {
+        let register = self.state.register.clone();
+        if let Some(session) = self.state.session(self.key) {
+            let before = session.stay.take().map(|stay| *stay);
+            session.stay = register.enter_again(before, session.id, identity).map(Box::new);
+        }
+    }
+
+    /// Lets others see the client by what it has shown now. At a bound of members it stays as it was.
+    pub fn reappear(&mut self, channel: &ChannelName, member: &Member) {
+        let hub = self.state.hub.clone();
+        if let Some(presence) = self.state.session(self.key).and_then(|session| session.presence.as_mut()) {
+            let _ = presence.reappear(&hub, channel, member);
+        }
+    }
+
+    /// Tells the client of others on this channel no more.
+    pub fn stop_presence(&mut self, channel: &ChannelName) {
+        if let Some(presence) = self.state.session(self.key).and_then(|session| session.presence.as_mut()) {
+            presence.unlisten(channel);
+        }
+    }
+
+    /// The client publishes this message now, and does not hear it if it listens to the channel.
+    pub fn leave_out(&mut self, channel: ChannelName, id: MessageId) {
+        let tick = self.state.tick;
+        if let Some(session) = self.state.session(self.key)
+            && session.subscription.channels().any(|known| known.name == channel)
+        {
+            session.expect_echo(channel, id, tick);
+        }
+    }
+
+    /// The hub behind it.
+    #[must_use]
+    pub fn hub(&self) -> &Hub {
+        &self.state.hub
+    }
+
     /// Nothing of this channel comes any more. Does nothing when it was not listened to.
     pub fn unsubscribe(&mut self, channel: &ChannelName) {
         self.state.unsubscribe(self.key, channel);
@@ -144,6 +200,18 @@ impl<'a> Hands<'a> {
     pub fn denied(&self, error: &Error) {
         if let Some(Listener::Session(session)) = self.state.listeners.get(self.key as usize) {
             self.state.tell(session.id, session.encoder.front(), What::denied(error));
+        }
+    }
+
+    /// The same for what is refused later, when the work is done.
+    #[must_use]
+    pub fn teller(&self) -> Option<Teller> {
+        match self.state.listeners.get(self.key as usize) {
+            Some(Listener::Session(session)) => {
+                let (session, front) = (session.id, session.encoder.front());
+                Some(Teller { journal: self.state.journal.clone(), clock: self.state.hub.clock(), session, front })
+            }
+            _ => None,
         }
     }
 
@@ -177,6 +245,22 @@ impl<'a> Hands<'a> {
 impl std::fmt::Debug for Hands<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Hands").field("key", &self.key).field("ended", &self.ended.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// Tells what becomes of a session's work.
+#[derive(Clone, Debug)]
+pub struct Teller {
+    journal: Journal,
+    clock: Clock,
+    session: SessionId,
+    front: Front,
+}
+
+impl Teller {
+    /// Something the client asked for is refused.
+    pub fn denied(&self, error: &Error) {
+        self.journal.tell(self.session, self.front, What::denied(error), self.clock.now().unix_ms);
     }
 }
 

@@ -9,7 +9,7 @@ use crate::message::ChannelName;
 use crate::metrics::Front;
 
 /// Channels shown of one session.
-const CHANNELS_SHOWN: usize = 32;
+pub const CHANNELS_SHOWN: usize = 32;
 
 /// A session as it stands now.
 #[derive(Clone, Debug)]
@@ -45,7 +45,7 @@ impl Shard {
     /// Who listens to a channel here; at most `limit` of them are shown.
     #[must_use]
     pub fn listening(&self, channel: &ChannelName, limit: usize) -> Listening {
-        self.cell.with(|state| {
+        self.0.cell.with(|state| {
             let Some(keys) = state.listeners_of(channel) else { return Listening::default() };
             let count = keys.clone().count();
             let sessions = keys.filter_map(|key| state.present(key)).take(limit).collect();
@@ -56,13 +56,13 @@ impl Shard {
     /// How many listen to each of these channels here.
     #[must_use]
     pub fn count_listening(&self, channels: &[ChannelName]) -> Vec<usize> {
-        self.cell.with(|state| channels.iter().map(|channel| state.listeners_of(channel).map_or(0, Iterator::count)).collect())
+        self.0.cell.with(|state| channels.iter().map(|channel| state.listeners_of(channel).map_or(0, Iterator::count)).collect())
     }
 
     /// The sessions of this name that are here now, at most `limit`. Looks at everyone.
     #[must_use]
     pub fn find(&self, session: SessionId, limit: usize) -> Vec<Present> {
-        self.cell.with(|state| {
+        self.0.cell.with(|state| {
             let keys = state.listeners.iter().filter_map(|(key, listener)| match listener {
                 Listener::Session(known) if known.id == session => Some(key as u32),
                 _ => None,

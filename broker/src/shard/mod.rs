@@ -10,9 +10,11 @@ mod behind;
 mod cache;
 pub mod config;
 mod converse;
+mod echo;
 mod encoder;
 mod inbound;
 mod inspect;
+mod obey;
 mod pipe;
 mod ring;
 mod serve;
@@ -27,6 +29,7 @@ mod wheel;
 mod write;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,22 +40,24 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use cache::encode;
 pub use encoder::{Encoder, Form};
-pub use inbound::{Answer, Hands, Inbound, Later};
-pub use inspect::{Listening, Present};
+pub use inbound::{Answer, Hands, Inbound, Later, Teller};
+pub use inspect::{CHANNELS_SHOWN, Listening, Present};
 pub use pipe::Pipe;
 pub use thread::{Command, Handle, Load, OnConnection, OnDeath, Rooms, Seat, spawn};
 pub use watch::{Watcher, Woken};
 
+use crate::auth::Identity;
 use crate::clock::Clock;
 use crate::close::CloseReason;
+use crate::control::Register;
 use crate::error::Result;
 use crate::hub::Hub;
 use crate::journal::{Journal, SessionId, What};
-use crate::limits::Visit;
+use crate::limits::{UserPlace, Visit};
 use crate::log::Entry;
 use crate::message::ChannelName;
 use crate::metrics::{Metrics, ProtocolError, RefusedConnection, ShardMetrics};
-use crate::session::{Joined, Starts, Subscription};
+use crate::session::{Joined, Presence, Starts, Subscription};
 use inbound::Conversation;
 use session::{Listener, Session};
 use state::{Cell, State};
@@ -94,12 +99,20 @@ pub struct Opening {
     pub starts: Starts,
     /// How long the stay may last; none for as long as it likes.
     pub stay: Option<Duration>,
+    /// Whether the client wants to be told how the cluster is.
+    pub tells_cluster: bool,
     /// Who listens to the client, where it has something to say: then it begins with the first words behind the head.
     pub inbound: Option<Box<dyn Inbound>>,
     /// What the client said behind its request and was read with it.
     pub early: Bytes,
     /// Of whom a proxy asked for, if that is bounded.
     pub visit: Option<Visit>,
+    /// Its place among the connections of its user, if these are bounded.
+    pub user: Option<UserPlace>,
+    /// Where it is seen, and what it is told of others.
+    pub presence: Option<Box<Presence>>,
+    /// By what orders of backends find it.
+    pub identity: Option<Identity>,
 }
 
 impl std::fmt::Debug for Opening {
@@ -108,13 +121,16 @@ impl std::fmt::Debug for Opening {
     }
 }
 
-/// One shard, as seen from its own thread. A cheap handle.
+/// One shard, as seen from its own thread. A cheap handle: whoever connects takes several on the way.
 #[derive(Clone)]
-pub struct Shard {
+pub struct Shard(Rc<Parts>);
+
+struct Parts {
     cell: Rc<Cell>,
     hub: Arc<Hub>,
     metrics: Arc<Metrics>,
     journal: Journal,
+    register: Register,
     number: usize,
     draining: CancellationToken,
 }
@@ -122,52 +138,65 @@ pub struct Shard {
 impl Shard {
     fn new(number: usize, rooms: Rooms, bounds: Bounds) -> Self {
         let cell = Rc::new(Cell::new(State::new(number, rooms.clone(), bounds)));
-        let Rooms { hub, metrics, journal, draining } = rooms;
-        Self { cell, hub, metrics, journal, number, draining }
+        let Rooms { hub, metrics, journal, register, draining } = rooms;
+        Self(Rc::new(Parts { cell, hub, metrics, journal, register, number, draining }))
     }
 
     /// The hub behind it.
     #[must_use]
     pub fn hub(&self) -> &Arc<Hub> {
-        &self.hub
+        &self.0.hub
     }
 
     /// This shard's own counters.
     #[must_use]
     pub fn metrics(&self) -> &ShardMetrics {
-        self.metrics.shard(self.number)
+        self.0.metrics.shard(self.0.number)
     }
 
     /// Where it is told what happens to clients.
     #[must_use]
     pub fn journal(&self) -> &Journal {
-        &self.journal
+        &self.0.journal
+    }
+
+    /// Where orders of backends find who is here.
+    #[must_use]
+    pub fn register(&self) -> &Register {
+        &self.0.register
     }
 
     /// The node's clock.
     #[must_use]
     pub fn clock(&self) -> Clock {
-        self.hub.clock()
+        self.0.hub.clock()
     }
 
     /// Whether the node is leaving: nobody new is taken in.
     #[must_use]
     pub fn is_draining(&self) -> bool {
-        self.draining.is_cancelled()
+        self.0.draining.is_cancelled()
     }
 
     /// Begins a session on a socket; `seat` is given up when it ends. Must run on the shard's thread.
     ///
     /// # Errors
     /// What joining the channels refuses; the socket is untouched then.
-    pub fn start(&self, stream: Pipe, mut seat: Seat, mut opening: Opening) -> Result<(), (Pipe, crate::error::Error)> {
+    pub fn start(
+        &self,
+        stream: Pipe,
+        address: Option<SocketAddr>,
+        mut seat: Seat,
+        mut opening: Opening,
+    ) -> Result<(), (Pipe, crate::error::Error)> {
         let (session, front) = (opening.session, opening.encoder.front());
         seat.keep(opening.visit.take());
-        let key = match self.cell.with(|state| state.start(stream, opening)) {
+        seat.keep_user(opening.user.take());
+        let key = match self.0.cell.with(|state| state.start(stream, address, opening)) {
             Ok(key) => key,
             Err((stream, error)) => {
-                let refused = What::refused(&error, stream.peer_addr().ok());
-                self.journal.tell(session, front, refused, self.clock().now().unix_ms);
+                let refused = What::refused(&error, address);
+                self.0.journal.tell(session, front, refused, self.clock().now().unix_ms);
                 return Err((stream, error));
             }
         };
@@ -177,16 +206,16 @@ impl Shard {
         tokio::task::spawn_local(async move {
             let mut tally = Tally::default();
             let reason = std::future::poll_fn(|context| {
-                let outcome = shard.cell.with(|state| state.attend(key, context, &mut tally));
+                let outcome = shard.0.cell.with(|state| state.attend(key, context, &mut tally));
                 tally.book(shard.metrics(), shard.clock().mono());
                 outcome
             })
             .await;
-            shard.cell.with(|state| state.remove(key));
+            shard.0.cell.with(|state| state.remove(key));
             shard.metrics().session_closed(front, reason);
             shard.metrics().connection_closed();
             let now = shard.clock().now();
-            shard.journal.tell(session, front, What::Closed { reason, lasted: now.mono.saturating_sub(began) }, now.unix_ms);
+            shard.0.journal.tell(session, front, What::Closed { reason, lasted: now.mono.saturating_sub(began) }, now.unix_ms);
             drop(seat);
         });
         Ok(())
@@ -198,7 +227,7 @@ impl Shard {
     /// # Errors
     /// `overloaded` at the bound of channels.
     pub fn watch_poll(&self, channels: &[ChannelName]) -> Result<Watcher> {
-        Watcher::new(self.cell.clone(), channels, true)
+        Watcher::new(self.0.cell.clone(), channels, true)
     }
 
     /// As [`Shard::watch_poll`], for a stream: it is released in the waves of a drain.
@@ -206,71 +235,85 @@ impl Shard {
     /// # Errors
     /// `overloaded` at the bound of channels.
     pub fn watch_stream(&self, channels: &[ChannelName]) -> Result<Watcher> {
-        Watcher::new(self.cell.clone(), channels, false)
+        Watcher::new(self.0.cell.clone(), channels, false)
     }
 
     /// A message in the encoder's form, shared with everyone else on the shard who reads the log.
     #[must_use]
     pub fn encoded(&self, encoder: &dyn Encoder, entry: &Entry) -> Bytes {
-        self.cell.with(|state| state.cache.message(encoder, entry))
+        self.0.cell.with(|state| state.cache.message(encoder, entry))
     }
 
     /// How long a client should wait before it comes back: each draws its own.
     #[must_use]
     pub fn retry_hint(&self) -> Duration {
-        self.cell.with(|state| state.retry_hint())
+        self.0.cell.with(|state| state.retry_hint())
     }
 
     /// How long a stream may be silent before its heartbeat: each draws its own.
     #[must_use]
     pub fn heartbeat_after(&self) -> Duration {
-        self.cell.with(|state| rand::random_range(state.bounds.heartbeat_min..=state.bounds.heartbeat_max))
+        self.0.cell.with(|state| rand::random_range(state.bounds.heartbeat_min..=state.bounds.heartbeat_max))
     }
 
     /// Resolves when the node begins to leave.
     pub fn drained(&self) -> impl Future<Output = ()> + use<> {
-        self.draining.clone().cancelled_owned()
+        self.0.draining.clone().cancelled_owned()
     }
 
     /// A second passes.
     #[cfg(test)]
     pub(crate) fn pass_second(&self) {
-        self.cell.with(|state| state.tick(&mut Tally::default()));
+        self.0.cell.with(|state| state.tick(&mut Tally::default()));
     }
 
     /// How many clients were asked for a sign of life and have given none.
     #[cfg(test)]
     pub(crate) fn asked_count(&self) -> usize {
         let is_asked = |listener: &Listener| matches!(listener, Listener::Session(session) if session.conversation.as_ref().is_some_and(|it| it.is_asked));
-        self.cell.with(|state| state.listeners.iter().filter(|(_, listener)| is_asked(listener)).count())
+        self.0.cell.with(|state| state.listeners.iter().filter(|(_, listener)| is_asked(listener)).count())
     }
 
     /// Panics in the middle of a step.
     #[cfg(test)]
     pub(crate) fn tear(&self, why: &'static str) {
-        self.cell.with(|_| panic!("{why}"));
+        self.0.cell.with(|_| panic!("{why}"));
     }
 
     /// Counts what a peer did wrong.
     pub fn protocol_error(&self, kind: ProtocolError) {
-        self.metrics.protocol_error(kind);
+        self.0.metrics.protocol_error(kind);
     }
 
     /// Counts a connection that was turned away.
     pub fn refused(&self, reason: RefusedConnection) {
-        self.metrics.connection_refused(reason);
+        self.0.metrics.connection_refused(reason);
     }
 }
 
 impl std::fmt::Debug for Shard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shard").field("number", &self.number).finish_non_exhaustive()
+        f.debug_struct("Shard").field("number", &self.0.number).finish_non_exhaustive()
     }
 }
 
 impl State {
-    fn start(&mut self, stream: Pipe, opening: Opening) -> Result<u32, (Pipe, crate::error::Error)> {
-        let Opening { session: id, head, encoder, mut subscription, starts, stay, inbound, early, visit: _ } = opening;
+    fn start(&mut self, stream: Pipe, address: Option<SocketAddr>, opening: Opening) -> Result<u32, (Pipe, crate::error::Error)> {
+        let Opening {
+            session: id,
+            head,
+            encoder,
+            mut subscription,
+            starts,
+            stay,
+            tells_cluster,
+            inbound,
+            early,
+            visit: _,
+            user: _,
+            presence,
+            identity,
+        } = opening;
         let key = self.listeners.insert(Listener::Watch(session::Watch::default())) as u32;
         // Listen first, then join: what is committed in between comes by both ways and is told apart by its position.
         let names: SmallVec<[ChannelName; 1]> = subscription.channels().map(|channel| channel.name.clone()).collect();
@@ -291,17 +334,17 @@ impl State {
         if starts.has_cursor() {
             shard.resumed(front, recovered);
         }
-        let opened = What::Opened {
-            channels: names.iter().collect(),
-            resumed: starts.has_cursor().then_some(recovered),
-            address: stream.peer_addr().ok(),
-        };
+        let opened = What::Opened { channels: names.iter().collect(), resumed: starts.has_cursor().then_some(recovered), address };
         self.tell(id, front, opened);
         let mut first = head;
         for (channel, gap) in &gaps {
             shard.gap(front, gap.reason);
             self.tell(id, front, What::Gap(channel.name.clone(), gap.reason));
             encoder.gap(channel.slot, &channel.name, gap, &mut first);
+        }
+        let cluster_told = tells_cluster.then(|| self.hub.is_degraded());
+        if let Some(is_degraded) = cluster_told {
+            encoder.cluster(is_degraded, &mut first);
         }
         // The shard listened before the join, so all that is committed since comes through the inbox: who joins live is
         // caught up, whatever was committed meanwhile. Reading the log instead would find that a channel without history
@@ -315,9 +358,14 @@ impl State {
             id,
             stream,
             encoder,
+            form: encoder.form(),
             subscription,
+            stay: identity.map(|identity| Box::new(self.register.enter(id, identity))),
+            presence,
             conversation: inbound.map(|inbound| Box::new(Conversation::new(inbound, &early))),
             places: SmallVec::new(),
+            is_plain: false,
+            echoes: None,
             unsent: self.unsent.clone(),
             rest: None,
             behind: !is_live,
@@ -325,6 +373,7 @@ impl State {
             replaying: !is_live,
             cursor_due: !is_live,
             is_ahead: false,
+            cluster_told,
             ended: None,
             waker: None,
             wrote_at: self.tick,
@@ -343,6 +392,7 @@ impl State {
         }
         if let Some(place) = self.listeners.get_mut(key as usize) {
             session.places = std::mem::take(place.places());
+            session.settle();
             *place = Listener::Session(session);
         }
         if is_draining {
@@ -387,6 +437,7 @@ impl State {
         self.tick += 1;
         self.relieve();
         self.show();
+        self.tell_cluster(tally);
         let min = self.bounds.heartbeat_min.as_secs().max(1) as u32;
         for key in self.wheel.tick() {
             let Some(Listener::Session(session)) = self.listeners.get_mut(key as usize) else { continue };
@@ -430,10 +481,34 @@ impl State {
         }
     }
 
+    /// Tells sessions that asked for it how the cluster is, when that changed. Who cannot be told now is told with a later tick.
+    fn tell_cluster(&mut self, tally: &mut Tally) {
+        let is_degraded = self.hub.is_degraded();
+        self.owes_cluster |= std::mem::replace(&mut self.is_degraded, is_degraded) != is_degraded;
+        if !std::mem::take(&mut self.owes_cluster) {
+            return;
+        }
+        let tick = self.tick;
+        for (_, listener) in &mut self.listeners {
+            let Listener::Session(session) = listener else { continue };
+            if session.ended.is_some() || session.cluster_told.is_none_or(|told| told == is_degraded) {
+                continue;
+            }
+            if session.rest.is_some() {
+                self.owes_cluster = true;
+                continue;
+            }
+            session.cluster_told = Some(is_degraded);
+            let mut out = Vec::with_capacity(64);
+            session.encoder.cluster(is_degraded, &mut out);
+            session.write(&out, 0, None, tick, tally);
+        }
+    }
+
     /// What only this thread knows, for whoever asks: once a second, so that no delivery pays for it.
     fn show(&self) {
         let shard = self.metrics.shard(self.number);
-        shard.holds(self.ring_bytes as u64, self.cache.bytes() as u64);
+        shard.holds(self.ring_bytes as u64, self.cache.bytes() as u64, self.unsent.bytes() as u64);
         shard.behind_longest(u64::from(self.late.longest(self.tick)));
     }
 

@@ -42,6 +42,8 @@ pub(super) struct Joined {
 pub(super) struct LocalChannel {
     pub(super) channel: Arc<Channel>,
     ring: VecDeque<RingItem>,
+    /// Index of the newest entry that is here; `base` when there is none.
+    pub(super) newest: u64,
     /// Everything up to here is in nobody's ring any more.
     pub(super) base: u64,
     /// Keys of listeners, or [`VACANT`].
@@ -66,6 +68,7 @@ impl LocalChannel {
         Self {
             channel,
             ring: VecDeque::new(),
+            newest: base,
             base,
             listeners: Vec::new(),
             vacant: 0,
@@ -78,14 +81,10 @@ impl LocalChannel {
         }
     }
 
-    /// Index of the newest entry that is here; `base` when there is none.
-    pub(super) fn newest(&self) -> u64 {
-        self.ring.back().map_or(self.base, |item| item.entry.pos.idx)
-    }
-
     /// Takes a newly committed entry; everyone must be visited again.
     pub(super) fn push(&mut self, entry: Arc<Entry>) {
-        debug_assert!(entry.pos.idx > self.newest(), "entries of a channel come in index order");
+        debug_assert!(entry.pos.idx > self.newest, "entries of a channel come in index order");
+        self.newest = entry.pos.idx;
         self.ring.push_back(RingItem { entry, forms: SmallVec::new() });
         self.unvisited = self.listeners.len();
     }
@@ -101,6 +100,7 @@ impl LocalChannel {
     pub(super) fn reset(&mut self, base: u64) -> (usize, usize) {
         self.joined.clear();
         self.base = base;
+        self.newest = base;
         let freed = (self.ring.len(), self.ring.iter().map(|item| item.entry.cost() as usize).sum());
         self.ring.clear();
         freed
@@ -119,22 +119,21 @@ impl LocalChannel {
         }
     }
 
-    /// Everything after `after` in the encoder's form, about `bytes_max` at most but at least one message. `None` when
+    /// Everything after `after` in this form of the encoder's, about `bytes_max` at most but at least one message. `None` when
     /// there is nothing. The caller has checked that `after ≥ base`.
-    pub(super) fn joined(&mut self, after: u64, encoder: &dyn Encoder, bytes_max: usize) -> Option<&Joined> {
-        let form = encoder.form();
-        let newest = self.newest();
+    pub(super) fn joined(&mut self, after: u64, (form, encoder): (Form, &dyn Encoder), bytes_max: usize) -> Option<&Joined> {
+        let newest = self.newest;
         let fits =
             |known: &Joined| known.after == after && known.form == form && (known.upto.idx == newest || known.bytes.len() >= bytes_max);
         let known = self.joined.iter().position(|known| known.form == form);
         let at = match known {
             Some(at) if fits(&self.joined[at]) => at,
             Some(at) => {
-                self.joined[at] = self.join(after, encoder, bytes_max)?;
+                self.joined[at] = self.join(after, (form, encoder), bytes_max)?;
                 at
             }
             None => {
-                let joined = self.join(after, encoder, bytes_max)?;
+                let joined = self.join(after, (form, encoder), bytes_max)?;
                 self.joined.push(joined);
                 self.joined.len() - 1
             }
@@ -142,9 +141,8 @@ impl LocalChannel {
         self.joined.get(at)
     }
 
-    fn join(&mut self, after: u64, encoder: &dyn Encoder, bytes_max: usize) -> Option<Joined> {
+    fn join(&mut self, after: u64, (form, encoder): (Form, &dyn Encoder), bytes_max: usize) -> Option<Joined> {
         let first = self.first_after(after);
-        let form = encoder.form();
         let mut upto = self.ring.get(first)?.entry.pos;
         let (mut count, mut size) = (0, 0);
         for item in self.ring.range_mut(first..) {
@@ -184,7 +182,7 @@ impl LocalChannel {
     pub(super) fn finish_lap(&mut self) -> (usize, usize) {
         self.hand = 0;
         let delivered = self.lap_newest.min(std::mem::replace(&mut self.lap_least, u64::MAX));
-        self.lap_newest = self.newest();
+        self.lap_newest = self.newest;
         self.trim(delivered)
     }
 
@@ -194,7 +192,7 @@ impl LocalChannel {
         self.hand = 0;
         // Whoever got less than all once was visited again since.
         self.lap_least = u64::MAX;
-        self.lap_newest = self.newest();
+        self.lap_newest = self.newest;
         self.trim(self.lap_newest)
     }
 

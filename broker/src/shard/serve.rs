@@ -1,14 +1,13 @@
 //! Reading the log for a session that is behind: after joining with history, after its socket was full, after the inbox
 //! was. One page at a time, and never a queue: the session keeps its position and nothing else.
 
-use super::cache::EncodeCache;
 use super::inbound::{LastWords, Phase};
-use super::session::{Listener, Session};
+use super::session::Listener;
 use super::state::State;
 use super::tally::Tally;
 use crate::close::CloseReason;
 use crate::journal::What;
-use crate::log::{PageLimit, SlotCursor};
+use crate::log::{CursorText, GapReason, PageLimit};
 use crate::session::{News, OutOfWindow, out_of_window};
 
 /// Entries in one page; its bytes are bounded by `shard.page_bytes`.
@@ -26,17 +25,18 @@ impl State {
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
 
-        // Often the ring still has it all, already encoded.
-        if session.places.len() == 1
-            && !session.encoder.wants_own_cursor()
+        // Often the ring still has it all, already encoded; unless only the newest is wanted.
+        if session.is_plain
+            && !session.subscription.groups[0].members[0].channel.conflates
             && let Some(channel) = self.channels.get_mut(session.places[0].local as usize)
         {
             let group = &mut session.subscription.groups[0];
             let after = group.pos.idx.max(group.members[0].from);
             // A position of another epoch may be of a branch that the line has left: the log knows.
-            let is_of_the_ring = !self.hub.is_shared() || channel.run(0, 1).next().is_some_and(|entry| entry.pos.epoch == group.pos.epoch);
-            if is_of_the_ring && after >= channel.base && after < channel.newest() {
-                if let Some(joined) = channel.joined(after, session.encoder, self.bounds.page_bytes) {
+            let is_of_the_epoch = || channel.run(0, 1).next().is_some_and(|entry| entry.pos.epoch == group.pos.epoch);
+            let is_of_the_ring = !self.hub.is_shared() || group.own_since.is_none() && is_of_the_epoch();
+            if is_of_the_ring && after >= channel.base && after < channel.newest {
+                if let Some(joined) = channel.joined(after, (session.form, session.encoder), self.bounds.page_bytes) {
                     out.extend_from_slice(&joined.bytes);
                     group.pos = joined.upto;
                     let (first, count) = (joined.first, joined.count);
@@ -61,25 +61,32 @@ impl State {
                 let mut accepted = None;
                 for item in news {
                     match item {
-                        News::Gap(channel, gap) => match out_of_window(&channel) {
+                        News::Gap(channel, gap) => match out_of_window(&self.hub, &channel, gap.reason) {
                             OutOfWindow::Declare => {
                                 shard.gap(front, gap.reason);
                                 session.encoder.gap(channel.slot, &channel.name, &gap, &mut out);
-                                told.push((channel.name.clone(), gap.reason));
+                                // What is passed over is no event in a client's life: it may be every other message.
+                                if gap.reason != GapReason::Conflated {
+                                    told.push((channel.name.clone(), gap.reason));
+                                }
                                 session.cursor_due = true;
                             }
-                            OutOfWindow::Close => {
+                            OutOfWindow::Close(reason) => {
                                 self.scratch = out;
-                                return self.end_session(key, CloseReason::TooSlow, tally);
+                                return self.end_session(key, reason, tally);
                             }
                         },
-                        News::Message(entry) => {
+                        News::Message(entry, _) if session.leaves_out(&entry) => {}
+                        News::Message(entry, own) => {
                             if let Some(cursor) = cursor.as_mut().filter(|_| session.encoder.wants_own_cursor()) {
                                 // Its slot is in the cursor already, so this replaces and cannot be one too many.
-                                let _ = cursor.insert(SlotCursor::new(entry.slot, entry.pos));
+                                let _ = cursor.insert(own.as_deref().cloned().unwrap_or_else(|| entry.slot_cursor()));
                                 session.encoder.own_cursor(cursor, &mut out);
                             }
-                            append(&mut self.cache, session, &entry, &mut out);
+                            match own {
+                                Some(own) => session.encoder.message(&entry, &CursorText::after(*own), &mut out),
+                                None => out.extend_from_slice(&self.cache.message(session.encoder, &entry)),
+                            }
                             accepted.get_or_insert(entry.accepted.mono);
                             messages += 1;
                         }
@@ -143,15 +150,7 @@ impl State {
                 Phase::Said { is_client_due: true }
             };
         }
-        match session.rest.as_mut() {
-            // In the middle of a message: the farewell goes behind it.
-            Some(rest) => {
-                let mut bytes = rest.bytes.to_vec();
-                bytes.extend_from_slice(&out);
-                rest.bytes = bytes.into();
-            }
-            None => session.write(&out, 0, None, self.tick, tally),
-        }
+        session.write_behind(&out, self.tick, tally);
         session.end(reason);
         if is_unfinished {
             self.finish_in_time(key);
@@ -176,8 +175,4 @@ impl State {
         let (min, max) = (self.bounds.retry_min, self.bounds.retry_max.max(self.bounds.retry_min));
         rand::random_range(min..=max)
     }
-}
-
-fn append(cache: &mut EncodeCache, session: &Session, entry: &crate::log::Entry, out: &mut Vec<u8>) {
-    out.extend_from_slice(&cache.message(session.encoder, entry));
 }

@@ -7,13 +7,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::encoder::Encoder;
+use super::echo::Echoes;
+use super::encoder::{Encoder, Form};
 use super::inbound::Conversation;
 use super::pipe::Pipe;
 use super::unsent::{Held, Unsent};
 use crate::close::CloseReason;
+use crate::control::Entered;
 use crate::journal::SessionId;
-use crate::session::Subscription;
+use crate::log::Entry;
+use crate::message::{ChannelName, MessageId};
+use crate::session::{Presence, Subscription};
 
 /// Where a listener stands in a channel of the shard: the channel's local number, and the place in its listeners.
 #[derive(Clone, Copy, Debug)]
@@ -46,11 +50,22 @@ pub(super) struct Session {
     pub(super) id: SessionId,
     pub(super) stream: Pipe,
     pub(super) encoder: &'static dyn Encoder,
+    /// The encoder's, at hand for each delivery.
+    pub(super) form: Form,
     pub(super) subscription: Subscription,
+    /// Where orders of backends find it; none for a client that shows neither a user nor a token's id.
+    pub(super) stay: Option<Box<Entered>>,
+    /// Where it is seen, and what it is told of others; none where no namespace asks for it.
+    pub(super) presence: Option<Box<Presence>>,
     /// The client's side, where the front listens to it.
     pub(super) conversation: Option<Box<Conversation>>,
     /// In the order of the subscription's members.
     pub(super) places: SmallVec<[Place; 1]>,
+    /// It listens to one channel, with no cursor of its own and nothing to leave out: its bytes are those of everybody else.
+    /// Settled when one of these changes, so that a delivery looks at nothing else.
+    pub(super) is_plain: bool,
+    /// What it published itself and is not to hear; none for nearly all.
+    pub(super) echoes: Option<Box<Echoes>>,
     /// Where the rests of all sessions are counted.
     pub(super) unsent: Rc<Unsent>,
     /// The unsent end of the last write. While it is here nothing else is written.
@@ -67,6 +82,8 @@ pub(super) struct Session {
     /// The position lies behind the last cursor the client was told, because it read a page to the head: the next
     /// heartbeat tells it, so that its cursor does not age.
     pub(super) is_ahead: bool,
+    /// What it was told last of the cluster, whether it is degraded; none for a client that did not ask.
+    pub(super) cluster_told: Option<bool>,
     /// The stay is over; the session's task sees to the rest.
     pub(super) ended: Option<CloseReason>,
     /// Wakes the session's task.
@@ -77,6 +94,44 @@ pub(super) struct Session {
     pub(super) due: u32,
     /// The tick at which the stay is over, because what its client showed does not count any longer.
     pub(super) ends_at: u32,
+}
+
+impl Session {
+    /// To be called when its channels or echoes changed.
+    pub(super) fn settle(&mut self) {
+        self.is_plain = self.places.len() == 1 && self.echoes.is_none() && !self.encoder.wants_own_cursor();
+    }
+
+    /// It publishes this message and is not to hear it.
+    pub(super) fn expect_echo(&mut self, channel: ChannelName, id: MessageId, tick: u32) {
+        self.echoes.get_or_insert_default().expect(channel, id, tick);
+        self.settle();
+    }
+
+    /// Whether it is not to hear this message, which it has come to.
+    pub(super) fn leaves_out(&mut self, entry: &Entry) -> bool {
+        let Some(echoes) = &mut self.echoes else { return false };
+        let is_own = echoes.take(entry);
+        // Its client hears of the position with the next heartbeat.
+        self.is_ahead |= is_own;
+        self.drop_echoes_if_none();
+        is_own
+    }
+
+    /// Gives up what did not come.
+    pub(super) fn forget_echoes(&mut self, tick: u32) {
+        if let Some(echoes) = &mut self.echoes {
+            echoes.forget(tick);
+            self.drop_echoes_if_none();
+        }
+    }
+
+    fn drop_echoes_if_none(&mut self) {
+        if self.echoes.as_ref().is_some_and(|echoes| echoes.is_empty()) {
+            self.echoes = None;
+            self.settle();
+        }
+    }
 }
 
 /// Someone on the shard who reads the log himself (a held poll, an HTTP/2 stream) and only wants to be woken.

@@ -15,6 +15,7 @@ use super::ring::{LocalChannel, VACANT};
 use super::session::{Listener, Place};
 use super::unsent::Unsent;
 use super::wheel::Wheel;
+use crate::control::Register;
 use crate::error::Result;
 use crate::hub::{Hub, Item};
 use crate::journal::{Journal, SessionId, What};
@@ -54,17 +55,21 @@ pub(super) struct State {
     pub(super) cache: EncodeCache,
     pub(super) wheel: Wheel,
     pub(super) tick: u32,
+    /// How the cluster was at the last tick, and whether somebody who asked is still to be told.
+    pub(super) is_degraded: bool,
+    pub(super) owes_cluster: bool,
     pub(super) scratch: Vec<u8>,
     /// What a client said last, and what it is answered; all conversations share them.
     pub(super) input: Vec<u8>,
     pub(super) said: Vec<u8>,
     pub(super) draining: CancellationToken,
-    journal: Journal,
+    pub(super) journal: Journal,
+    pub(super) register: Register,
 }
 
 impl State {
     pub(super) fn new(number: usize, rooms: super::Rooms, bounds: super::Bounds) -> Self {
-        let super::Rooms { hub, metrics, journal, draining } = rooms;
+        let super::Rooms { hub, metrics, journal, register, draining } = rooms;
         let ticks = bounds.heartbeat_max.as_secs().clamp(u64::from(FINISH_TICKS), 3600) as usize;
         Self {
             number,
@@ -85,11 +90,14 @@ impl State {
             cache: EncodeCache::new(ENCODE_CACHE_BYTES),
             wheel: Wheel::new(ticks),
             tick: 0,
+            is_degraded: false,
+            owes_cluster: false,
             scratch: Vec::new(),
             input: Vec::new(),
             said: Vec::new(),
             draining,
             journal,
+            register,
         }
     }
 
@@ -171,7 +179,7 @@ impl State {
         let mut channel = self.channels.remove(local as usize);
         self.by_name.remove(&channel.channel.name);
         self.hub.leave(&channel.channel, self.number);
-        let newest = channel.newest();
+        let newest = channel.newest;
         let freed = channel.reset(newest);
         self.free(freed);
         // A number in `walking` may now be stale; the walk checks.
@@ -219,7 +227,7 @@ impl State {
                 inbox.done(1);
                 continue;
             };
-            if entry.pos.idx <= channel.newest() {
+            if entry.pos.idx <= channel.newest {
                 inbox.done(1);
                 continue;
             }

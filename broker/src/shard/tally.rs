@@ -42,8 +42,6 @@ impl Tally {
         for (front, messages, bytes) in self.delivered.drain(..) {
             metrics.delivered(front, messages, bytes);
         }
-        for _ in 0..std::mem::take(&mut self.writes) {
-            metrics.wrote();
-        }
+        metrics.wrote(std::mem::take(&mut self.writes));
     }
 }

@@ -2,6 +2,7 @@
 //! when it dies.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -18,9 +19,10 @@ use super::state::TICK;
 use super::tally::Tally;
 use super::{Bounds, Opening, Shard};
 use crate::close::CloseReason;
+use crate::control::Register;
 use crate::hub::Hub;
 use crate::journal::Journal;
-use crate::limits::Visit;
+use crate::limits::{UserPlace, Visit};
 use crate::message::ChannelName;
 use crate::metrics::Metrics;
 
@@ -41,7 +43,16 @@ impl std::fmt::Debug for Errand {
 pub enum Command {
     /// A freshly accepted socket, non-blocking, not yet in any runtime. With what was already read from it when another
     /// program accepted it, and then it is bare whatever the listener speaks.
-    Connection(std::net::TcpStream, Seat, Option<Bytes>),
+    Connection {
+        /// The socket.
+        stream: std::net::TcpStream,
+        /// The peer's address.
+        address: SocketAddr,
+        /// Its place on the shard.
+        seat: Seat,
+        /// What was read of it. Boxed, since hardly any has it.
+        read: Option<Box<Bytes>>,
+    },
     /// A socket that has said all it has to say in HTTP, non-blocking, for a session.
     Session(std::net::TcpStream, Seat, Box<Opening>),
     /// The stays of one wave end; `done` hears when the farewells are written or waiting.
@@ -88,7 +99,7 @@ impl Load {
     #[must_use]
     pub fn seat(self: &Arc<Self>) -> Seat {
         self.connections.fetch_add(1, Ordering::Relaxed);
-        Seat { load: self.clone(), visits: [None, None] }
+        Seat { load: self.clone(), visits: [None, None], user: None }
     }
 }
 
@@ -98,6 +109,7 @@ pub struct Seat {
     load: Arc<Load>,
     /// Whose it is: the peer's, and of the one for whom it asks.
     visits: [Option<Visit>; 2],
+    user: Option<UserPlace>,
 }
 
 impl Seat {
@@ -105,6 +117,11 @@ impl Seat {
     pub fn keep(&mut self, visit: Option<Visit>) {
         let [peer, client] = &mut self.visits;
         *(if peer.is_none() { peer } else { client }) = visit;
+    }
+
+    /// The same for its place among the connections of its user.
+    pub fn keep_user(&mut self, place: Option<UserPlace>) {
+        self.user = place;
     }
 }
 
@@ -114,8 +131,9 @@ impl Drop for Seat {
     }
 }
 
-/// What a shard does with a new socket ([`Command::Connection`]). Given by whoever knows HTTP.
-pub type OnConnection = Arc<dyn Fn(Shard, tokio::net::TcpStream, Seat, Option<Bytes>) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync>;
+/// What a shard does with a new socket ([`Command::Connection`]) of this address. Given by whoever knows HTTP.
+pub type OnConnection =
+    Arc<dyn Fn(Shard, tokio::net::TcpStream, SocketAddr, Seat, Option<Bytes>) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync>;
 
 /// A shard as seen from other threads.
 #[derive(Debug)]
@@ -188,6 +206,8 @@ pub struct Rooms {
     pub metrics: Arc<Metrics>,
     /// Where it is told what happens to clients.
     pub journal: Journal,
+    /// Where orders of backends find who is here.
+    pub register: Register,
     /// Cancelled when the node begins to leave.
     pub draining: CancellationToken,
 }
@@ -214,7 +234,7 @@ pub fn spawn(number: usize, rooms: Rooms, bounds: Bounds, on_connection: OnConne
         // Dropped before the runtime, also by a panic: nobody is sent here any more when the connections begin to end.
         let mut life = Life { number, load: carried, hub: rooms.hub.clone(), on_death, ended_well: false };
         let shard = Shard::new(number, rooms, bounds);
-        let torn = shard.cell.torn().clone();
+        let torn = shard.0.cell.torn().clone();
         let delivering = runtime.spawn_local(deliver(shard.clone()));
         let ticking = runtime.spawn_local(tick(shard.clone()));
         // Dropping the runtime afterwards drops every connection and session with it.
@@ -256,16 +276,17 @@ impl Drop for Life {
 async fn obey(shard: Shard, mut inbound: mpsc::Receiver<Command>, on_connection: OnConnection) {
     while let Some(command) = inbound.recv().await {
         match command {
-            Command::Connection(stream, seat, read) => match tokio::net::TcpStream::from_std(stream) {
+            Command::Connection { stream, address, seat, read } => match tokio::net::TcpStream::from_std(stream) {
                 Ok(stream) => {
-                    tokio::task::spawn_local(on_connection(shard.clone(), stream, seat, read));
+                    tokio::task::spawn_local(on_connection(shard.clone(), stream, address, seat, read.map(|read| *read)));
                 }
                 Err(error) => tracing::warn!(event = "connection_lost", %error, "a connection could not be registered and was closed"),
             },
             Command::Session(stream, seat, opening) => match tokio::net::TcpStream::from_std(stream) {
                 Ok(stream) => {
                     shard.metrics().connection_accepted();
-                    if let Err((_, error)) = shard.start(stream.into(), seat, *opening) {
+                    let address = stream.peer_addr().ok();
+                    if let Err((_, error)) = shard.start(stream.into(), address, seat, *opening) {
                         tracing::debug!(event = "connection_lost", %error, "a session could not begin");
                         shard.metrics().connection_closed();
                     }
@@ -274,7 +295,7 @@ async fn obey(shard: Shard, mut inbound: mpsc::Receiver<Command>, on_connection:
             },
             Command::EndWave { wave, waves, reason, done } => {
                 let mut tally = Tally::default();
-                shard.cell.with(|state| state.end_wave(wave, waves, reason, &mut tally));
+                shard.0.cell.with(|state| state.end_wave(wave, waves, reason, &mut tally));
                 let _ = done.send(());
             }
             Command::Errand(Errand(act)) => act(&shard),
@@ -298,10 +319,10 @@ fn listen(shard: &Shard, channel: ChannelName) -> Option<oneshot::Receiver<()>> 
 
 /// Walks as long as there is something to deliver, then sleeps until the inbox says so.
 async fn deliver(shard: Shard) {
-    let inbox = shard.hub.inbox(shard.number).clone();
+    let inbox = shard.0.hub.inbox(shard.0.number).clone();
     let mut tally = Tally::default();
     loop {
-        let more = shard.cell.with(|state| state.turn(&mut tally));
+        let more = shard.0.cell.with(|state| state.turn(&mut tally));
         if more {
             // Sockets, timers and new connections get their turn between two slices.
             tokio::task::yield_now().await;
@@ -317,7 +338,7 @@ async fn tick(shard: Shard) {
     let mut tally = Tally::default();
     loop {
         interval.tick().await;
-        shard.cell.with(|state| state.tick(&mut tally));
+        shard.0.cell.with(|state| state.tick(&mut tally));
         shard.metrics().worked(tokio::runtime::Handle::current().metrics().worker_total_busy_duration(0));
         tally.book(shard.metrics(), shard.clock().mono());
     }

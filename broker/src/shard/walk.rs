@@ -5,29 +5,34 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::encoder::Form;
 use super::ring::VACANT;
 use super::session::{Listener, Rest, Session};
 use super::state::{State, raise};
 use super::tally::Tally;
 use super::write::{Wrote, unsent};
 use crate::close::CloseReason;
+use crate::log::CursorText;
 
 /// Visits between two looks into the inbox. Larger slices join fewer messages per write.
 const SLICE: usize = 64;
 /// Sessions per turn that read one page of the log each.
 const PAGES: usize = 16;
 
-/// The same bytes went to a run of sessions; their latency is booked once for all.
+/// The same bytes went to a run of sessions; what they are counted as is booked once for all.
 #[derive(Clone, Copy)]
 struct Run {
     first: usize,
     count: usize,
-    front: crate::metrics::Front,
+    form: Form,
+    bytes: usize,
     sessions: u64,
 }
 
 impl State {
     /// One slice of work. `true` when there is more to do.
+    // By itself in a profile, so that the counts of `tidings-bench` find it.
+    #[inline(never)]
     pub(super) fn turn(&mut self, tally: &mut Tally) -> bool {
         let looked = self.take_inbox();
         let mut visits = SLICE;
@@ -97,40 +102,42 @@ impl State {
         if session.behind || session.rest.is_some() || session.ended.is_some() {
             return;
         }
-        if session.places.len() > 1 || session.encoder.wants_own_cursor() {
+        if !session.is_plain {
             return self.visit_several(local, key, tally);
         }
         let Some(channel) = self.channels.get_mut(local as usize) else { return };
         let group = &mut session.subscription.groups[0];
+        if group.own_since.is_some() {
+            return self.visit_several(local, key, tally);
+        }
         let after = group.pos.idx.max(group.members[0].from);
         if after < channel.base {
             return self.fall_behind(key);
         }
-        let newest = channel.newest();
-        let Some(joined) = channel.joined(after, session.encoder, self.bounds.page_bytes) else { return };
+        let newest = channel.newest;
+        let form = session.form;
+        let Some(joined) = channel.joined(after, (form, session.encoder), self.bounds.page_bytes) else { return };
         group.pos = joined.upto;
-        let (first, count) = (joined.first, joined.count);
+        let (first, count, bytes) = (joined.first, joined.count, joined.bytes.len());
         let outcome = session.stream.send(&joined.bytes);
         tally.wrote();
         session.wrote_at = self.tick;
         match outcome {
             Wrote::All => {
-                let front = session.encoder.front();
-                tally.delivered(front, count as u64, joined.bytes.len() as u64);
                 let upto = joined.upto.idx;
                 if upto < newest {
                     channel.visit_all_again(upto);
                 }
                 match run {
-                    Some(known) if (known.first, known.count, known.front) == (first, count, front) => known.sessions += 1,
+                    Some(known) if (known.first, known.count, known.form) == (first, count, form) => known.sessions += 1,
                     _ => {
-                        let before = run.replace(Run { first, count, front, sessions: 1 });
+                        let before = run.replace(Run { first, count, form, bytes, sessions: 1 });
                         self.book_run(local, before, tally);
                     }
                 }
             }
             Wrote::Part(sent) => {
-                tally.delivered(session.encoder.front(), 0, sent as u64);
+                tally.delivered(form.front, 0, sent as u64);
                 let rest = unsent(&joined.bytes, sent);
                 let accepted = channel.run(first, count).next().map(|entry| entry.accepted.mono);
                 session.block(rest, count as u64, accepted);
@@ -140,7 +147,7 @@ impl State {
     }
 
     /// A session on several channels: those of one slot are merged by index, so that nothing is delivered before
-    /// something older of the same slot.
+    /// something older of the same slot. And one whose cursor is its own, or that leaves something out.
     fn visit_several(&mut self, local: u32, key: u32, tally: &mut Tally) {
         let Some(Listener::Session(session)) = self.listeners.get_mut(key as usize) else { return };
         let mut place = 0;
@@ -168,17 +175,23 @@ impl State {
         let mut out = std::mem::take(&mut self.scratch);
         out.clear();
         let mut oldest = None;
-        let mut messages = 0;
+        let (mut messages, mut passed) = (0, 0);
         for (idx, local) in &wanted {
             let Some(channel) = self.channels.get_mut(*local as usize) else { continue };
             let Some(entry) = channel.after(idx - 1).next().cloned() else { continue };
-            session.subscription.groups[at].pos = entry.pos;
+            let own = session.subscription.groups[at].pass(&entry);
+            passed += 1;
+            if session.leaves_out(&entry) {
+                continue;
+            }
             if session.encoder.wants_own_cursor()
                 && let Some(cursor) = session.subscription.cursor()
             {
                 session.encoder.own_cursor(&cursor, &mut out);
             }
-            if let Some(encoded) = channel.encoded(*idx, session.encoder) {
+            if let Some(own) = own {
+                session.encoder.message(&entry, &CursorText::after(own), &mut out);
+            } else if let Some(encoded) = channel.encoded(*idx, session.encoder) {
                 out.extend_from_slice(encoded);
             }
             oldest.get_or_insert(entry.accepted.mono);
@@ -187,7 +200,7 @@ impl State {
                 break;
             }
         }
-        let more = (messages < wanted.len() as u64).then_some(session.subscription.groups[at].pos.idx);
+        let more = (passed < wanted.len()).then_some(session.subscription.groups[at].pos.idx);
         session.write(&out, messages, oldest, self.tick, tally);
         self.scratch = out;
         if let (Some(channel), Some(upto)) = (self.channels.get_mut(local as usize), more) {
@@ -196,14 +209,29 @@ impl State {
     }
 
     fn book_run(&mut self, local: u32, run: Option<Run>, tally: &mut Tally) {
-        let (Some(run), Some(channel)) = (run, self.channels.get(local as usize)) else { return };
-        for entry in channel.run(run.first, run.count) {
-            tally.latency(run.front, entry.accepted.mono, run.sessions);
+        let Some(Run { first, count, form, bytes, sessions }) = run else { return };
+        tally.delivered(form.front, count as u64 * sessions, bytes as u64 * sessions);
+        let Some(channel) = self.channels.get(local as usize) else { return };
+        for entry in channel.run(first, count) {
+            tally.latency(form.front, entry.accepted.mono, sessions);
         }
     }
 }
 
 impl Session {
+    /// Writes bytes of no message, behind what still waits for the socket: that may end in the middle of one.
+    pub(super) fn write_behind(&mut self, bytes: &[u8], tick: u32, tally: &mut Tally) {
+        match self.rest.as_mut() {
+            Some(rest) if !bytes.is_empty() => {
+                let mut all = rest.bytes.to_vec();
+                all.extend_from_slice(bytes);
+                rest.bytes = all.into();
+            }
+            Some(_) => {}
+            None => self.write(bytes, 0, None, tick, tally),
+        }
+    }
+
     /// Writes bytes that belong to this session alone. `accepted` is when the oldest message in them was, if their delay
     /// counts.
     pub(super) fn write(&mut self, bytes: &[u8], messages: u64, accepted: Option<Duration>, tick: u32, tally: &mut Tally) {

@@ -63,6 +63,18 @@ impl Watcher {
         })
     }
 
+    /// It is not woken for this channel any more.
+    pub fn leave(&mut self, channel: &ChannelName) {
+        let key = self.key as usize;
+        self.cell.with(|state| {
+            let local = state.local_of(channel);
+            let Some(Listener::Watch(watch)) = state.listeners.get_mut(key) else { return };
+            let Some(at) = watch.places.iter().position(|place| Some(place.local) == local) else { return };
+            let place = watch.places.remove(at);
+            state.leave(place);
+        });
+    }
+
     /// Waits for [`Watcher::poll_woken`].
     pub async fn woken(&mut self) -> Woken {
         std::future::poll_fn(|context| self.poll_woken(context)).await

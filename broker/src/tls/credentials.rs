@@ -49,7 +49,7 @@ impl std::fmt::Debug for New {
 }
 
 /// One file's modification time, size and inode; `None` while it is not there.
-type Stamp = Option<(SystemTime, u64, u64)>;
+pub(super) type Stamp = Option<(SystemTime, u64, u64)>;
 type Stamps = [Stamp; 3];
 
 impl Credentials {
@@ -155,7 +155,7 @@ fn stamps(config: &Config) -> Stamps {
 }
 
 /// Follows links: a secret that an orchestrator mounts is one, and is replaced by pointing it elsewhere.
-fn stamp(file: &Path) -> Stamp {
+pub(super) fn stamp(file: &Path) -> Stamp {
     let known = std::fs::metadata(file).ok()?;
     Some((known.modified().ok()?, known.len(), std::os::unix::fs::MetadataExt::ino(&known)))
 }

@@ -13,9 +13,12 @@ use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
 use super::Credentials;
+use crate::auth::ClientName;
+use crate::auth::certificate::Names;
 use crate::metrics::Handshake;
 
 /// How a TLS connection begins: a record that belongs to a handshake (RFC 8446, section 5.1).
@@ -129,15 +132,21 @@ pub fn is_http2(session: &ServerConnection) -> bool {
     session.alpn_protocol() == Some(b"h2")
 }
 
-/// Whom a client's certificate names, verified: its subject, as in `CN=backend, O=example` (RFC 4514). Stands among a
-/// request's extensions where the listener asks for certificates.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClientName(pub Arc<str>);
-
 /// Who is at the other end, if it was asked to prove that.
 #[must_use]
 pub fn client_name(session: &ServerConnection) -> Option<ClientName> {
     let first = session.peer_certificates()?.first()?;
     let (_, certificate) = X509Certificate::from_der(first).ok()?;
-    Some(ClientName(certificate.subject().to_string().into()))
+    let mut names = Names { subject: certificate.subject().to_string(), ..Names::default() };
+    names.common.extend(certificate.subject().iter_common_name().map(|name| name.as_str().unwrap_or_default().to_owned()));
+    if let Ok(Some(alternative)) = certificate.subject_alternative_name() {
+        for name in &alternative.value.general_names {
+            match name {
+                GeneralName::URI(uri) => names.uris.push((*uri).to_owned()),
+                GeneralName::DNSName(dns) => names.dns.push((*dns).to_owned()),
+                _ => {}
+            }
+        }
+    }
+    Some(ClientName::new(names))
 }

@@ -45,6 +45,42 @@ pub enum Unusable {
     },
 }
 
+/// A certificate with those behind it, and its key.
+#[derive(Debug)]
+pub struct Chain {
+    /// The certificate, and those that lead to its root.
+    pub certificates: Vec<CertificateDer<'static>>,
+    /// The certificate's key.
+    pub key: PrivateKeyDer<'static>,
+    /// When the first of them stops being valid.
+    pub expires: SystemTime,
+}
+
+impl Chain {
+    /// Reads two files. Whether they go together is for who uses them to find out.
+    ///
+    /// # Errors
+    /// When one cannot be read, or holds nothing of the kind.
+    pub fn read(certificate: &Path, key: &Path) -> Result<Self, Unusable> {
+        let certificates = certificates(certificate)?;
+        let expires = expiry(&certificates).map_err(|why| Unusable::File { file: certificate.to_owned(), why })?;
+        let private = PrivateKeyDer::from_pem_file(key).map_err(|why| Unusable::File { file: key.to_owned(), why: no_key(&why) })?;
+        Ok(Self { certificates, key: private, expires })
+    }
+}
+
+/// Reads the certificates that others must be signed by.
+///
+/// # Errors
+/// When the file cannot be read, or holds none.
+pub fn read_roots(file: &Path) -> Result<RootCertStore, Unusable> {
+    let mut roots = RootCertStore::empty();
+    for root in certificates(file)? {
+        roots.add(root).map_err(|why| Unusable::File { file: file.to_owned(), why: why.to_string() })?;
+    }
+    Ok(roots)
+}
+
 /// What a listener can prove itself with.
 pub(super) struct Pair {
     pub(super) server: Arc<ServerConfig>,
@@ -59,9 +95,7 @@ impl Pair {
             // The check of the configuration says this first.
             return Err(Unusable::File { file: PathBuf::new(), why: "a certificate needs its key, and a key its certificate".to_owned() });
         };
-        let chain = certificates(certificate)?;
-        let private = PrivateKeyDer::from_pem_file(key).map_err(|why| Unusable::File { file: key.clone(), why: no_key(&why) })?;
-        let expires = expiry(&chain).map_err(|why| Unusable::File { file: certificate.clone(), why })?;
+        let Chain { certificates: chain, key: private, expires } = Chain::read(certificate, key)?;
         let mismatch = |why: rustls::Error| Unusable::Pair { certificate: certificate.clone(), key: key.clone(), why: why.to_string() };
         let provider = Arc::new(aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().map_err(mismatch)?;
@@ -69,11 +103,7 @@ impl Pair {
             None => builder.with_no_client_auth(),
             Some(file) => {
                 let unusable = |why: String| Unusable::File { file: file.clone(), why };
-                let mut roots = RootCertStore::empty();
-                for root in certificates(file)? {
-                    roots.add(root).map_err(|why| unusable(why.to_string()))?;
-                }
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(read_roots(file)?), provider);
                 builder.with_client_cert_verifier(verifier.build().map_err(|why| unusable(why.to_string()))?)
             }
         };

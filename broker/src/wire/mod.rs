@@ -17,6 +17,7 @@ use crate::close::CloseReason;
 use crate::error::Error;
 use crate::log::{CursorText, Entry, Gap, Slot};
 use crate::message::{ChannelName, Headers, MessageId, Payload, PayloadKind};
+use crate::presence::{Counts, Notice, Page, User};
 
 /// Appends a message:
 /// `{"channel","offset","cursor","id","event"?,"data"|"base64","content_type"?,"headers"?,"time"}`.
@@ -24,11 +25,16 @@ use crate::message::{ChannelName, Headers, MessageId, Payload, PayloadKind};
 /// `cursor` is the message's own position, so a client that gives it back goes on right after this message. `time` is
 /// when the broker accepted it, in milliseconds since 1970.
 pub fn write_message(out: &mut Vec<u8>, entry: &Entry) {
+    write_message_at(out, entry, &entry.cursor());
+}
+
+/// Appends the same with another cursor: that of a reader who has seen more than the message's line.
+pub fn write_message_at(out: &mut Vec<u8>, entry: &Entry, cursor: &str) {
     reserve_message(out, entry);
     out.push(b'{');
     write_place(out, entry);
     out.extend_from_slice(b",\"cursor\":\"");
-    out.extend_from_slice(CursorText::of(entry.slot, entry.pos).as_bytes());
+    out.extend_from_slice(cursor.as_bytes());
     out.push(b'"');
     write_content(out, entry);
 }
@@ -57,6 +63,57 @@ pub fn write_gap(out: &mut Vec<u8>, channel: &ChannelName, gap: &Gap) {
     out.extend_from_slice(b"\",\"oldest\":\"");
     out.extend_from_slice(CursorText::of(Slot::of(channel), gap.oldest).as_bytes());
     out.extend_from_slice(b"\"}");
+}
+
+/// Appends who is on a channel, or what changed of it:
+/// `{"channel","users","anonymous","connections","counts_only"?,"here"?,"joined"?,"left"?}`. `here` is everybody, and what was
+/// told before does not count any more; the other two are what changed since.
+pub fn write_notice(out: &mut Vec<u8>, channel: &ChannelName, notice: &Notice) {
+    out.extend_from_slice(b"{\"channel\":");
+    write_string(out, channel.as_str());
+    write_counts(out, notice.counts, notice.counts_only);
+    for (name, users) in [("here", notice.here.as_deref()), ("joined", Some(&notice.joined[..]).filter(|joined| !joined.is_empty()))] {
+        let Some(users) = users else { continue };
+        out.extend_from_slice(b",\"");
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":[");
+        for (at, user) in users.iter().enumerate() {
+            write_user(out, at, user);
+            out.push(b'}');
+        }
+        out.push(b']');
+    }
+    let mut before: &[u8] = b",\"left\":[";
+    for name in &notice.left {
+        out.extend_from_slice(before);
+        write_string(out, name);
+        before = b",";
+    }
+    out.extend_from_slice(if notice.left.is_empty() { b"}" } else { b"]}" });
+}
+
+/// Appends a page of who is on a channel:
+/// `{"channel","users","anonymous","connections","counts_only"?,"full"?,"members":[{"user","info"?,"connections"}…],"next"?}`.
+pub fn write_presence(out: &mut Vec<u8>, channel: &ChannelName, page: &Page) {
+    out.extend_from_slice(b"{\"channel\":");
+    write_string(out, channel.as_str());
+    write_counts(out, page.counts, page.counts_only);
+    if page.is_full {
+        out.extend_from_slice(b",\"full\":true");
+    }
+    out.extend_from_slice(b",\"members\":[");
+    for (at, user) in page.users.iter().enumerate() {
+        write_user(out, at, user);
+        out.extend_from_slice(b",\"connections\":");
+        write_number(out, user.connections.into());
+        out.push(b'}');
+    }
+    out.push(b']');
+    if let Some(next) = &page.next {
+        out.extend_from_slice(b",\"next\":");
+        write_string(out, next);
+    }
+    out.push(b'}');
 }
 
 /// Appends an error: `{"error":{"code","message","retry"}}`; `retry` says whether the same request may pass later.
@@ -90,6 +147,15 @@ pub fn write_close_with_wait(out: &mut Vec<u8>, reason: CloseReason, wait: Durat
     write_reason(out, reason.as_str(), reason.sentence(), reason.may_retry(), reason.may_retry().then_some(wait));
 }
 
+/// Appends that a backend ended a subscription: `{"channel","error":{"code","message","retry"}}`.
+pub fn write_unsubscribed(out: &mut Vec<u8>, channel: &ChannelName) {
+    out.extend_from_slice(b"{\"channel\":");
+    write_string(out, channel.as_str());
+    out.extend_from_slice(b",\"error\":");
+    write_reason(out, CloseReason::Unsubscribed.as_str(), "a backend ended this subscription", false, None);
+    out.push(b'}');
+}
+
 /// Appends an end of a front's own in the same form: `wait` is for those who may come back.
 pub fn write_end(out: &mut Vec<u8>, code: &str, message: &str, retry: bool, wait: Option<Duration>) {
     write_reason(out, code, message, retry, wait);
@@ -97,6 +163,15 @@ pub fn write_end(out: &mut Vec<u8>, code: &str, message: &str, retry: bool, wait
 
 /// Appends a string with its quotes (RFC 8259, section 7). Line ends and other control characters become escapes.
 pub fn write_string(out: &mut Vec<u8>, text: &str) {
+    // Without a way out of the loop, so that it looks at many bytes at once; nearly all strings are plain.
+    let must_escape = |byte: u8| (byte < b' ') | (byte == b'"') | (byte == b'\\');
+    if !text.bytes().fold(false, |found, byte| found | must_escape(byte)) {
+        out.reserve(text.len() + 2);
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+        return;
+    }
     serde_json::to_writer(&mut *out, text).expect("a string is always JSON, and memory takes every write");
 }
 
@@ -114,6 +189,29 @@ pub fn write_id(out: &mut Vec<u8>, id: &MessageId) {
             out.push(b'"');
         }
         MessageId::Keyed(id) => write_string(out, id),
+    }
+}
+
+fn write_counts(out: &mut Vec<u8>, counts: Counts, counts_only: bool) {
+    for (name, count) in [("users", counts.users), ("anonymous", counts.anonymous), ("connections", counts.connections)] {
+        out.extend_from_slice(b",\"");
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
+        write_number(out, count);
+    }
+    if counts_only {
+        out.extend_from_slice(b",\"counts_only\":true");
+    }
+}
+
+/// The `at`-th user of a list, without its closing brace.
+fn write_user(out: &mut Vec<u8>, at: usize, user: &User) {
+    out.extend_from_slice(if at == 0 { b"{\"user\":" } else { b",{\"user\":" });
+    write_string(out, &user.name);
+    if let Some(info) = &user.info {
+        // JSON on one line: the token's own, read when it was proven.
+        out.extend_from_slice(b",\"info\":");
+        out.extend_from_slice(info.as_bytes());
     }
 }
 
@@ -212,4 +310,12 @@ fn write_headers(out: &mut Vec<u8>, headers: &Headers) {
     if !headers.is_empty() {
         out.push(b'}');
     }
+}
+
+/// How the cluster is: `{"condition":"whole"}`, or `degraded` when a part of it may go on without this node.
+pub fn write_cluster(out: &mut Vec<u8>, is_degraded: bool) {
+    let condition: &[u8] = if is_degraded { b"degraded" } else { b"whole" };
+    out.extend_from_slice(b"{\"condition\":\"");
+    out.extend_from_slice(condition);
+    out.extend_from_slice(b"\"}");
 }

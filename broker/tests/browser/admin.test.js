@@ -166,6 +166,48 @@ test("a single node shows itself; the log's level is changed", async () => {
   await end({ page, context });
 });
 
+const freePort = () =>
+  new Promise((resolve) => {
+    const server = net.createServer().listen(0, "127.0.0.1", () => {
+      const { port } = server.address();
+      server.close(() => resolve(port));
+    });
+  });
+
+test("a cluster is drawn with its links and slots, and a node that dies is seen to be missing", async () => {
+  const ports = [await freePort(), await freePort(), await freePort()];
+  const seeds = `cluster.seeds=[${ports.map((port) => `"127.0.0.1:${port}"`).join(", ")}]`;
+  const nodes = await Promise.all(
+    ports.map((port, at) => startBroker('cluster.keys=["a secret of the browser test"]', `cluster.listen=127.0.0.1:${port}`, `cluster.node=node-${at + 1}`, seeds)),
+  );
+  const { page, context } = await visitor(browser);
+  try {
+    await page.goto(`${nodes[0].addresses.admin}/#cluster`);
+    await page.waitForFunction(() => document.querySelectorAll('#cluster-map circle[data-kind="good"]').length === 3, undefined, { timeout: 30_000 });
+    await page.waitForFunction(() => document.querySelectorAll('#cluster-map line[data-kind="good"]').length === 2);
+    for (let n = 0; n < 30; n += 1) await nodes[n % 3].publish(`room-${n}`, { n });
+    await page.locator("#cluster-line", { hasText: "whole" }).waitFor();
+    await page.locator("#cluster-nodes tr", { hasText: "node-1 (this one)" }).waitFor();
+    assert.match(await page.locator("#cluster-slots svg").getAttribute("aria-label"), /node-1 leads \d+, node-2 leads \d+, node-3 leads \d+/);
+    await page.locator("#cluster-work tr", { hasText: "each has a copy" }).waitFor();
+    assert.ok(await isNarrowEnough(page));
+    await pictures(page, "admin-cluster-whole");
+    // What only another node was asked for is listed here too.
+    await page.goto(`${nodes[0].addresses.admin}/#channels`);
+    await page.fill("#channels-prefix", "room-29");
+    await page.press("#channels-prefix", "Enter");
+    await page.locator("#channels-list tr", { hasText: "room-29" }).waitFor();
+    await nodes[2].kill();
+    await page.goto(`${nodes[0].addresses.admin}/#cluster`);
+    await page.locator("#cluster-nodes tr", { hasText: /node-3.*(down|silent)/s }).waitFor({ timeout: 15_000 });
+    await page.locator("#cluster-links tr", { hasText: /node-3.*down/s }).waitFor();
+    await pictures(page, "admin-cluster-missing");
+    await end({ page, context });
+  } finally {
+    await Promise.all([nodes[0].stop(), nodes[1].stop()]);
+  }
+});
+
 test("with a key it asks for it, and without one outside dev it is closed", async () => {
   for (const settings of [[`admin.keys=[{name: op, sha256: ${HASH}}]`], ["dev=false", "insecure=true"]]) {
     const locked = await startBroker(...settings);

@@ -65,6 +65,12 @@ export async function startBroker(...settings) {
     addresses,
     lines,
     stop,
+    /** Ends at once, as by a power cut. */
+    async kill() {
+      child.kill("SIGKILL");
+      await exited;
+      await rm(home, { recursive: true, force: true });
+    },
     async publish(channel, data, more = {}) {
       const response = await fetch(`${addresses.http}/v1/publish`, {
         method: "POST",

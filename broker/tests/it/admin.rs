@@ -9,7 +9,7 @@ use tidings::config::Config;
 use tidings::node::Node;
 
 use crate::raw::{Raw, ask, config, request};
-use crate::support::{Daemon, Http1};
+use crate::support::{Daemon, Http1, WebSocket};
 
 const KEY: &str = "tdk_admin";
 
@@ -82,7 +82,7 @@ async fn a_foreign_page_changes_nothing_where_no_key_is_needed() {
             assert!(matches!(status, 400 | 403), "{path} {headers}: {answer}");
         }
     }
-    assert_eq!(get(admin, "/api/channels").await, json!({"channels": [], "next": null}));
+    assert_eq!(get(admin, "/api/channels").await, json!({"channels": [], "next": null, "silent_nodes": []}));
     let (status, answer) = call(admin, "POST", "/api/publish", &format!("{JSON}Origin: http://{admin}\r\n"), body).await;
     assert_eq!((status, answer["offset"].as_u64()), (200, Some(1)), "{answer}");
     node.stop().await;
@@ -120,6 +120,54 @@ async fn channels_tell_who_is_on_them_on_whatever_front() {
     let page = get(admin, "/api/channels?limit=1").await;
     assert_eq!((page["channels"].as_array().unwrap().len(), page["next"].as_str()), (1, Some("room:1")));
     assert_eq!(get(admin, "/api/channels?limit=1&after=room%3A1").await["next"], Value::Null);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_held_poll_and_a_grpc_stream_are_seen_while_they_are_there() {
+    let (node, admin) = node(|_| {}).await;
+    let to = node.addresses().http;
+    let first = get_cursor(to).await;
+    let mut poll = Raw::connect(to).await;
+    poll.send(request("GET", &format!("/poll?channel=a&since={first}&wait=20&session=polly"), to, "")).await;
+    let client = tidings_sdk::Client::connect(&format!("http://{}", node.addresses().grpc.unwrap())).await.unwrap();
+    let stream = client.subscribe(["a", "b"]).session("grace").await.unwrap();
+    assert_eq!(stream.session(), Some("grace"));
+    for (name, front, channels) in [("polly", "long_poll", 1), ("grace", "grpc", 2)] {
+        let mut now = Value::Null;
+        while now["count"] != 1 {
+            now = get(admin, &format!("/api/sessions/{name}")).await["now"].clone();
+        }
+        let one = &now["sessions"][0];
+        assert_eq!((&one["front"], &one["channel_count"], &one["shard"]), (&json!(front), &json!(channels), &Value::Null), "{now}");
+    }
+    let on_a = get(admin, "/api/channels/a").await;
+    let names: Vec<&str> = on_a["on_shards"]["sessions"].as_array().unwrap().iter().filter_map(|one| one["session"].as_str()).collect();
+    assert!(names.contains(&"polly") && names.contains(&"grace"), "{on_a}");
+    drop((poll, stream));
+    for name in ["polly", "grace"] {
+        while get(admin, &format!("/api/sessions/{name}")).await["now"]["count"] != 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    node.stop().await;
+}
+
+/// Where the channel `a` stands.
+async fn get_cursor(to: SocketAddr) -> String {
+    let answer = ask(to, request("GET", "/poll?channel=a&wait=0", to, "")).await;
+    answer.header("tidings-cursor").unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_publish_that_is_refused_stands_in_the_story_of_the_one_who_asked_for_it() {
+    let (node, admin) = node(|_| {}).await;
+    let mut socket = WebSocket::open(node.addresses().http, "/ws?session=bert", "").await;
+    let answer = socket.ask(&json!({"id": 1, "publish": {"channel": "tidings-probe:a", "text": "x"}})).await;
+    assert_eq!(answer["error"]["code"], "permission_denied");
+    let told = get(admin, "/api/sessions/bert").await;
+    let denied = told["story"].as_array().unwrap().iter().find(|one| one["event"] == "session_denied").unwrap_or_else(|| panic!("{told}"));
+    assert_eq!(denied["reason"], "permission_denied", "{told}");
     node.stop().await;
 }
 

@@ -225,3 +225,57 @@ async fn the_lines_of_the_readme_work_as_they_stand() {
         assert!(code == Some(0) && out.starts_with("{\"channel\":"), "{line}: {out}{err}");
     }
 }
+
+#[tokio::test]
+async fn channels_are_listed_by_name_and_only_those_that_were_asked_for() {
+    let daemon = Daemon::start(&[]).await;
+    for channel in ["room:400", "other", "room:000", "room:200"] {
+        let (code, ..) = run(&mut tidings(&daemon, &["publish", channel, "x"]), "").await;
+        assert_eq!(code, Some(0));
+    }
+    let (code, out, err) = run(&mut tidings(&daemon, &["channels", "room:"]), "").await;
+    let rows: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    assert_eq!(rows.iter().map(|row| row["channel"].as_str().unwrap()).collect::<Vec<_>>(), ["room:000", "room:200", "room:400"]);
+    assert!(rows.iter().all(|row| row["offset"] == 1 && row["messages"] == 1 && row["cursor"].is_string()), "{out}");
+    let (_, all, _) = run(&mut tidings(&daemon, &["channels"]), "").await;
+    assert!(all.contains("\"other\"") && all.lines().count() >= 4, "those of the demo are among them: {all}");
+}
+
+#[tokio::test]
+async fn orders_about_clients_say_what_ended_and_where() {
+    let daemon = Daemon::start(&[]).await;
+    let mut ear = Ear::open(tidings(&daemon, &["subscribe", "orders", "news"]));
+    // What it hears shows that it listens.
+    let published = async {
+        loop {
+            run(&mut tidings(&daemon, &["publish", "orders", "x"]), "").await;
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let heard = tokio::select! {
+        () = published => unreachable!(),
+        line = ear.line() => line,
+    };
+    assert_eq!(heard["channel"], "orders");
+    let orders: [&[&str]; 3] =
+        [&["disconnect", "--user", "ann"], &["unsubscribe", "--token-id", "t-1", "news"], &["revoke", "--user", "ann", "--for", "1h"]];
+    for order in orders {
+        let (code, out, err) = run(&mut tidings(&daemon, order), "").await;
+        let done: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|why| panic!("{why}: {out}{err}"));
+        assert_eq!((code, &done["ended"], &done["reached"][0]["node"]), (Some(0), &0.into(), &"this node".into()), "{out}{err}");
+        assert_eq!(done["until"].is_u64(), order[0] == "revoke", "{out}");
+    }
+    let wrong: [&[&str]; 5] = [
+        &["disconnect"],
+        &["disconnect", "--user", "a", "--session", "b"],
+        &["revoke"],
+        &["revoke", "--session", "a"],
+        &["unsubscribe", "--user", "a"],
+    ];
+    for wrong in wrong {
+        assert_eq!(run(&mut tidings(&daemon, wrong), "").await.0, Some(2), "{wrong:?}");
+    }
+    ear.signal(rustix::process::Signal::TERM);
+    assert_eq!(ear.code().await, Some(0));
+}

@@ -1,5 +1,11 @@
 //! Several nodes as one broker, over real sockets.
 
+mod control;
 mod hops;
 mod many;
-mod scene;
+mod names;
+mod presence;
+pub(crate) mod scene;
+mod seen;
+mod strangers;
+mod upgrade;

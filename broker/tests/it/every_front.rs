@@ -227,12 +227,7 @@ async fn listener_message(channel: &str, number: u64, scene: &Scene) -> Message 
     let page = scene.node.broker().history(&name, &query).await.unwrap();
     let entry = page.entries.first().unwrap();
     assert_eq!(entry.payload.bytes(), number.to_string().as_bytes());
-    Message {
-        channel: channel.to_owned(),
-        offset: entry.offset,
-        cursor: Cursor::single(entry.slot, entry.pos).encode(),
-        text: number.to_string(),
-    }
+    Message { channel: channel.to_owned(), offset: entry.offset, cursor: entry.cursor().to_string(), text: number.to_string() }
 }
 
 async fn a_cursor_of_another_life_is_a_gap_and_then_all_that_is_kept(way: Way, commit: Commit) {

@@ -46,7 +46,7 @@ fn publish(channel: &str, data: &str) -> v1::PublishRequest {
 }
 
 fn subscribe(channels: &[&str], since: Option<Since>) -> v1::SubscribeRequest {
-    v1::SubscribeRequest { channels: channels.iter().map(ToString::to_string).collect(), since }
+    v1::SubscribeRequest { channels: channels.iter().map(ToString::to_string).collect(), since, ..Default::default() }
 }
 
 /// The next message and the cursor after it.
@@ -55,7 +55,7 @@ async fn next_message(replies: &mut Streaming<v1::SubscribeReply>) -> (v1::Messa
         let reply = replies.message().await.unwrap().unwrap();
         match reply.reply.unwrap() {
             Reply::Message(message) => return (message, reply.cursor),
-            Reply::Subscribed(_) | Reply::Heartbeat(_) => {}
+            Reply::Subscribed(_) | Reply::Heartbeat(_) | Reply::Cluster(_) | Reply::Presence(_) => {}
             other => panic!("expected a message, not {other:?}"),
         }
     }

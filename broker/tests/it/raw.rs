@@ -156,7 +156,7 @@ impl Raw {
         self.rest().await.is_empty()
     }
 
-    async fn take(&mut self, count: usize) -> Vec<u8> {
+    pub(crate) async fn take(&mut self, count: usize) -> Vec<u8> {
         while self.read.len() < count {
             assert!(self.more().await, "the connection ended within an answer");
         }

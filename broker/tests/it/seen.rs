@@ -66,6 +66,7 @@ async fn every_bound_has_a_limit_and_shows_what_is_used_of_it() {
         "dedupe_ids",
         "shard_inbox",
         "shard_ring",
+        "incoming_bytes",
     ];
     for bound in bounds {
         assert!(scene.metric("tidings_bound_limit", &[bound]).await >= 1.0, "{bound}");

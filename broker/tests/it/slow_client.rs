@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tidings::hub::namespace::{Config as Rules, Lagging};
+
 use crate::support::{Commit, Daemon, Http1, Listener, News, Scene, Since, Way, soon};
 
 const CHANNEL: &str = "ticker";
@@ -275,4 +277,42 @@ async fn as_often_as_a_session_fell_behind_it_caught_up() {
     while slow.message().await.text != "the end" {}
     let (fell, caught_up) = behind().await;
     assert!(fell >= 1.0 && fell == caught_up, "fell behind {fell} times, caught up {caught_up} times");
+}
+
+/// A namespace with so much history, changed.
+async fn with_rules(size: u32, change: impl FnOnce(&mut Rules)) -> Scene {
+    Scene::with(Commit::AtOnce, |config| {
+        let mut rules = Rules::default();
+        rules.history.size = size;
+        change(&mut rules);
+        config.namespaces.insert("default", rules);
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_lags_where_that_closes_is_told_why_and_hears_of_the_gap_when_it_comes_back() {
+    for way in [Way::SseHttp1, Way::SseHttp2, Way::StreamHttp1, Way::WebSocket, Way::Grpc, Way::Door] {
+        let scene = with_rules(20, |rules| rules.lagging = Lagging::Close).await;
+        let mut slow = Listener::open(way, &scene, &[CHANNEL], Since::Live).await;
+        for number in 1..=MANY {
+            scene.publish(CHANNEL, &large(number)).await;
+        }
+        let mut last = 0;
+        let end = loop {
+            match soon("the end", slow.next()).await {
+                News::Message(message) => {
+                    assert_eq!(message.offset, last + 1, "{way:?}: until the end nothing is missing");
+                    last = message.offset;
+                }
+                other => break other,
+            }
+        };
+        assert_eq!(end, News::Closed { code: "lagged".to_owned(), retry: true }, "{way:?}");
+        assert!(last < MANY);
+        let mut back = Listener::open(way, &scene, &[CHANNEL], slow.cursor()).await;
+        let told = soon("the gap", back.next()).await;
+        assert!(matches!(&told, News::Gap { reason, .. } if reason == "window"), "{way:?}: {told:?}");
+        assert_eq!(back.message().await.offset, MANY - 19, "{way:?}: what is kept follows, and nobody is closed for coming late");
+    }
 }

@@ -44,3 +44,20 @@ fn nothing_is_left_to_do_and_every_room_says_what_it_is() {
         assert!(source.text.starts_with("//! "), "{} does not begin with what it is", source.path);
     }
 }
+
+#[test]
+fn every_line_of_the_log_has_a_name_and_the_page_for_operators_lists_it() {
+    const PAGE: &str = include_str!("../../../docs/OPERATING.md");
+    let mut names = 0;
+    for source in sources() {
+        for level in ["error", "warn", "info", "debug"] {
+            for call in source.text.split(&format!("tracing::{level}!(")).skip(1) {
+                let named = call.trim_start().strip_prefix("event = \"").and_then(|rest| rest.split_once('"'));
+                let (name, _) = named.unwrap_or_else(|| panic!("{}: a line without `event`: {:.80}", source.path, call));
+                assert!(PAGE.contains(&format!("`{name}`")), "{}: `{name}` is not in docs/OPERATING.md", source.path);
+                names += 1;
+            }
+        }
+    }
+    assert!(names > 60, "only {names} lines were found");
+}

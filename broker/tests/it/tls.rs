@@ -1,6 +1,7 @@
 //! TLS of the listeners, from outside.
 
 mod certificates;
+mod certified;
 mod clients;
 mod handshakes;
 mod streams;

@@ -9,6 +9,11 @@ impl Chance {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
     }
 
+    /// Another one that goes its own way, whatever is taken from this one afterwards.
+    pub(crate) fn fork(&self) -> Self {
+        Self::new(self.0)
+    }
+
     /// The next 64 bits.
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -7,7 +7,9 @@ mod chance;
 mod check;
 mod client;
 mod faults;
+mod plant;
 mod process;
+mod times;
 mod wire;
 mod world;
 
@@ -16,25 +18,27 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use check::Figures;
+use plant::Planted;
 use tidings::cluster::core::Bug;
+use tidings::presence;
 use world::World;
 
 /// Seeds that every run of the tests goes through.
-const SEEDS: u64 = 250;
+const SEEDS: u64 = 500;
 /// Seeds within which a planted bug must show.
 const BUG_SEEDS: u64 = 500;
 /// Lines of the trace that a failure shows.
 const SHOWN: usize = 150;
 
 /// Runs one seed. What went wrong, with the end of its trace.
-fn run(seed: u64, bug: Option<Bug>) -> Result<Figures, String> {
+fn run(seed: u64, bug: Option<Planted>) -> Result<Figures, String> {
     attempt(seed, bug, false).map_err(|_| match attempt(seed, bug, true) {
         Err(why) => why,
         Ok(_) => format!("seed {seed} fails, but not when it is run again: something in it is left to chance"),
     })
 }
 
-fn attempt(seed: u64, bug: Option<Bug>, is_traced: bool) -> Result<Figures, String> {
+fn attempt(seed: u64, bug: Option<Planted>, is_traced: bool) -> Result<Figures, String> {
     let mut world = World::new(seed, bug, is_traced);
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
     let why = match outcome {
@@ -51,7 +55,7 @@ fn attempt(seed: u64, bug: Option<Bug>, is_traced: bool) -> Result<Figures, Stri
 }
 
 /// Runs seeds on all cores; the figures of all, or the first that failed.
-fn run_all(seeds: u64, bug: Option<Bug>) -> Result<Figures, String> {
+fn run_all(seeds: u64, bug: Option<Planted>) -> Result<Figures, String> {
     let next = AtomicU64::new(0);
     let outcome = Mutex::new(Ok(Figures::default()));
     let work = || {
@@ -94,6 +98,7 @@ fn the_invariants_hold_under_all_faults() {
 
 #[test]
 fn every_planted_bug_is_found() {
+    // Not among them: StaleWitness, which shows when nodes are killed in a certain order. `times` does that, and would miss it.
     let bugs = [
         Bug::AckBeforeCopy,
         Bug::NoNote,
@@ -109,7 +114,15 @@ fn every_planted_bug_is_found() {
         Bug::NoTurn,
         Bug::CommitEarly,
         Bug::NoResync,
+        Bug::NoTrail,
+        Bug::FewerCopies,
+        Bug::NoRefill,
+        Bug::SilentDrop,
+        Bug::NoDoubt,
+        Bug::NoLost,
     ];
-    let missed: Vec<Bug> = bugs.into_iter().filter(|bug| run_all(BUG_SEEDS, Some(*bug)).is_ok()).collect();
+    let presence = [presence::Bug::Ghosts, presence::Bug::NoRetelling, presence::Bug::NoFarewell];
+    let all = bugs.map(Planted::Core).into_iter().chain(presence.map(Planted::Presence));
+    let missed: Vec<Planted> = all.filter(|bug| run_all(BUG_SEEDS, Some(*bug)).is_ok()).collect();
     assert!(missed.is_empty(), "the simulator does not find {missed:?}");
 }

@@ -2,41 +2,57 @@
 
 mod disturb;
 mod judge;
+mod people;
+mod presence;
+mod watch;
+mod wires;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
-use tidings::cluster::core::frame::{Ask, Done, Outcome, Terms};
-use tidings::cluster::core::{Answer, Bug, Event, Frame, Input, NodeId, NodeInput, NodeOutput, Output, Settings};
-use tidings::log::{Entry, Slot, Tag};
-use tidings::message::{ChannelName, Draft, MessageId, Payload, PublishId};
+use tidings::cluster::core::frame::Outcome;
+use tidings::cluster::core::{Frame, Input, NodeId, NodeInput, NodeOutput, Output, Settings};
+use tidings::log::{Retention, Slot, Tag};
+use tidings::message::ChannelName;
+use tidings::presence::config::Config;
 
 use super::chance::Chance;
 use super::check::Figures;
-use super::client::{Listener, Publish};
+use super::client::{Clear, Listener, Publish};
 use super::faults::Faults;
-use super::process::Process;
-use super::wire::{Parcel, Pipe, shift};
+use super::plant::Planted;
+use super::process::{Birth, KEPT, Process};
+use super::wire::Pipe;
+use presence::Guests;
+use wires::News;
 
 /// One step, in ms.
 const STEP: u64 = 5;
 /// How long faults and publishes go on.
-const ACTIVE: u64 = 20_000;
-/// How long after that everything may take to be whole again.
-const REST: u64 = 16_000;
-/// A connection over which nothing arrives for this long is given up.
-const DEAD: u64 = 3000;
+pub(crate) const ACTIVE: u64 = 20_000;
+/// How long after that publishers retry and listeners hop.
+const AFTER: u64 = 2000;
+/// How long after the last thing that stirred it everything may take to be whole again.
+const PATIENCE: u64 = 5000;
+/// However it is stirred, it comes to rest within this time.
+const REST: u64 = 30_000;
+/// Between two looks of a node at what is too old.
+const SWEEP: u64 = 500;
+/// How long a member of a channel that went away is expected back.
+const GRACE: Duration = Duration::from_secs(2);
 
 type Failed = Result<(), String>;
 
 pub(crate) struct World {
-    now: u64,
+    pub(crate) now: u64,
     chance: Chance,
-    bug: Option<Bug>,
+    bug: Option<Planted>,
     faults: Faults,
     count: usize,
     replicas: u32,
+    kept: Retention,
+    /// Messages in one part of a copy.
+    page: usize,
     nodes: Vec<Option<Process>>,
     /// When a dead node starts again.
     restarts: BTreeMap<usize, u64>,
@@ -49,40 +65,74 @@ pub(crate) struct World {
     known: BTreeMap<(usize, usize), Tag>,
     /// Reports of an ended process: when, to whom, whose.
     endings: Vec<(u64, usize, Tag)>,
+    /// What stopped processes have not heard of yet.
+    unheard: BTreeMap<usize, Vec<News>>,
     delay: u64,
     channels: Vec<ChannelName>,
     slots: Vec<Slot>,
+    /// Longest pause between two publishes.
+    pub(crate) pace: u64,
     publishes: Vec<Publish>,
+    clears: Vec<Clear>,
     /// Number, node, rid, when to give up and retry.
     flying: Vec<(u64, usize, u64, u64)>,
-    retries: Vec<(u64, u64, u32)>,
+    retries: Vec<(u64, u64)>,
     tries: BTreeMap<u64, u32>,
     next_publish: u64,
     listeners: Vec<Listener>,
+    guests: Guests,
+    /// Until when publishers try again and listeners hop; without end while publishing goes on.
+    ends: u64,
     /// What stands at each position, over all time.
     records: BTreeMap<(Slot, u64, u64), String>,
     /// Where each epoch was sealed.
     sealed: BTreeMap<(Slot, u64), u64>,
     commits: BTreeMap<(u64, Slot), (u64, u64)>,
     last_crash: u64,
+    /// When anything last happened that nodes have to come to terms with.
+    stirred: u64,
+    /// Since when each slot has had one home, and a follower beside it.
+    whole: BTreeMap<Slot, u64>,
+    /// Homes that died while their followers had everything: whoever takes over can know that.
+    sound: BTreeSet<(Slot, u64)>,
     /// Lines that began anew: nobody who could be reached had a copy.
     anew: u64,
     opened: u64,
-    figures: Figures,
+    pub(crate) figures: Figures,
     pub(crate) is_traced: bool,
     pub(crate) trace: Vec<String>,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, bug: Option<Bug>, is_traced: bool) -> Self {
+    /// A run of chance.
+    pub(crate) fn new(seed: u64, bug: Option<Planted>, is_traced: bool) -> Self {
         let mut chance = Chance::new(seed);
         let faults = Faults::choose(&mut chance);
         let count = chance.pick(&[1, 2, 2, 3, 3, 3, 4, 5]);
         let replicas = chance.pick(&[1, 2, 2, 2]);
+        Self::with(chance, faults, count, replicas, bug, is_traced)
+    }
+
+    /// A run in which nothing happens but what its owner does.
+    pub(crate) fn calm(seed: u64, count: usize, bug: Option<Planted>) -> Self {
+        let mut world = Self::with(Chance::new(seed), Faults::none(), count, 2, bug, false);
+        // As it is outside.
+        world.page = Settings::default().page_records;
+        world.nodes = (0..count).map(|at| Some(world.process(at))).collect();
+        world
+    }
+
+    fn with(mut chance: Chance, faults: Faults, count: usize, replicas: u32, bug: Option<Planted>, is_traced: bool) -> Self {
         let name = |name: &str| ChannelName::parse(name).unwrap();
         let channels = vec![name("a{x}"), name("b{x}"), name("c{y}")];
         let mut slots: Vec<Slot> = channels.iter().map(Slot::of).collect();
         slots.dedup();
+        let kept = if faults.short {
+            Retention { size: chance.pick(&[3, 10, 100_000]), ttl: Duration::from_secs(chance.pick(&[2, 10, 3600])), ..KEPT }
+        } else {
+            KEPT
+        };
+        let guests = Guests::new(&channels, chance.fork());
         let mut world = Self {
             now: 0,
             chance,
@@ -90,6 +140,8 @@ impl World {
             faults,
             count,
             replicas,
+            kept,
+            page: 7,
             nodes: Vec::new(),
             restarts: BTreeMap::new(),
             tags: 0,
@@ -98,26 +150,34 @@ impl World {
             redial: BTreeMap::new(),
             known: BTreeMap::new(),
             endings: Vec::new(),
+            unheard: BTreeMap::new(),
             delay: 1,
             channels,
             slots,
+            pace: 80,
             publishes: Vec::new(),
+            clears: Vec::new(),
             flying: Vec::new(),
             retries: Vec::new(),
             tries: BTreeMap::new(),
             next_publish: 3000,
             listeners: Vec::new(),
+            guests,
+            ends: u64::MAX,
             records: BTreeMap::new(),
             sealed: BTreeMap::new(),
             commits: BTreeMap::new(),
             last_crash: 0,
+            stirred: 0,
+            whole: BTreeMap::new(),
+            sound: BTreeSet::new(),
             anew: 0,
             opened: 0,
             figures: Figures::default(),
             is_traced,
             trace: Vec::new(),
         };
-        let shown = format!("{count} nodes, {replicas} replicas, {:?}", world.faults);
+        let shown = format!("{count} nodes, {replicas} replicas, {:?}, {kept:?}", world.faults);
         world.note(|| shown);
         for at in 0..count {
             let process = world.process(at);
@@ -150,173 +210,73 @@ impl World {
             replicas: self.replicas,
             solo: Duration::from_secs(if self.count == 1 { 0 } else { 4 }),
             quiet: Duration::from_millis(500),
-            mark: Duration::from_secs(2),
             linger: Duration::from_secs(3),
-            page_records: 7,
-            bug: self.bug,
+            page_records: if self.faults.tight { 1 } else { self.page },
+            publish_bytes: if self.faults.tight { 1500 } else { 16 << 20 },
+            bug: self.bug.and_then(Planted::in_core),
             ..Settings::default()
         };
         let offset = Duration::from_millis(self.chance.below(100_000) + 5000);
         let rate = 950 + self.chance.below(100);
-        Process::new(NodeId::of(&format!("node-{at}")), tag, &self.slots, settings, offset, rate, self.now)
+        let id = NodeId::of(&format!("node-{at}"));
+        let presence = tidings::presence::Settings {
+            #[cfg(debug_assertions)]
+            bug: self.bug.and_then(Planted::in_presence),
+            ..(&Config { grace: GRACE, ..Config::default() }).into()
+        };
+        Process::new(
+            Birth { id, tag, slots: &self.slots, channels: &self.channels, settings, presence, offset, rate, kept: self.kept },
+            self.now,
+        )
     }
 
     /// Runs to the end.
     pub(crate) fn run(&mut self) -> Result<Figures, String> {
-        while self.now < ACTIVE + REST {
-            self.now += STEP;
-            if self.now < ACTIVE {
-                self.disturb()?;
-                self.publish_some()?;
-            } else if self.now == ACTIVE {
-                self.heal()?;
-            }
-            self.move_connections()?;
-            self.deliver()?;
-            self.tick()?;
-            self.clients()?;
-        }
-        self.judge()?;
+        self.go_to(ACTIVE)?;
+        self.come_to_rest(PATIENCE)?;
         Ok(self.figures.clone())
     }
 
-    fn disconnect(&mut self, a: usize, b: usize) -> Failed {
-        if a == b || !self.connected.remove(&pair(a, b)) {
-            return Ok(());
-        }
-        self.note(|| format!("connection {a}-{b} lost"));
-        self.redial.insert(pair(a, b), self.now + 100);
-        for (at, other) in [(a, b), (b, a)] {
-            if let Some(pipe) = self.pipes.get_mut(&(at, other)) {
-                pipe.queue.clear();
-            }
-        }
-        for (at, other) in [(a, b), (b, a)] {
-            if let Some(tag) = self.known.get(&(at, other)).copied() {
-                self.link(at, tag, false)?;
-            }
+    /// Goes on, with faults and publishes.
+    pub(crate) fn go_to(&mut self, until: u64) -> Failed {
+        while self.now < until {
+            self.step(true)?;
         }
         Ok(())
     }
 
-    fn link(&mut self, at: usize, tag: Tag, is_up: bool) -> Failed {
-        if self.nodes[at].is_none() {
-            return Ok(());
+    /// Mends everything, and lets nothing happen until everything must be whole again.
+    pub(crate) fn come_to_rest(&mut self, patience: u64) -> Failed {
+        self.heal();
+        self.end();
+        let healed = self.now;
+        while self.now < self.stirred.max(healed + AFTER) + patience {
+            self.step(false)?;
+            if self.now > healed + REST {
+                let drains = self.restarts.iter().find(|(_, when)| **when == u64::MAX).map(|(at, _)| *at);
+                return Err(match drains {
+                    Some(at) => format!("invariant 17: {at} was asked to drain and does not come to an end"),
+                    None => "invariant 14: it does not come to rest".to_owned(),
+                });
+            }
         }
-        if !is_up {
-            self.node_input(at, NodeInput::Unlinked { tag })?;
-        }
-        for slot in self.slots.clone() {
-            self.input(at, slot, Input::Link { peer: tag, is_up })?;
-        }
-        Ok(())
+        self.judge()?;
+        self.judge_presence()
     }
 
-    fn move_connections(&mut self) -> Failed {
-        for (at, when) in self.restarts.clone() {
-            let has_drained = when == u64::MAX
-                && self.nodes[at]
-                    .as_ref()
-                    .is_some_and(|node| node.parts.values().all(|part| !part.replica.holds()) && self.flying.iter().all(|of| of.1 != at));
-            if has_drained {
-                self.note(|| format!("{at} has drained and leaves"));
-                self.crash(at)?;
-            } else if when == u64::MAX && self.now == ACTIVE + REST - STEP {
-                return Err(format!("invariant 17: {at} was asked to drain and does not come to an end"));
-            } else if when <= self.now {
-                self.restarts.remove(&at);
-                let process = self.process(at);
-                self.note(|| format!("start {at} ({})", process.tag.get()));
-                self.nodes[at] = Some(process);
-            }
+    fn step(&mut self, is_active: bool) -> Failed {
+        self.now += STEP;
+        if is_active {
+            self.disturb()?;
+            self.publish_some()?;
         }
-        for a in 0..self.count {
-            for b in a + 1..self.count {
-                let is_blocked = [(a, b), (b, a)].iter().any(|way| self.pipes[way].is_blocked);
-                if self.connected.contains(&(a, b)) {
-                    let is_dead = [(a, b), (b, a)].iter().any(|way| {
-                        let pipe = &self.pipes[way];
-                        pipe.is_blocked && pipe.blocked_since + DEAD < self.now
-                    });
-                    // A process that is not there any more, or another one in its place, answers with a reset.
-                    let is_known = |at: usize, other: usize| {
-                        self.nodes[other].as_ref().is_some_and(|node| self.known.get(&(at, other)) == Some(&node.tag))
-                    };
-                    let is_gone = !is_known(a, b) || !is_known(b, a);
-                    if is_dead || is_gone && !is_blocked {
-                        self.disconnect(a, b)?;
-                    }
-                } else if !is_blocked
-                    && self.redial.get(&(a, b)).is_none_or(|at| *at <= self.now)
-                    && self.nodes[a].is_some()
-                    && self.nodes[b].is_some()
-                {
-                    self.connect(a, b)?;
-                }
-            }
-        }
-        for (_, at, tag) in self.endings.extract_if(.., |(when, ..)| *when <= self.now).collect::<Vec<_>>() {
-            self.node_input(at, NodeInput::Ended { tag })?;
-        }
-        Ok(())
-    }
-
-    fn connect(&mut self, a: usize, b: usize) -> Failed {
-        self.note(|| format!("connection {a}-{b}"));
-        self.connected.insert((a, b));
-        for (at, other) in [(a, b), (b, a)] {
-            let Some((tag, id)) = self.nodes[other].as_ref().map(|node| (node.tag, node.id)) else { continue };
-            if let Some(old) = self.known.insert((at, other), tag)
-                && old != tag
-            {
-                self.link(at, old, false)?;
-            }
-            self.node_input(at, NodeInput::Linked { tag, id })?;
-            self.link(at, tag, true)?;
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, from: usize, to: Tag, parcel: Parcel) {
-        let Some(other) = self.nodes.iter().position(|node| node.as_ref().is_some_and(|node| node.tag == to)) else { return };
-        if !self.connected.contains(&pair(from, other)) || self.known.get(&(from, other)) != Some(&to) {
-            return;
-        }
-        let jitter = self.chance.below(self.delay + 1);
-        let now = self.now;
-        let delay = self.delay;
-        if let Some(pipe) = self.pipes.get_mut(&(from, other)) {
-            let last = pipe.queue.back().map_or(0, |(at, _)| *at);
-            pipe.queue.push_back(((now + delay + jitter).max(last), parcel));
-        }
-    }
-
-    fn deliver(&mut self) -> Failed {
-        let ways: Vec<(usize, usize)> = self.pipes.keys().copied().collect();
-        for (from, to) in ways {
-            if self.nodes[to].as_ref().is_none_or(|node| node.paused_until > self.now) {
-                continue;
-            }
-            loop {
-                let now = self.now;
-                let Some(pipe) = self.pipes.get_mut(&(from, to)) else { break };
-                if pipe.is_blocked || pipe.queue.front().is_none_or(|(at, _)| *at > now) {
-                    break;
-                }
-                let Some((_, parcel)) = pipe.queue.pop_front() else { break };
-                let Some(tag) = self.known.get(&(to, from)).copied() else { continue };
-                match parcel {
-                    Parcel::Beat(beat) => self.node_input(to, NodeInput::Beat { from: tag, beat })?,
-                    Parcel::Frame(slot, frame) => {
-                        // The sender may be dead by now: its clock is not needed to know an age, only its offset.
-                        let there = self.nodes[from].as_ref().map(|node| node.clock(now).mono);
-                        let here = self.nodes[to].as_ref().map(|node| node.clock(now).mono);
-                        let (Some(there), Some(here)) = (there, here) else { continue };
-                        let frame = shift(frame, there, here);
-                        self.input(to, slot, Input::Frame { from: tag, frame })?;
-                    }
-                }
-            }
+        self.move_connections()?;
+        self.deliver()?;
+        self.tick()?;
+        self.clients()?;
+        self.guests()?;
+        if self.now.is_multiple_of(100) {
+            self.look_whole();
         }
         Ok(())
     }
@@ -324,16 +284,29 @@ impl World {
     fn tick(&mut self) -> Failed {
         for at in 0..self.count {
             let now = self.now;
-            let Some(node) = self.nodes[at].as_ref().filter(|node| node.paused_until <= now) else { continue };
+            let Some(node) = self.nodes[at].as_mut().filter(|node| node.paused_until <= now) else { continue };
+            if self.faults.short && now.is_multiple_of(SWEEP) {
+                node.sweep(now);
+            }
             let clock = node.clock(now).mono;
-            let due: Vec<Slot> =
-                node.parts.iter().filter(|(_, part)| part.replica.due().is_some_and(|due| due <= clock)).map(|(slot, _)| *slot).collect();
-            if now.is_multiple_of(50) || node.paused_until > 0 {
-                if let Some(node) = &mut self.nodes[at] {
-                    node.paused_until = 0;
-                }
+            let is_awake = node.paused_until == 0;
+            if !is_awake {
+                node.paused_until = 0;
+                // A shorter stop is none to its clock.
+                node.woke = (now - node.paused_since > 900).then_some(now);
+            }
+            if !is_awake || now.is_multiple_of(50) {
                 self.node_input(at, NodeInput::Tick)?;
             }
+            if !is_awake {
+                self.hear_all(at)?;
+            }
+            if now.is_multiple_of(presence::TICK) {
+                self.presence(at, tidings::presence::Node::tick);
+            }
+            let Some(node) = self.nodes[at].as_ref() else { continue };
+            let due: Vec<Slot> =
+                node.parts.iter().filter(|(_, part)| part.replica.due().is_some_and(|due| due <= clock)).map(|(slot, _)| *slot).collect();
             for slot in due {
                 self.input(at, slot, Input::Tick)?;
             }
@@ -349,9 +322,13 @@ impl World {
         node.node.handle(clock, input, &mut out);
         for output in out {
             match output {
-                NodeOutput::Beat { to, beat } => self.send(at, to, Parcel::Beat(beat)),
-                NodeOutput::State(state) => self.note(|| format!("{at} is {state:?}")),
+                NodeOutput::Beat { to, beat } => self.send_beat(at, to, beat),
+                NodeOutput::State(state) => {
+                    self.stirred = now;
+                    self.note(|| format!("{at} is {state:?}"));
+                }
                 NodeOutput::View(view) => {
+                    self.stirred = now;
                     let members: Vec<u64> = view.members().iter().map(|member| member.tag.get()).collect();
                     let homes: Vec<u64> = self.slots.iter().filter_map(|slot| view.place(*slot)).map(|place| place.home.get()).collect();
                     let may_act = view.may_act();
@@ -359,6 +336,7 @@ impl World {
                     for slot in self.slots.clone() {
                         self.input(at, slot, Input::View)?;
                     }
+                    self.presence(at, tidings::presence::Node::view_changed);
                 }
             }
         }
@@ -368,7 +346,7 @@ impl World {
     fn input(&mut self, at: usize, slot: Slot, input: Input) -> Failed {
         let now = self.now;
         if !matches!(input, Input::Tick) {
-            self.note(|| format!("{at}/{slot} < {input:?}").chars().take(400).collect());
+            self.note(|| format!("{at}/{slot} < {input:?}").chars().take(900).collect());
         }
         let Some(node) = &mut self.nodes[at] else { return Ok(()) };
         let out = node.handle(now, slot, input);
@@ -380,7 +358,7 @@ impl World {
                     if let Frame::ForwardAck { outcome: Outcome::Done(done), .. } = &frame {
                         self.check_answer(at, slot, done)?;
                     }
-                    self.send(at, to, Parcel::Frame(slot, frame));
+                    self.send(at, to, slot, frame)?;
                 }
                 Output::Committed { entry, .. } => {
                     self.check_record(&entry)?;
@@ -402,231 +380,6 @@ impl World {
             }
         }
         Ok(())
-    }
-
-    fn happened(&mut self, at: usize, slot: Slot, event: &Event) -> Failed {
-        self.note(|| format!("{at}/{slot} * {event:?}"));
-        match event {
-            Event::Opened { epoch, is_uncertain, is_forced } => {
-                self.figures.takeovers += 1;
-                let part = self.nodes[at].as_ref().and_then(|node| node.parts.get(&slot));
-                self.anew += u64::from(epoch.term() > 1 && part.is_some_and(|part| part.log.line().segments().len() == 1));
-                self.opened += u64::from(epoch.term() == 1);
-                if let Some(part) = part.filter(|_| !is_uncertain)
-                    && let [.., before, _] = part.log.line().segments()
-                {
-                    let line = part.log.line();
-                    let is_untold = |publish: &&Publish| {
-                        let beyond = |(of, epoch, idx): (Slot, u64, u64)| {
-                            of == slot && epoch == before.epoch.get() && line.end(before.epoch).is_none_or(|end| idx > end)
-                        };
-                        publish.is_lost && publish.pos.is_some_and(beyond)
-                    };
-                    if let Some(publish) = self.publishes.iter().find(is_untold) {
-                        return Err(format!("invariant 12: message {} was acknowledged and is lost, and nobody is told", publish.number));
-                    }
-                }
-                self.figures.uncertain += u64::from(*is_uncertain);
-                self.figures.forced += u64::from(*is_forced);
-            }
-            Event::Sealed { .. } => {
-                if let Some(part) = self.nodes[at].as_ref().and_then(|node| node.parts.get(&slot)) {
-                    self.sealed.insert((slot, part.log.epoch().get()), part.log.head().idx);
-                }
-            }
-            Event::Adopted { count } => self.figures.adopted += *count as u64,
-            Event::OrphansLost { .. } => return Err("orphans were lost, though nothing expires".to_owned()),
-            Event::Solo | Event::Counted { .. } => {}
-        }
-        Ok(())
-    }
-
-    fn check_record(&mut self, entry: &Arc<Entry>) -> Failed {
-        let text = String::from_utf8_lossy(entry.payload.bytes()).into_owned();
-        let key = (entry.slot, entry.pos.epoch.get(), entry.pos.idx);
-        match self.records.insert(key, text.clone()) {
-            Some(known) if known != text => Err(format!("invariant 2: {key:?} is both {known} and {text}")),
-            _ => Ok(()),
-        }
-    }
-
-    fn check_log(&mut self, at: usize, slot: Slot) -> Failed {
-        let Some(node) = &self.nodes[at] else { return Ok(()) };
-        let (tag, Some(part)) = (node.tag.get(), node.parts.get(&slot)) else { return Ok(()) };
-        let (epoch, commit, head) = (part.log.epoch().get(), part.log.commit().idx, part.log.head());
-        if commit > head.idx {
-            return Err(format!("invariant 5: {at}/{slot} committed {commit} of {}", head.idx));
-        }
-        if part.replica.is_home()
-            && let Some(sealed) = self.sealed.get(&(slot, epoch))
-            && head.idx > *sealed
-        {
-            return Err(format!("invariant 1: {at}/{slot} wrote {head:?} after it had sealed at {sealed}"));
-        }
-        let is_serving = part.replica.holds();
-        let before = self.commits.insert((tag, slot), (epoch, commit));
-        if let Some((old_epoch, old_commit)) = before
-            && is_serving
-        {
-            if epoch < old_epoch {
-                return Err(format!("invariant 4: {at}/{slot} went back to epoch {epoch:x}"));
-            }
-            if epoch == old_epoch && commit < old_commit {
-                return Err(format!("invariant 5: the commit of {at}/{slot} went back from {old_commit} to {commit}"));
-            }
-        }
-        if self.now.is_multiple_of(100) && is_serving {
-            for entry in part.log.beyond(0).iter().rev().take(20).cloned().collect::<Vec<_>>() {
-                self.check_record(&entry)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// At the home, in the moment it answers.
-    fn check_answer(&mut self, at: usize, slot: Slot, done: &Done) -> Failed {
-        let part = self.nodes[at].as_ref().and_then(|node| node.parts.get(&slot));
-        let is_early = part.is_some_and(|part| {
-            let log = &part.log;
-            part.replica.is_home() && log.line().pos(done.pos.idx) == done.pos && log.commit().idx < done.pos.idx
-        });
-        if is_early {
-            return Err(format!("invariant 5: {:?} of {slot} was acknowledged before it was committed", done.pos));
-        }
-        self.check_copies(slot, done)
-    }
-
-    fn check_copies(&mut self, slot: Slot, done: &Done) -> Failed {
-        self.figures.copies_two += u64::from(done.copies > 1);
-        let MessageId::Auto(id) = done.id else { return Ok(()) };
-        let text = text(id as u64 - 1);
-        let held = self.nodes.iter().flatten().filter(|node| node.holds(slot, &text)).count();
-        // A copy that died a moment ago was one.
-        if held < done.copies as usize && self.now > self.last_crash + 4000 {
-            return Err(format!("invariant 6: {text} of {slot} was acknowledged with {} copies, {held} hold it", done.copies));
-        }
-        Ok(())
-    }
-
-    fn publish_some(&mut self) -> Failed {
-        if self.now < self.next_publish {
-            return Ok(());
-        }
-        self.next_publish = self.now + self.chance.below(80);
-        let number = self.publishes.len() as u64;
-        let channel = self.channels[self.chance.below(3) as usize].clone();
-        self.publishes.push(Publish { number, channel, invoked: self.now, acked: None, pos: None, is_lost: false });
-        self.try_publish(number)
-    }
-
-    fn try_publish(&mut self, number: u64) -> Failed {
-        let tries = self.tries.entry(number).or_default();
-        *tries += 1;
-        let rid = u64::from(*tries) << 32 | number;
-        let at = self.chance.below(self.count as u64) as usize;
-        if self.nodes[at].as_ref().is_none_or(|node| node.paused_until > self.now) {
-            if self.now < ACTIVE + 2000 {
-                self.retries.push((self.now + 100, number, 0));
-            }
-            return Ok(());
-        }
-        let channel = self.publishes[number as usize].channel.clone();
-        let slot = Slot::of(&channel);
-        let mut draft = Draft::new(channel, Payload::text(&text(number)));
-        draft.id = Some(PublishId::Retry(u128::from(number) + 1));
-        self.flying.push((number, at, rid, self.now + 4000));
-        self.input(at, slot, Input::Publish { rid, ask: Ask::Publish(draft), terms: Terms { replicas: self.replicas, ..Terms::default() } })
-    }
-
-    fn answered(&mut self, at: usize, slot: Slot, rid: u64, answer: &Answer) -> Failed {
-        let number = rid & 0xffff_ffff;
-        self.note(|| format!("{at}/{slot} > {number} {answer:?}"));
-        self.flying.retain(|of| of.2 != rid);
-        match answer {
-            Answer::Done(done) => {
-                if self.nodes[at].as_ref().is_some_and(|node| node.parts[&slot].replica.is_home()) {
-                    self.check_answer(at, slot, done)?;
-                }
-                self.figures.acked += 1;
-                let text = text(number);
-                let is_held = self.nodes.iter().flatten().any(|node| node.holds(slot, &text));
-                let now = self.now;
-                let publish = &mut self.publishes[number as usize];
-                publish.pos.get_or_insert((slot, done.pos.epoch.get(), done.pos.idx));
-                if publish.acked.replace(now).is_none() && !is_held {
-                    // The home died while its answer was on the way.
-                    publish.is_lost = true;
-                    self.figures.lost += 1;
-                }
-            }
-            Answer::Refused(_) | Answer::Unknown => {
-                if self.now < ACTIVE && self.tries[&number] < 3 {
-                    self.retries.push((self.now + 100, number, 0));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn clients(&mut self) -> Failed {
-        for (_, number, _) in self.retries.extract_if(.., |(when, ..)| *when <= self.now).collect::<Vec<_>>() {
-            if self.publishes[number as usize].acked.is_none() {
-                self.try_publish(number)?;
-            }
-        }
-        for (number, ..) in self.flying.extract_if(.., |of| of.3 <= self.now).collect::<Vec<_>>() {
-            if self.now < ACTIVE && self.tries[&number] < 3 {
-                self.try_publish(number)?;
-            }
-        }
-        for nth in 0..self.listeners.len() {
-            let listener = &self.listeners[nth];
-            let is_gone = listener.node.is_none_or(|at| self.nodes[at].as_ref().map(|node| node.tag.get()) != listener.tag);
-            let hops = listener.hop_at <= self.now && self.now < ACTIVE + 2000;
-            if is_gone || hops {
-                self.hop(nth)?;
-            }
-            let listener = &mut self.listeners[nth];
-            let Some(node) = listener.node.and_then(|at| self.nodes[at].as_ref()) else { continue };
-            if node.paused_until > self.now {
-                continue;
-            }
-            let clock = node.clock(self.now);
-            let slot = Slot::of(&listener.channel);
-            // Now and then it is slow, and reads later.
-            if listener.is_behind || !listener.joined {
-                listener.read(&node.parts[&slot], self.now, clock)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn hop(&mut self, nth: usize) -> Failed {
-        let channel = self.listeners[nth].channel.clone();
-        let slot = Slot::of(&channel);
-        if let Some(at) = self.listeners[nth].node
-            && self.nodes[at].as_ref().map(|node| node.tag.get()) == self.listeners[nth].tag
-        {
-            let is_last = !self.listeners.iter().any(|other| other.number != nth && other.node == Some(at) && other.channel == channel);
-            self.listeners[nth].node = None;
-            if is_last {
-                self.input(at, slot, Input::Leave(channel.clone()))?;
-            }
-        }
-        let at = self.chance.below(self.count as u64) as usize;
-        let hop_at = self.now + 200 + self.chance.below(6000);
-        let now = self.now;
-        let listener = &mut self.listeners[nth];
-        (listener.node, listener.tag, listener.joined, listener.is_behind) = (None, None, false, true);
-        let Some(node) = &self.nodes[at] else { return Ok(()) };
-        let state = node.node.state();
-        if state != tidings::cluster::core::State::Active && now < ACTIVE {
-            return Ok(());
-        }
-        (listener.node, listener.tag, listener.waits_since, listener.hop_at) = (Some(at), Some(node.tag.get()), now, hop_at);
-        let cursor = listener.cursor.clone();
-        self.note(|| format!("listener {nth} comes to {at} with {cursor:?}"));
-        self.input(at, slot, Input::Listen(channel))
     }
 }
 

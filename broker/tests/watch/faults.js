@@ -7,7 +7,7 @@ import { Broker } from "./broker.js";
 import { pause, until } from "./process.js";
 
 /** Does something again and again, `every` so many milliseconds, until `signal` says stop. What fails is done again. */
-async function keep(signal, every, act) {
+export async function keep(signal, every, act) {
   while (!signal.aborted) {
     const began = performance.now();
     try {
@@ -214,8 +214,8 @@ export const wild = {
   },
 };
 
-/** Starts all of them; gives name → broker. */
-export async function start_all(found) {
+/** Starts a broker for each of these faults: the world of a scene. */
+export async function world(found) {
   const brokers = {};
   await Promise.all(
     Object.entries(found).map(async ([name, { settings, open_files, prepare }]) => {
@@ -223,5 +223,13 @@ export async function start_all(found) {
       await brokers[name].start();
     }),
   );
-  return brokers;
+  const of = (pick) => Object.fromEntries(Object.entries(found).map(([name, fault]) => [name, pick(fault)]));
+  return {
+    brokers,
+    alerts: of((fault) => fault.alerts),
+    may: of((fault) => fault.may ?? []),
+    begins: "count(up == 1)",
+    run: (signal) => Object.entries(found).map(([name, fault]) => [name, fault.run(brokers[name], signal)]),
+    stop: () => Promise.all(Object.values(brokers).map((broker) => broker.stop())),
+  };
 }

@@ -1,16 +1,20 @@
 // What a publish feels of a scrape: publishes one after the other over one connection while 1,000 clients listen to other channels,
-// in turns of five seconds without and with a scrape each second.
+// in turns of five seconds without and with a scrape each second. With `cluster` the broker is one of two nodes, and 500 more channels are
+// in use, so that a scrape has slots to look at.
 //
-//   cargo build --release && TIDINGS_BIN=target/release/tidings node broker/tests/watch/scrape_cost.js
+//   cargo build --release && TIDINGS_BIN=target/release/tidings node broker/tests/watch/scrape_cost.js [cluster]
 
 import { spawn } from "node:child_process";
 import { Broker } from "./broker.js";
+import { Cluster } from "./cluster.js";
 
 const TURNS = 6;
 const TURN_MS = 5000;
 const CLIENTS = 1000;
 
-const broker = await new Broker("scraped").start();
+const cluster = process.argv[2] === "cluster" ? await Cluster.start("scraped", 2) : undefined;
+const broker = cluster?.brokers[0] ?? (await new Broker("scraped").start());
+for (let number = 0; cluster && number < 500; number += 1) await broker.publish(`used-${number}`, "x");
 for (let number = 0; number < CLIENTS; number += 100) await broker.crowd(100, `/sse?channel=quiet-${number}`);
 await broker.crowd(10, "/sse?channel=news");
 const socket = broker.connect();
@@ -49,5 +53,5 @@ line("without scrapes", without);
 line("scraped each s", within);
 const [seconds, bytes] = [0, 1].map((column) => scrapes.map((one) => one[column]).sort((a, b) => a - b)[Math.floor(scrapes.length / 2)]);
 console.log(`${scrapes.length} scrapes, median ${(seconds * 1000).toFixed(2)} ms for ${bytes} bytes`);
-await broker.stop();
+await (cluster ?? broker).stop();
 process.exit(0);

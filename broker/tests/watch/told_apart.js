@@ -29,6 +29,17 @@ export const SIGNS = {
   ],
 };
 
+/** The same for nodes of clusters, on the cluster's dashboard. */
+export const CLUSTER_SIGNS = {
+  /** A follower that answers late: it is dropped and catches up, again and again, over links that stand. */
+  "late-1": [
+    ["Followers dropped, copies completed", , (rate) => rate > 0.2],
+    ["Links made", , (count) => count < 1],
+  ],
+  /** A link that breaks: it is made anew, again and again. */
+  "flapping-1": [["Links made", , (count) => count > 20]],
+};
+
 /** Of a publisher gone wild: it has the machine for itself. */
 export const WILD = [
   ["Publishes held", , (count) => count > 0.1],

@@ -6,14 +6,19 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import path from "node:path";
 import { dashboard } from "./dashboard.mjs";
-import { overview } from "./overview.mjs";
+import { cluster } from "./cluster.mjs";
+import { namespaces } from "./namespaces.mjs";
 import { node } from "./node.mjs";
+import { overview } from "./overview.mjs";
 
 const folder = fileURLToPath(new URL("../dashboards/", import.meta.url));
 
+/** All of them. */
+export const sources = [overview, node, cluster, namespaces];
+
 /** File name → what must stand there. */
 export function files() {
-  return Object.fromEntries([overview, node].map((source) => [`${source.uid}.json`, `${JSON.stringify(dashboard(source), null, 2)}\n`]));
+  return Object.fromEntries(sources.map((source) => [`${source.uid}.json`, `${JSON.stringify(dashboard(source), null, 2)}\n`]));
 }
 
 /** What stands there now; undefined where nothing does. */

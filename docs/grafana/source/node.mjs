@@ -4,7 +4,7 @@ export const node = {
   uid: "tidings-node",
   title: "Tidings / Node",
   about: "One node, or several side by side: CPU, memory by what holds it, sockets, shards, channels and histories.",
-  links: [["Overview", "tidings-overview"]],
+  links: [["Overview", "tidings-overview"], ["Cluster", "tidings-cluster"], ["Namespaces", "tidings-namespaces"]],
   rows: [
     {
       title: "State",
@@ -223,9 +223,56 @@ export const node = {
           about: "From the accepted publish until the shard took the message: the wait in the inbox and the wake-up.",
           unit: "s", log: true,
           queries: {
-            "{{instance}} 50 %": "histogram_quantile(0.5, sum by (instance, le) (rate(tidings_delivery_stage_seconds_bucket{$of}[$rate])))",
-            "{{instance}} 99 %": "histogram_quantile(0.99, sum by (instance, le) (rate(tidings_delivery_stage_seconds_bucket{$of}[$rate])))",
+            "{{instance}} 50 %": 'histogram_quantile(0.5, sum by (instance, le) (rate(tidings_delivery_stage_seconds_bucket{stage="shard", $of}[$rate])))',
+            "{{instance}} 99 %": 'histogram_quantile(0.99, sum by (instance, le) (rate(tidings_delivery_stage_seconds_bucket{stage="shard", $of}[$rate])))',
           },
+        },
+      ],
+    },
+    {
+      title: "Presence",
+      panels: [
+        {
+          title: "Members",
+          about: "Connected: to this node, over all channels with presence. At home: of the channels whose home is here, wherever they are connected.",
+          unit: "short",
+          queries: {
+            "{{instance}} connected": "tidings_presence_connected{$of}",
+            "{{instance}} at home": "tidings_presence_members{$of}",
+          },
+        },
+        {
+          title: "Members joined and left",
+          about: "Far above new visitors: clients are away for longer than the grace and come back. Refused: more than a bound allows.",
+          unit: "cps",
+          queries: {
+            "{{instance}} joined": "rate(tidings_presence_joined_total{$of}[$rate])",
+            "{{instance}} left": "rate(tidings_presence_left_total{$of}[$rate])",
+            "{{instance}} refused": "rate(tidings_presence_refused_total{$of}[$rate])",
+          },
+        },
+        {
+          title: "Memory of members",
+          about: "About what the members at home take, with what they say of themselves.",
+          unit: "bytes",
+          queries: { "{{instance}}": "tidings_presence_bytes{$of}" },
+        },
+      ],
+    },
+    {
+      title: "Orders from backends",
+      panels: [
+        {
+          title: "Orders, by how far they came",
+          about: "Clients disconnected, unsubscribed and revoked by backends. Partly: a node was missed. Refused: no room for a revocation.",
+          width: 12, unit: "cps",
+          queries: { "{{order}} {{reach}}": "sum by (order, reach) (rate(tidings_control_orders_given_total{$of}[$rate]))" },
+        },
+        {
+          title: "Sessions that orders can find",
+          about: "Those that show a user or a token's id. Each takes about 450 bytes of the node's register.",
+          width: 12, unit: "short",
+          queries: { "{{instance}}": "tidings_control_sessions{$of}" },
         },
       ],
     },

@@ -7,7 +7,7 @@ export const overview = {
   uid: "tidings-overview",
   title: "Tidings / Overview",
   about: "All chosen nodes together: who listens, what is delivered and how fast, and every kind of trouble with the number that shows it.",
-  links: [["Node", "tidings-node"]],
+  links: [["Node", "tidings-node"], ["Cluster", "tidings-cluster"], ["Namespaces", "tidings-namespaces"]],
   rows: [
     {
       title: "At a glance",
@@ -79,7 +79,7 @@ export const overview = {
         },
         {
           title: "Sessions closed, by reason",
-          about: "client_gone: the client left. finished: a poll was answered. draining: the node leaves. too_slow: a channel without history moved on. stopped: the node ended.",
+          about: "client_gone: the client left. finished: a poll was answered. draining: the node leaves. too_slow: a channel without history moved on. lagged: one whose namespace closes then did. stopped: the node ended.",
           unit: "cps",
           queries: { "{{reason}}": "sum by (reason) (rate(tidings_sessions_closed_total{$of}[$rate]))" },
         },

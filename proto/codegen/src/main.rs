@@ -34,6 +34,7 @@ fn generate(out: &Path) -> Result<()> {
     tonic_prost_build::configure()
         .build_transport(false)
         .client_mod_attribute(".", CLIENT_ONLY)
+        .codec_path("crate::codec::Codec")
         .bytes(".")
         // Headers in one order everywhere: what is encoded twice is the same twice.
         .btree_map(".")

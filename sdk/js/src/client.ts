@@ -5,19 +5,19 @@ import { isTold, TidingsError } from "./error.js";
 import { ndjson, sse } from "./fronts/lines.js";
 import { poll } from "./fronts/poll.js";
 import { websocket } from "./fronts/websocket.js";
-import { Http, type Query } from "./http.js";
+import { Http, type Query, random } from "./http.js";
 import { Ladder } from "./ladder.js";
 import { type End, Session, type Surroundings } from "./session.js";
 import { Subscription, unpack } from "./subscription.js";
 import { Together } from "./together.js";
-import type { Front, History, HistoryOptions, Options, Published, PublishOptions, State, SubscribeOptions } from "./types.js";
+import type { Cluster, Front, History, HistoryOptions, Options, Published, PublishOptions, State, SubscribeOptions } from "./types.js";
 
 const FRONTS: Record<Front, (session: Session) => Promise<void>> = { websocket, sse, stream: ndjson, poll };
 /** How long a publish is tried, in milliseconds; the broker recognises a repeat for longer. */
 const PUBLISH = 20_000;
 
 /** A client of one broker. */
-export class Tidings extends Emitter<{ state: State }> {
+export class Tidings extends Emitter<{ state: State; cluster: Cluster }> {
   #state: State = { name: "idle" };
   readonly #subscriptions = new Map<string, Subscription>();
   readonly #around: Surroundings;
@@ -35,7 +35,7 @@ export class Tidings extends Emitter<{ state: State }> {
     const { fronts = ["websocket", "sse", "stream", "poll"], connectTimeout = 8000, silence = 60_000, backoff = {}, upgradeAfter = 30_000 } = options;
     const socket = options.WebSocket ?? globalThis.WebSocket;
     const usable = fronts.filter((front) => FRONTS[front] && (socket || front !== "websocket"));
-    if (!usable.length) throw new TypeError(`none of these fronts can be used here: ${fronts}`);
+    if (!usable.length) throw new TypeError(`no front of ${fronts} can be used here`);
     this.#around = {
       http: new Http(url, options),
       subscriptions: this.#subscriptions,
@@ -43,6 +43,7 @@ export class Tidings extends Emitter<{ state: State }> {
       silence,
       WebSocket: socket,
       opened: (session) => session === this.#session && this.#opened(session),
+      cluster: (cluster) => this._emit("cluster", cluster),
     };
     const { min = 1000, max = 30_000 } = backoff;
     this.#ladder = new Ladder(usable, min, max, upgradeAfter);
@@ -59,8 +60,8 @@ export class Tidings extends Emitter<{ state: State }> {
    */
   subscribe<Data = unknown>(channel: string, options: SubscribeOptions = {}): Subscription<Data> {
     if (this.#state.name === "closed") throw new Error("this client is closed");
-    if (this.#subscriptions.has(channel)) throw new Error(`this client listens to "${channel}" already: use that subscription, or close it`);
-    if (options.since && options.last) throw new TypeError("`since` and `last` exclude each other");
+    if (this.#subscriptions.has(channel)) throw new Error(`"${channel}" is listened to already: use that subscription`);
+    if (options.since && options.last) throw new TypeError("give `since` or `last`");
     const subscription = new Subscription<Data>(channel, options, () => {
       if (this.#subscriptions.get(channel) !== (subscription as Subscription)) return;
       this.#subscriptions.delete(channel);
@@ -76,7 +77,7 @@ export class Tidings extends Emitter<{ state: State }> {
    * for 20 seconds and stays one message. Throws a `TidingsError`.
    */
   async publish(channel: string, data: unknown, options: PublishOptions = {}): Promise<Published> {
-    const id = options.id ?? Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    const id = options.id ?? random();
     const message = { channel, ...payload(data), ...options, id };
     const until = Date.now() + PUBLISH;
     for (let wait = 250; ; wait = Math.min(wait * 2, 4000)) {

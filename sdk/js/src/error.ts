@@ -16,7 +16,7 @@ export class TidingsError extends Error {
   }
 }
 
-interface Told {
+export interface Told {
   code?: string;
   message?: string;
   retry?: boolean;
@@ -25,7 +25,7 @@ interface Told {
 
 /** An error object of the broker. */
 export const told = (error: Told, after = error.retry_after_ms): TidingsError =>
-  new TidingsError(error.code ?? "unknown", error.message ?? error.code ?? "refused without a word", error.retry !== false, after);
+  new TidingsError(error.code ?? "unknown", error.message ?? error.code ?? "refused", error.retry !== false, after);
 
 /** Whether the broker itself said it. */
 export const isTold = (error: unknown): error is TidingsError => error instanceof TidingsError && !/^(http_|unr)/.test(error.code);

@@ -6,9 +6,15 @@ import type { Options } from "./types.js";
 /** Names and values of a query; names may repeat. */
 export type Query = [name: string, value: string][];
 
+/** 32 letters that nobody else draws. */
+export const random = (): string =>
+  [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => (byte + 256).toString(16).slice(1)).join("");
+
 /** Where the broker is, and how it is asked. */
 export class Http {
   readonly #base: URL;
+  /** What every front is asked besides. */
+  readonly more: Query;
   constructor(
     base: string | URL,
     private readonly options: Options,
@@ -16,6 +22,8 @@ export class Http {
     this.#base = new URL(base, globalThis.location?.href);
     // What is below the path, not beside it.
     if (!this.#base.pathname.endsWith("/")) this.#base.pathname += "/";
+    this.more = [["session", options.session ?? random()]];
+    if (options.cluster) this.more.push(["cluster", "1"]);
   }
 
   /** An address below the broker's. */
@@ -27,7 +35,7 @@ export class Http {
 
   /** The address of the WebSocket. No token stands in it: addresses are written down on the way. */
   socket(): URL {
-    const url = this.url("ws", []);
+    const url = this.url("ws", this.more);
     url.protocol = url.protocol.replace("http", "ws");
     return url;
   }

@@ -4,6 +4,7 @@ export { Tidings } from "./client.js";
 export { TidingsError } from "./error.js";
 export type { Subscription, SubscriptionEvents } from "./subscription.js";
 export type {
+  Cluster,
   Front,
   Gap,
   History,

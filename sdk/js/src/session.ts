@@ -1,9 +1,9 @@
 // One stay on one front: from its beginning to its one end. After the end nothing it still hears counts.
 
-import { isTold, TidingsError } from "./error.js";
+import { isTold, TidingsError, type Told, told } from "./error.js";
 import type { Http } from "./http.js";
 import type { Subscription } from "./subscription.js";
-import type { Front } from "./types.js";
+import type { Cluster, Front } from "./types.js";
 
 /** How a stay ended. */
 export interface End {
@@ -15,6 +15,19 @@ export interface End {
   kind: "changed" | "silent" | "broken" | "lost" | "told" | "refused" | "over";
   /** What was said, or happened. */
   error: TidingsError;
+}
+
+/** That the broker ended a subscription. */
+export interface Gone {
+  channel: string;
+  error: Told;
+}
+
+/** What every front can say besides messages. */
+export interface Words {
+  close?: Told;
+  cluster?: Cluster;
+  unsubscribed?: Gone;
 }
 
 const unreachable = (message: string): TidingsError => new TidingsError("unreachable", message, true);
@@ -29,6 +42,8 @@ export interface Surroundings {
   WebSocket: typeof WebSocket | undefined;
   /** The first word has come. */
   opened: (session: Session) => void;
+  /** The broker told how the cluster is. */
+  cluster: (cluster: Cluster) => void;
 }
 
 /** A stay. */
@@ -91,6 +106,18 @@ export class Session {
     this.#resolve({ kind, error: error instanceof TidingsError ? error : unreachable(String((error as Error).message ?? error)) });
   }
 
+  /** What every front can say besides messages. */
+  say({ close, cluster, unsubscribed }: Words): void {
+    if (close) this.close(close);
+    else if (cluster) this.around.cluster(cluster);
+    else if (unsubscribed) this.around.subscriptions.get(unsubscribed.channel)?._close(told(unsubscribed.error));
+  }
+
+  /** The broker says why it ends. */
+  close(said: Told): void {
+    this.end(said.retry ? "told" : "over", told(said, said.retry_after_ms ?? this.retry));
+  }
+
   /** The connection is dead if nothing is heard within this time. */
   expect(ms: number): void {
     this.#deadline = Date.now() + ms;
@@ -107,7 +134,7 @@ export class Session {
     this.#timer = setTimeout(() => {
       const left = this.#deadline - Date.now();
       if (left > 0) this.#watch(left);
-      else this.end("silent", `nothing came over ${this.front} for too long`);
+      else this.end("silent", `${this.front} is silent`);
     }, ms);
   }
 

@@ -6,9 +6,9 @@
 // messages that have come already.
 
 import type { Query } from "./http.js";
-import type { Session } from "./session.js";
+import type { Gone, Session } from "./session.js";
 import type { Raw, Subscription } from "./subscription.js";
-import type { Gap } from "./types.js";
+import type { Cluster, Gap } from "./types.js";
 
 /** Short polls that may bring the channels together before a stream begins, at most. */
 const POLLS = 5;
@@ -21,7 +21,10 @@ interface Answer {
   cursor: string;
   gap?: Gap;
   gaps?: Gap[];
+  cluster?: Cluster;
+  unsubscribed?: Gone[];
 }
+
 
 /** The channels of one stay. */
 export class Together {
@@ -45,7 +48,7 @@ export class Together {
   /** What to ask for. */
   query(): Query {
     const starts = this.#all.map((subscription) => subscription._since);
-    const query: Query = this.#all.map(({ channel }) => ["channel", channel]);
+    const query: Query = [...this.#all.map(({ channel }): Query[0] => ["channel", channel]), ...this.session.around.http.more];
     if (!this.#even) for (const since of starts) query.push(["since", since ?? "live"]);
     else if (starts[0] === undefined) query.push(["last", String(this.#all[0]?._start.last)]);
     else if (starts[0] !== "live") query.push(["since", starts[0]]);
@@ -74,10 +77,12 @@ export class Together {
     const text = await response.text();
     // Only this status means that there is nothing: a browser may hand out an answer that was cut as an empty one.
     const answer: Answer = response.status === 204 ? { messages: [], cursor: told } : JSON.parse(text);
-    if (!answer.cursor) throw new Error("an answer without a cursor");
+    if (!answer.cursor) throw new Error("no cursor");
     if (this.session.over) return 0;
     // A short poll before a stream says nothing about whether the stream works.
     if (this.session.front === "poll") this.session.heard();
+    if (answer.cluster) this.session.around.cluster(answer.cluster);
+    for (const unsubscribed of answer.unsubscribed ?? []) this.session.say({ unsubscribed });
     for (const gap of answer.gaps ?? (answer.gap ? [answer.gap] : [])) this.gap(gap);
     for (const message of answer.messages) {
       // Its own cursor: that of the answer is behind all of them.

@@ -25,12 +25,15 @@ export interface Message<Data = unknown> {
   time: number;
 }
 
-/** Messages that will not come. What is still kept follows. */
+/**
+ * Messages that will not come. What is still kept follows. With the reason `conflated` nothing is wrong: the channel gives who is behind
+ * its newest message only, and that follows.
+ */
 export interface Gap {
   /** The channel. */
   channel: string;
   /** Why; new reasons may be added. */
-  reason: "window" | "unknown" | "cleared" | "restart" | "failover" | (string & {});
+  reason: "window" | "unknown" | "cleared" | "restart" | "failover" | "conflated" | (string & {});
   /** Reading `since` this begins with the oldest message that is still kept. */
   oldest: string;
 }
@@ -45,6 +48,12 @@ export interface Subscribed {
   offset?: number;
   /** Whether it goes on exactly where the cursor given stood. */
   recovered?: boolean;
+}
+
+/** How the cluster is, as the node sees it that the client is connected to. */
+export interface Cluster {
+  /** `degraded`: a part of the cluster may go on without that node, and what is published there comes late. */
+  condition: "whole" | "degraded" | (string & {});
 }
 
 /** How the client is. */
@@ -128,6 +137,10 @@ export interface Options {
   backoff?: { min?: number; max?: number };
   /** On a worse front: time until a better one is tried, in milliseconds: 30,000. Doubled each time it fails. */
   upgradeAfter?: number;
+  /** Whether to be told, by the event `cluster`, how the cluster is: after each connect, and when it changed. */
+  cluster?: boolean;
+  /** Its name in the brokers' logs, 1 to 32 letters, digits, `-` or `_`; made up when it is missing. */
+  session?: string;
   /** For pages of other origins: whether cookies go along. */
   credentials?: RequestCredentials;
   /** Instead of the global `fetch`. */

@@ -10,10 +10,12 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
+use crate::cluster::ClusterInfo;
 use crate::error::{Error, Refused, Result};
 use crate::failure::{Effect, Failure, Tries};
 use crate::link::Link;
 use crate::message::{Message, Published, check_size, outcome};
+use crate::presence::PresenceQuery;
 use crate::query::{ChannelsQuery, HistoryQuery};
 use crate::stream::PublishStream;
 use crate::subscription::Subscribe;
@@ -167,9 +169,24 @@ impl Client {
         HistoryQuery::new(self.clone(), channel.into())
     }
 
+    /// Tells who is on a channel, page by page. Await the returned [`PresenceQuery`] for a page.
+    pub fn presence(&self, channel: impl Into<String>) -> PresenceQuery {
+        PresenceQuery::new(self.clone(), channel.into())
+    }
+
     /// Lists the channels there are, page by page. Await the returned [`ChannelsQuery`] for a page.
     pub fn channels(&self) -> ChannelsQuery {
         ChannelsQuery::new(self.clone())
+    }
+
+    /// Tells how the cluster looks from the broker that answers. Needs a key that may administer every channel.
+    ///
+    /// # Errors
+    /// As [`Client::publish`].
+    pub async fn cluster_info(&self) -> Result<ClusterInfo> {
+        let request = v1::ClusterInfoRequest {};
+        let told = self.call(Effect::Reads, request, |mut grpc, request| async move { grpc.cluster_info(request).await }).await?;
+        Ok(told.into())
     }
 
     /// Forgets a channel's messages and returns the cursor where it stands now. Who resumes from before is told by a gap.

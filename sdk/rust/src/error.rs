@@ -94,6 +94,10 @@ pub enum Code {
     Unauthenticated,
     /// The token has expired: the same call may pass with a fresh one.
     TokenExpired,
+    /// What the caller shows was revoked: only another token may pass.
+    Revoked,
+    /// A backend ended the connection, and asks the client not to come back by itself.
+    Disconnected,
     /// The caller is known but may not do this.
     PermissionDenied,
     /// There is no such thing.
@@ -104,6 +108,8 @@ pub enum Code {
     TooLarge,
     /// A limit of the broker is reached.
     Overloaded,
+    /// It was taken, and whether it was done is unknown.
+    Unconfirmed,
     /// The node is leaving.
     Draining,
     /// The broker failed.
@@ -114,16 +120,19 @@ pub enum Code {
 
 impl Code {
     /// Every code with a name that this client knows.
-    const KNOWN: [Self; 11] = [
+    const KNOWN: [Self; 14] = [
         Self::InvalidRequest,
         Self::InvalidCursor,
         Self::Unauthenticated,
         Self::TokenExpired,
+        Self::Revoked,
+        Self::Disconnected,
         Self::PermissionDenied,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::TooLarge,
         Self::Overloaded,
+        Self::Unconfirmed,
         Self::Draining,
         Self::Internal,
     ];
@@ -141,11 +150,14 @@ impl Code {
             Self::InvalidCursor => "invalid_cursor",
             Self::Unauthenticated => "unauthenticated",
             Self::TokenExpired => "token_expired",
+            Self::Revoked => "revoked",
+            Self::Disconnected => "disconnected",
             Self::PermissionDenied => "permission_denied",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::TooLarge => "too_large",
             Self::Overloaded => "overloaded",
+            Self::Unconfirmed => "unconfirmed",
             Self::Draining => "draining",
             Self::Internal => "internal",
             Self::Other(name) => name,
@@ -160,6 +172,14 @@ impl fmt::Display for Code {
 }
 
 impl Refused {
+    /// What a publisher hears: a "no", or that nobody knows.
+    pub(crate) fn into_error(self, patience: Duration) -> Error {
+        match self.code {
+            Code::Unconfirmed => Error::OutcomeUnknown { patience, why: self.message },
+            _ => Error::Refused(self),
+        }
+    }
+
     /// The broker answered with something this client cannot read.
     pub(crate) fn not_understood() -> Self {
         let message = "the broker's answer holds neither a result nor an error that this client knows".to_owned();

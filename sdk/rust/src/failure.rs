@@ -37,7 +37,7 @@ impl Failure {
             (Some(code @ (Code::Overloaded | Code::Draining)), _) => {
                 return Self::Later(Refused { code, message: status.message().to_owned(), retry: true });
             }
-            (Some(Code::Internal), _) => return Self::Lost(words(status)),
+            (Some(Code::Internal | Code::Unconfirmed), _) => return Self::Lost(words(status)),
             (Some(code), _) => code,
             // Without a code of ours it comes from the layers between: ours or the broker's HTTP/2, or a proxy.
             (None, C::InvalidArgument | C::FailedPrecondition) => Code::InvalidRequest,
@@ -150,6 +150,7 @@ mod tests {
         assert_eq!(Failure::of(&too_large), Failure::Final(Refused { code: Code::TooLarge, message: "too much".into(), retry: false }));
         assert_eq!(later(), Failure::Later(Refused { code: Code::Overloaded, message: "later".into(), retry: true }));
         assert!(matches!(Failure::of(&named(Status::internal("a fault"), "internal")), Failure::Lost(_)));
+        assert!(matches!(Failure::of(&named(Status::deadline_exceeded("who knows"), "unconfirmed")), Failure::Lost(_)));
     }
 
     #[test]

@@ -40,10 +40,13 @@
 
 mod backoff;
 mod client;
+mod cluster;
+mod control;
 mod error;
 mod failure;
 mod link;
 mod message;
+mod presence;
 mod query;
 mod received;
 mod stream;
@@ -51,10 +54,13 @@ mod subscription;
 mod tls;
 
 pub use client::{Client, PATIENCE_MAX};
+pub use cluster::{ClusterInfo, ClusterNode};
+pub use control::{Clients, Controlled, NodeMissed, NodeReached, Revoke};
 pub use error::{Code, Error, Refused, Result};
 pub use message::{MESSAGE_BYTES_MAX, Message, Published};
+pub use presence::{Counts, Presence, PresencePage, PresenceQuery, User};
 pub use query::{ChannelInfo, ChannelsPage, ChannelsQuery, HistoryQuery, Page};
 pub use received::{Gap, Received};
 pub use stream::{Ack, PublishStream};
-pub use subscription::{Delivery, Interruption, Subscribe, Subscription};
+pub use subscription::{Delivery, Interruption, Subscribe, Subscription, Unsubscribed};
 pub use tls::Tls;

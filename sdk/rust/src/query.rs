@@ -111,7 +111,7 @@ impl IntoFuture for ChannelsQuery {
             let Self { client, request } = self;
             let page = client.call(Effect::Reads, request, |mut grpc, request| async move { grpc.channels(request).await }).await?;
             let channels = page.channels.into_iter().map(ChannelInfo::from).collect();
-            Ok(ChannelsPage { channels, next: Some(page.next).filter(|next| !next.is_empty()) })
+            Ok(ChannelsPage { channels, next: Some(page.next).filter(|next| !next.is_empty()), silent_nodes: page.silent_nodes })
         })
     }
 }
@@ -124,6 +124,8 @@ pub struct ChannelsPage {
     pub channels: Vec<ChannelInfo>,
     /// What to give to [`ChannelsQuery::after`] for the next page; none when this was the last.
     pub next: Option<String>,
+    /// In a cluster, the nodes that did not answer in time: channels that only they hold are missing here.
+    pub silent_nodes: Vec<String>,
 }
 
 /// What there is to know of a channel.
@@ -138,7 +140,7 @@ pub struct ChannelInfo {
     pub messages: u64,
     /// How many bytes they take.
     pub bytes: u64,
-    /// How many shards and streams of the node listen to it.
+    /// How many shards and streams listen to it, on all nodes that answered.
     pub listeners: u64,
     /// Its head: listening from here gives only what is new.
     pub cursor: String,

@@ -60,6 +60,15 @@ pub struct Gap {
     pub oldest: String,
 }
 
+impl Gap {
+    /// Whether something is lost. It is not where the reason is `conflated`: that channel gives who is behind its newest message only,
+    /// and that follows.
+    #[must_use]
+    pub fn is_loss(&self) -> bool {
+        self.reason != "conflated"
+    }
+}
+
 impl From<v1::Gap> for Gap {
     fn from(gap: v1::Gap) -> Self {
         let v1::Gap { channel, reason, oldest } = gap;

@@ -191,3 +191,35 @@ async fn nobody_there_is_an_error_once_patience_ends() {
     assert!(matches!(client.subscribe(["a"]).await.unwrap_err(), Error::Unavailable { .. }));
     assert!(matches!(client.history("a").await.unwrap_err(), Error::Unavailable { .. }));
 }
+
+#[tokio::test]
+async fn who_is_there_is_told_when_asked_for_and_asked_for_again_after_a_break() {
+    let told = |all, left: &[&str]| {
+        let counts = Some(v1::PresenceCounts { users: 1, anonymous: 2, connections: 3 });
+        let users = vec![v1::PresenceUser { user: "ann".into(), info: "{}".into(), connections: 0 }];
+        let left = left.iter().map(ToString::to_string).collect();
+        say("c0", Reply::Presence(v1::Presence { channel: "a".into(), counts, all, users, left, ..Default::default() }))
+    };
+    let fake =
+        Fake::telling([vec![subscribed("c0"), told(true, &[]), broken()], vec![subscribed("c0"), told(false, &["bob"]), Line::Hang]]).await;
+    let mut subscription = Client::connect(&fake.address).await.unwrap().subscribe(["a"]).presence().await.unwrap();
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        if let Delivery::Presence(told) = subscription.next().await.unwrap().unwrap() {
+            heard.push(told);
+        }
+    }
+    assert!(heard[0].all && heard[0].users[0].user == "ann" && heard[0].counts.anonymous == 2, "{heard:?}");
+    assert!(!heard[1].all && heard[1].left == ["bob"], "{heard:?}");
+    assert!(fake.subscribes().iter().all(|request| request.presence));
+}
+
+#[tokio::test]
+async fn who_is_there_comes_page_by_page() {
+    let fake = Fake::telling([]).await;
+    let client = Client::connect(&fake.address).await.unwrap();
+    let page = client.presence("a").limit(1).await.unwrap();
+    assert_eq!((page.users[0].user.as_str(), page.next.as_deref(), page.counts.users), ("a", Some("a"), 2));
+    let page = client.presence("a").limit(1).after("a").await.unwrap();
+    assert_eq!((page.users[0].user.as_str(), page.next), ("a-2", None));
+}

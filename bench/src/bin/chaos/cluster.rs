@@ -23,6 +23,8 @@ pub(crate) struct Cluster {
     // Before the network, so that processes end first.
     nodes: Vec<Option<Node>>,
     lan: Lan,
+    /// What is broken now.
+    broken: Vec<Fault>,
     seed: u64,
 }
 
@@ -31,6 +33,8 @@ pub(crate) struct Cluster {
 pub(crate) struct Make {
     pub(crate) nodes: usize,
     pub(crate) program: PathBuf,
+    /// What a node runs when it is started again.
+    pub(crate) next: PathBuf,
     pub(crate) settings: Vec<String>,
     pub(crate) channels: usize,
     pub(crate) seed: u64,
@@ -52,6 +56,7 @@ impl Cluster {
                 namespace: lan.namespace(node),
                 address: lan.address(node),
                 program: make.program.clone(),
+                next: make.next.clone(),
                 settings,
                 log: folder.join(format!("{}.log", Name(node))),
             }
@@ -59,9 +64,9 @@ impl Cluster {
         let seats: Vec<Seat> = (0..make.nodes).map(seat).collect();
         let channels = (0..make.channels).map(|channel| format!("hot-{channel}")).collect();
         let world = Arc::new(World::new(seats, channels));
-        let mut cluster = Self { nodes: Vec::new(), lan, world, seed: make.seed };
+        let mut cluster = Self { nodes: Vec::new(), lan, world, broken: Vec::new(), seed: make.seed };
         for seat in &cluster.world.seats {
-            cluster.nodes.push(Some(seat.start()?));
+            cluster.nodes.push(Some(seat.start(&seat.program)?));
         }
         for seat in &cluster.world.seats {
             seat.ready(PATIENCE).await?;
@@ -75,7 +80,9 @@ impl Cluster {
     /// When the system does not let it.
     pub(crate) async fn break_it(&mut self, fault: &Fault) -> anyhow::Result<()> {
         self.world.record(Event::Broken { fault: fault.to_string(), divides: fault.divides() });
-        self.apply(fault).await.with_context(|| fault.to_string())
+        self.apply(fault).await.with_context(|| fault.to_string())?;
+        self.broken.push(fault.clone());
+        Ok(())
     }
 
     /// Mends what was broken, and writes it down.
@@ -85,6 +92,7 @@ impl Cluster {
     pub(crate) async fn mend(&mut self, fault: &Fault) -> anyhow::Result<()> {
         self.undo(fault).await.with_context(|| format!("mending: {fault}"))?;
         self.world.record(Event::Mended { fault: fault.to_string() });
+        self.broken.retain(|broken| broken != fault);
         Ok(())
     }
 
@@ -95,8 +103,8 @@ impl Cluster {
                 self.nodes[*node].take().context("it does not run")?.kill().await
             }
             Fault::Leave { node } => {
-                if self.nodes.len() == 1 {
-                    // There is nobody to hand anything over to.
+                if self.is_alone(*node) {
+                    // There is nobody to hand anything over to: what it has alone ends with it.
                     self.world.record(Event::Crashed { node: Name(*node).to_string() });
                 }
                 self.nodes[*node].take().context("it does not run")?.leave(PATIENCE).await
@@ -119,7 +127,8 @@ impl Cluster {
         match fault {
             Fault::Kill { node } | Fault::Leave { node } => {
                 let seat = self.world.seat(*node).clone();
-                self.nodes[*node] = Some(seat.start()?);
+                self.world.record(Event::Started { node: Name(*node).to_string() });
+                self.nodes[*node] = Some(seat.start(&seat.next)?);
                 seat.ready(PATIENCE).await
             }
             Fault::Pause { node } => self.running(*node)?.signal(Signal::CONT),
@@ -131,6 +140,11 @@ impl Cluster {
                 self.lan.set_rules(|rules| ways.iter().for_each(|(from, to)| rules.mend(*from, *to)))
             }
         }
+    }
+
+    /// Whether a node reaches no other one.
+    fn is_alone(&self, node: usize) -> bool {
+        (0..self.nodes.len()).filter(|other| *other != node).all(|other| self.broken.iter().any(|fault| fault.parts(node, other)))
     }
 
     fn running(&self, node: usize) -> anyhow::Result<&Node> {
@@ -169,6 +183,8 @@ fn settings(make: &Make, name: &str, address: &str, seeds: &[String]) -> Vec<Str
         "namespaces.default.history.size=1000000",
         "namespaces.default.history.bytes=1GiB",
         "namespaces.default.history.ttl=1h",
+        "namespaces.guests={presence: true, allow: {subscribe: anyone, presence: anyone}}",
+        "presence.grace=2s",
         "drain.grace=6s",
         "drain.waves=2",
     ]

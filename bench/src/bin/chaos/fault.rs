@@ -28,6 +28,20 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
+    /// Whether two nodes do not reach each other, one of the ways at least.
+    pub(crate) fn parts(&self, a: usize, b: usize) -> bool {
+        let is_one = |node: &usize| *node == a || *node == b;
+        match self {
+            Self::Kill { node } | Self::Leave { node } | Self::Pause { node } | Self::Unplug { node } => is_one(node),
+            Self::Cut { from, to } => [(a, b), (b, a)].iter().any(|(a, b)| from.contains(a) && to.contains(b)),
+            Self::Split { groups } => {
+                let group = |node| groups.iter().position(|group| group.contains(&node));
+                group(a).is_some() && group(b).is_some() && group(a) != group(b)
+            }
+            Self::Lose { .. } | Self::Slow { .. } | Self::Delay { .. } | Self::Hide { .. } => false,
+        }
+    }
+
     /// Whether nodes may take each other for dead by it while both live.
     pub(crate) fn divides(&self) -> bool {
         !matches!(self, Self::Kill { .. } | Self::Leave { .. } | Self::Hide { .. })
@@ -73,5 +87,20 @@ struct Names<'a>(&'a [usize]);
 impl fmt::Display for Names<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().enumerate().try_for_each(|(number, node)| write!(f, "{}{}", if number > 0 { "," } else { "" }, Name(*node)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_parts_those_who_do_not_reach_each_other() {
+        let split = Fault::Split { groups: vec![vec![0], vec![1]] };
+        assert!(split.parts(0, 1) && split.parts(1, 0) && !split.parts(0, 2), "who is in no group reaches both");
+        let cut = Fault::Cut { from: vec![0], to: vec![1, 2] };
+        assert!(cut.parts(0, 2) && cut.parts(2, 0) && !cut.parts(1, 2));
+        assert!(Fault::Unplug { node: 1 }.parts(0, 1) && !Fault::Unplug { node: 1 }.parts(0, 2));
+        assert!(!Fault::Hide { node: 1 }.parts(0, 1) && !Fault::Lose { percent: 20 }.parts(0, 1));
     }
 }

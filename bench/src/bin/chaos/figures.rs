@@ -48,19 +48,25 @@ impl Figure {
     }
 }
 
-/// Measures everything and prints a table.
+/// Measures everything whose name holds the filter, and prints a table.
 ///
 /// # Errors
 /// When the cluster cannot be started or does not do what is measured.
-pub(crate) async fn measure(make: &Make, trials: usize, folder: &Path) -> anyhow::Result<()> {
+pub(crate) async fn measure(make: &Make, filter: &str, trials: usize, folder: &Path) -> anyhow::Result<()> {
     ensure!(make.nodes > 1, "figures are about several nodes");
+    let is_wanted = |name: &str| name.contains(filter);
     let mut cluster = Cluster::start(make, folder).await?;
     sleep(WHOLE).await;
     println!("| {} nodes | trials | p50 ms | p99 ms | max ms |\n|---|---|---|---|---|", make.nodes);
     for (name, to) in [("publish to delivery, the same node", 0), ("publish to delivery, another node", 1)] {
-        latency(&cluster, name, 0, to).await?.print();
+        if is_wanted(name) {
+            latency(&cluster, name, 0, to).await?.print();
+        }
     }
     for (name, hold_ms) in [("kill -9", 3_000), ("lost host", 5_000), ("node leaves", 1_000), ("node comes back", 4_000)] {
+        if !is_wanted(name) {
+            continue;
+        }
         let (mut acks, mut receipts) = (Figure::new(&format!("{name}: no ack for")), Figure::new(&format!("{name}: no delivery for")));
         for trial in 0..trials {
             let node = trial % make.nodes;
@@ -77,11 +83,14 @@ pub(crate) async fn measure(make: &Make, trials: usize, folder: &Path) -> anyhow
         acks.print();
         receipts.print();
     }
-    let mut heals = Figure::new("split healed: the other side has everything after");
-    for trial in 0..trials {
-        heals.taken.push(heal(&mut cluster, trial).await?);
+    let name = "split healed: the other side has everything after";
+    if is_wanted(name) {
+        let mut heals = Figure::new(name);
+        for trial in 0..trials {
+            heals.taken.push(heal(&mut cluster, trial).await?);
+        }
+        heals.print();
     }
-    heals.print();
     Ok(())
 }
 

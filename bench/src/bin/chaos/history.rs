@@ -47,6 +47,10 @@ pub(crate) enum Event {
     Mended { fault: String },
     /// A process was killed: what only it held is gone.
     Crashed { node: String },
+    /// A process was started again: it remembers nothing of what was before.
+    Started { node: String },
+    /// At rest, a node said that so many are on a channel, when so many are.
+    Present { node: String, counted: u64, there: u64 },
     /// What a node has of a channel when everything is over, oldest first.
     Final { node: String, channel: String, messages: Vec<Kept> },
 }

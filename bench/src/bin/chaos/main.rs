@@ -62,8 +62,8 @@ enum Command {
     },
     /// The cases that have a name
     Cases {
-        /// Only those whose names hold this
-        filter: Option<String>,
+        /// Only those whose names hold one of these
+        filters: Vec<String>,
         /// Sizes of the clusters
         #[arg(long, value_delimiter = ',', default_value = "2,3,5")]
         nodes: Vec<usize>,
@@ -80,6 +80,9 @@ enum Command {
     },
     /// How long things take, as a table
     Figures {
+        /// Only those whose names hold this
+        #[arg(default_value = "")]
+        filter: String,
         /// Nodes of the cluster
         #[arg(long, default_value = "3")]
         nodes: usize,
@@ -103,6 +106,9 @@ struct Options {
     /// The broker
     #[arg(long, default_value = "target/release/tidings")]
     program: PathBuf,
+    /// The broker that a node runs when it is started again: another release, so that a run is an upgrade
+    #[arg(long)]
+    next: Option<PathBuf>,
     /// Set one more key of every node's configuration
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -117,7 +123,8 @@ struct Options {
 impl Options {
     fn make(&self, nodes: usize, seed: u64) -> anyhow::Result<Make> {
         let program = std::path::absolute(&self.program)?;
-        Ok(Make { nodes, program, settings: self.set.clone(), channels: self.channels, seed })
+        let next = std::path::absolute(self.next.as_ref().unwrap_or(&self.program))?;
+        Ok(Make { nodes, program, next, settings: self.set.clone(), channels: self.channels, seed })
     }
 }
 
@@ -182,8 +189,8 @@ async fn command_run(command: Command) -> anyhow::Result<ExitCode> {
                 }
             }
         }
-        Command::Cases { filter, nodes, times, options } => {
-            let wanted = |plan: &Plan| filter.as_ref().is_none_or(|filter| plan.name.contains(filter.as_str()));
+        Command::Cases { filters, nodes, times, options } => {
+            let wanted = |plan: &Plan| filters.is_empty() || filters.iter().any(|filter| plan.name.contains(filter.as_str()));
             for seed in 1..=times {
                 for plan in nodes.iter().flat_map(|nodes| plan::named(*nodes)).filter(wanted) {
                     play(&Plan { seed, ..plan }, &options, &mut report).await?;
@@ -198,10 +205,10 @@ async fn command_run(command: Command) -> anyhow::Result<ExitCode> {
             report.begin(&plan.name, &plan);
             report.control(&plan.name, &run::run(&plan, &make, run::Load::default(), folder.path()).await?);
         }
-        Command::Figures { nodes, trials, options } => {
+        Command::Figures { filter, nodes, trials, options } => {
             let folder = tempfile::Builder::new().prefix("tidings-chaos-").tempdir()?;
             let make = options.make(nodes, 1)?;
-            figures::measure(&make, trials, folder.path()).await?;
+            figures::measure(&make, &filter, trials, folder.path()).await?;
             return Ok(ExitCode::SUCCESS);
         }
         Command::Judge { .. } | Command::Probe => {}

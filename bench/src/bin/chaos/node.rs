@@ -20,6 +20,8 @@ pub(crate) struct Seat {
     pub(crate) namespace: String,
     pub(crate) address: Ipv4Addr,
     pub(crate) program: PathBuf,
+    /// What it runs when it is started again.
+    pub(crate) next: PathBuf,
     pub(crate) settings: Vec<String>,
     /// Where it writes its log.
     pub(crate) log: PathBuf,
@@ -38,11 +40,11 @@ impl Seat {
         (self.address, 8002).into()
     }
 
-    /// Starts a process here. It ends with this one, however this one ends.
-    pub(crate) fn start(&self) -> anyhow::Result<Node> {
+    /// Starts a process of this program here. It ends with this one, however this one ends.
+    pub(crate) fn start(&self, program: &Path) -> anyhow::Result<Node> {
         let log = File::options().create(true).append(true).open(&self.log)?;
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.namespace, "setpriv", "--pdeathsig", "KILL", "--"]).arg(&self.program);
+        command.args(["netns", "exec", &self.namespace, "setpriv", "--pdeathsig", "KILL", "--"]).arg(program);
         for (key, at) in [("http", self.http()), ("grpc", self.grpc()), ("admin", self.admin())] {
             command.args(["--set", &format!("{key}.listen={at}")]);
         }
@@ -52,7 +54,7 @@ impl Seat {
         let home = self.log.parent().unwrap_or(Path::new("/"));
         command.current_dir(home).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
-        let child = command.spawn().with_context(|| format!("starting {}", self.program.display()))?;
+        let child = command.spawn().with_context(|| format!("starting {}", program.display()))?;
         Ok(Node { child })
     }
 

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::checker::{Judgement, WHOLE_AFTER_US, judge};
 use crate::client::publisher::Door;
-use crate::client::{http, listener, publisher};
+use crate::client::{guest, http, listener, publisher};
 use crate::cluster::{Cluster, Make};
 use crate::history::{self, Event, Record};
 use crate::plan::{Plan, Step};
@@ -22,11 +22,12 @@ pub(crate) struct Load {
     pub(crate) publishers: usize,
     pub(crate) pause: Duration,
     pub(crate) listeners_per_channel: usize,
+    pub(crate) guests: usize,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { publishers: 6, pause: Duration::from_millis(15), listeners_per_channel: 3 }
+        Self { publishers: 6, pause: Duration::from_millis(15), listeners_per_channel: 3, guests: 6 }
     }
 }
 
@@ -55,6 +56,9 @@ async fn play(plan: &Plan, make: &Make, load: Load, folder: &Path) -> anyhow::Re
             everybody.spawn(listener::run(Arc::clone(&world), format!("c{number}-{copy}"), channel.clone(), seed));
         }
     }
+    for number in 0..load.guests {
+        everybody.spawn(guest::run(Arc::clone(&world), format!("guest-{number}"), plan.seed ^ (number as u64) << 48));
+    }
     let mut publishers = JoinSet::new();
     for number in 0..load.publishers {
         let door = if number % 2 == 0 { Door::Http } else { Door::Grpc };
@@ -72,11 +76,29 @@ async fn play(plan: &Plan, make: &Make, load: Load, folder: &Path) -> anyhow::Re
     tokio::time::timeout(END_MAX, publishers.join_all()).await.context("publishers do not end")?;
     // Everybody has time to get everything.
     sleep(Duration::from_micros(WHOLE_AFTER_US) + Duration::from_secs(2)).await;
+    for event in present(&world, load.guests as u64).await? {
+        world.record(event);
+    }
     let logs = logs(&world).await?;
     world.stop_listening();
     tokio::time::timeout(END_MAX, everybody.join_all()).await.context("listeners do not end")?;
     logs.into_iter().for_each(|log| world.record(log));
     world.take()
+}
+
+/// How many guests each node says are there.
+async fn present(world: &World, there: u64) -> anyhow::Result<Vec<Event>> {
+    let mut events = Vec::new();
+    for seat in &world.seats {
+        let path = format!("/v1/channels/{}/presence", guest::CHANNEL);
+        let (status, body) = http::get(seat.http(), &path).await.with_context(|| format!("presence on {}", seat.name))?;
+        let text = String::from_utf8_lossy(&body);
+        anyhow::ensure!(status == 200, "presence on {}: {status} {text}", seat.name);
+        let page: serde_json::Value = serde_json::from_str(&text)?;
+        let counted = page["anonymous"].as_u64().context("a page without a count")?;
+        events.push(Event::Present { node: seat.name.clone(), counted, there });
+    }
+    Ok(events)
 }
 
 /// What each node has of each channel.

@@ -11,6 +11,10 @@ use crate::Counts;
 const WORSE_MAX: f64 = 1.1;
 /// Below this a difference is noise: a tenth of an allocation that happens now and then.
 const NOISE: f64 = 0.05;
+/// What two counts move by without a reason. `delivery` comes from threads that wake each other up: 302 to 330 for one build. `deliver` is
+/// an eighth of the difference between two counts that each move by a hundred and more, as the keys of hash maps are random;
+/// `append_and_deliver` holds the sum to the usual bound.
+const NOISE_MORE: f64 = 30.0;
 
 /// The file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,7 +45,7 @@ pub(crate) fn check(path: &Path, counts: &Counts) -> anyhow::Result<()> {
         return Ok(());
     }
     bail!(
-        "worse than {}:\n  {}\nIf that is meant: cargo run --release -p tidings-bench --bin counts -- check --write",
+        "worse than {}:\n  {}\nIf that is meant: cargo build --release -p tidings -p tidings-bench && target/release/counts check --write",
         path.display(),
         found.worse.join("\n  ")
     )
@@ -60,10 +64,11 @@ fn compare(baseline: &Counts, counts: &Counts) -> Found {
             found.worse.push(format!("{name}: {count:.2}, and the baseline does not know it"));
             continue;
         };
+        let noise = if matches!(name.as_str(), "deliver.instructions" | "delivery.instructions") { NOISE_MORE } else { NOISE };
         let line = || format!("{name}: {count:.2}, was {known:.2} ({:+.0} %)", (count / known.max(NOISE) - 1.0) * 100.0);
-        if *count > known.max(0.0) * WORSE_MAX + NOISE {
+        if *count > known.max(0.0) * WORSE_MAX + noise {
             found.worse.push(line());
-        } else if *count < known / WORSE_MAX - NOISE {
+        } else if *count < known / WORSE_MAX - noise {
             found.better.push(line());
         }
     }
@@ -91,6 +96,13 @@ mod tests {
         let found = compare(&baseline, &counts(&[("a", 1099.0), ("b", 1101.0), ("c", 0.04), ("d", 800.0)]));
         assert_eq!((found.worse.len(), found.better.len()), (1, 1), "{found:?}");
         assert!(found.worse[0].starts_with("b: 1101.00, was 1000.00 (+10 %)"), "{found:?}");
+    }
+
+    #[test]
+    fn what_moves_by_itself_is_worse_only_beyond_that() {
+        let baseline = counts(&[("deliver.instructions", 170.0)]);
+        let worse = |count| compare(&baseline, &counts(&[("deliver.instructions", count)])).worse.len();
+        assert_eq!((worse(191.0), worse(218.0)), (0, 1));
     }
 
     #[test]

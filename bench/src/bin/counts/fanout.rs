@@ -19,6 +19,8 @@ use crate::valgrind::{Threads, Tool};
 pub(crate) const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const FEW: usize = 1;
 const MANY: usize = 65;
+/// The function in which a shard does a slice of its work: the walk, with the bytes, the writing and the booking.
+const WALK: &str = "State>::turn";
 const SHORT: u64 = 100;
 const LONG: u64 = 500;
 /// Runs of which the cheapest counts.
@@ -56,10 +58,18 @@ pub(crate) fn count() -> anyhow::Result<Counts> {
     for tool in Tool::ALL {
         let each = |subscribers: usize| {
             let (long, short) = (least(tool, subscribers, LONG)?, least(tool, subscribers, SHORT)?);
-            anyhow::Ok((long - short) / (LONG - SHORT) as f64)
+            let messages = (LONG - SHORT) as f64;
+            anyhow::Ok(((long.0 - short.0) / messages, (long.1 - short.1) / messages))
         };
-        let (few, many) = (each(FEW)?, each(MANY)?);
-        let delivery = (many - few) / (MANY - FEW) as f64;
+        let ((few, few_walked), (many, many_walked)) = (each(FEW)?, each(MANY)?);
+        let more = (MANY - FEW) as f64;
+        let delivery = (many - few) / more;
+        if tool == Tool::Callgrind {
+            ensure!(many_walked > 0.0, "callgrind knows no {WALK}");
+            let walk = (many_walked - few_walked) / more;
+            println!("walk: {walk:.2} {}", tool.counts());
+            counts.insert(format!("walk.{}", tool.counts()), walk);
+        }
         println!("delivery: {delivery:.2} {}", tool.counts());
         counts.insert(format!("delivery.{}", tool.counts()), delivery);
         let publish = few - delivery * FEW as f64;
@@ -72,19 +82,22 @@ pub(crate) fn count() -> anyhow::Result<Counts> {
     Ok(counts)
 }
 
-/// The least that the broker's process cost in all: waking up once more than needed, as threads do on a busy machine,
-/// only ever adds.
-fn least(tool: Tool, subscribers: usize, messages: u64) -> anyhow::Result<f64> {
-    (0..RUNS).try_fold(f64::INFINITY, |least, _| Ok(total(tool, subscribers, messages)?.min(least)))
+/// The least that the broker's process cost in all and in its walks: waking up once more than needed, as threads do on a busy
+/// machine, only ever adds.
+fn least(tool: Tool, subscribers: usize, messages: u64) -> anyhow::Result<(f64, f64)> {
+    (0..RUNS).try_fold((f64::INFINITY, f64::INFINITY), |least, _| {
+        let (total, walked) = total(tool, subscribers, messages)?;
+        Ok((total.min(least.0), walked.min(least.1)))
+    })
 }
 
-/// What the broker's process cost in all.
-fn total(tool: Tool, subscribers: usize, messages: u64) -> anyhow::Result<f64> {
+/// What the broker's process cost in all, and within its walks.
+fn total(tool: Tool, subscribers: usize, messages: u64) -> anyhow::Result<(f64, f64)> {
     let mut run = tool.spawn(&["node"])?;
     let delivered = deliver(&mut run.child, subscribers, messages, |_| Ok(0.0));
     // Its standard input ends here, and with it the broker.
     drop(run.child.stdin.take());
-    let total = run.total(Threads::ButTheFirst);
+    let total = run.total_and_within(Threads::ButTheFirst, Some(WALK));
     delivered.and(total)
 }
 

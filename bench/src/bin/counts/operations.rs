@@ -8,7 +8,8 @@ use anyhow::{Context, bail};
 use tidings::broker::{self, Broker, Delivery, Limits, Since, Subscribe};
 use tidings::clock::{Clock, Moment};
 use tidings::config::Config;
-use tidings::hub::{Bounds, CommitRule, Hub, RuleBook};
+use tidings::front::websocket::codec::{Decoder, Inflater, Input, Item, Rules, unmask};
+use tidings::hub::{Bounds, CommitRule, Hub, Inbox, RuleBook};
 use tidings::log::{Cursor, CursorText, Epoch, Line, NamespaceId, Pos, Retention, Slot, SlotCursor, SlotLog, Tag};
 use tidings::message::{ChannelName, Draft, Headers, Payload};
 use tidings::metrics::Metrics;
@@ -18,12 +19,27 @@ use crate::Counts;
 use crate::valgrind::{Threads, Tool};
 
 /// Every operation.
-const OPERATIONS: [&str; 7] = ["cursor_text", "cursor_parse", "admit", "encode", "append", "publish", "publish_and_pull"];
+const OPERATIONS: [&str; 10] = [
+    "cursor_text",
+    "cursor_parse",
+    "admit",
+    "encode",
+    "append",
+    "publish_at_the_hub",
+    "append_and_deliver",
+    "decode",
+    "publish",
+    "publish_and_pull",
+];
+/// Shards that listen in `append_and_deliver`.
+const SHARDS: usize = 8;
 /// How often each is done at first.
 const SHORT: u64 = 100;
 /// And then: so often that what differs from start to start (a clock that calibrates itself) is little beside it.
 const LONG: u64 = 40_100;
 const PAYLOAD: [u8; 128] = [b'x'; 128];
+/// More than waits in any inbox here.
+const INBOX: usize = 16;
 const NOW: Moment = Moment { mono: Duration::from_secs(1), unix_ms: 0 };
 
 /// Counts them all.
@@ -37,17 +53,30 @@ pub(crate) fn count() -> anyhow::Result<Counts> {
             counts.insert(format!("{name}.{}", tool.counts()), each);
         }
     }
+    for tool in Tool::ALL {
+        let of = |name: &str| counts.get(&format!("{name}.{}", tool.counts())).copied().unwrap_or_default();
+        let each = (of("append_and_deliver") - of("publish_at_the_hub")) / SHARDS as f64;
+        println!("deliver: {each:.2} {}", tool.counts());
+        counts.insert(format!("deliver.{}", tool.counts()), each);
+    }
     Ok(counts)
 }
 
-/// A broker without shards, sockets and upkeep: what a publish costs before anybody listens by a socket.
-fn door() -> Broker {
+/// Slots without sockets and upkeep, and the inboxes of so many shards.
+fn hub(shards: usize) -> (Hub, Arc<Metrics>) {
     let config = Config::default();
     let clock = Clock::start();
-    let metrics = Metrics::new(1, clock);
+    let metrics = Metrics::new(shards.max(1), clock);
     let bounds = Bounds { channels: 1000, channels_silent: 1000, history_bytes: 1 << 30, dedupe_ids: 1 << 20 };
     let epoch = Epoch::from_bits(1 << 40 | 0xabc).expect("the tag is not zero");
-    let hub = Hub::new(RuleBook::new(&config.namespaces), Vec::new(), bounds, epoch, CommitRule::AtOnce, clock, metrics.clone());
+    let inboxes = (0..shards).map(|_| Arc::new(Inbox::new(INBOX))).collect();
+    let hub = Hub::new(RuleBook::new(&config.namespaces), inboxes, bounds, epoch, CommitRule::AtOnce, clock, metrics.clone());
+    (hub, metrics)
+}
+
+/// A broker without shards: what a publish costs before anybody listens by a socket.
+fn door() -> Broker {
+    let (hub, metrics) = hub(0);
     let limits = Limits { publish_wait: Duration::from_secs(1), subscribe: broker::Bounds { channels: 1, slots: 1 }, page_messages: 1000 };
     Broker::new(Arc::new(hub), limits, metrics)
 }
@@ -106,11 +135,46 @@ pub(crate) fn run(name: &str, times: u64) -> anyhow::Result<()> {
                 evicted.clear();
             }
         }
+        // The difference is what the shards cost: a push under the slot's lock, a wake-up that nobody waits for, the taking.
+        "publish_at_the_hub" | "append_and_deliver" => {
+            let shards = if name == "append_and_deliver" { SHARDS } else { 0 };
+            let (hub, _) = hub(shards);
+            let place = hub.open(&channel)?;
+            for shard in 0..shards {
+                hub.listen(&place, shard, 0).context("a dead channel")?;
+            }
+            let (mut items, mut missed) = (Vec::new(), Vec::new());
+            for _ in 0..times {
+                black_box(hub.append_to(place.clone(), draft()?)?);
+                for inbox in hub.inboxes() {
+                    inbox.drain(&mut items, &mut missed);
+                    anyhow::ensure!(items.len() == 1 && missed.is_empty(), "a shard was not told");
+                    items.clear();
+                    inbox.done(1);
+                }
+            }
+        }
+        "decode" => {
+            let mask = [1, 2, 3, 4];
+            let mut masked = PAYLOAD;
+            unmask(&mut masked, mask, 0);
+            // Text, whole, masked; the length stands in the two bytes that follow (RFC 6455, section 5.2).
+            let frame = [&[0x81, 0xfe, 0, 128][..], &mask, &masked].concat();
+            let rules = Rules { message_bytes_max: 64 << 10, has_deflate: true };
+            let (mut decoder, mut inflater) = (Decoder::new(rules), Inflater::default());
+            let mut read = vec![0; frame.len()];
+            for _ in 0..times {
+                read.copy_from_slice(&frame);
+                let mut input = Input::new(black_box(&mut read));
+                let item = decoder.next(&mut input, &mut inflater).map_err(|violation| anyhow::anyhow!("{violation:?}"))?;
+                anyhow::ensure!(matches!(item, Some(Item::Text(text)) if text.len() == PAYLOAD.len()), "the message was not heard");
+            }
+        }
         "publish" | "publish_and_pull" => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 let broker = door();
-                let subscribe = Subscribe { channels: vec![channel.clone()], since: Since::Live };
+                let subscribe = Subscribe::to(vec![channel.clone()], Since::Live);
                 let mut listener = if name == "publish" { None } else { Some(broker.subscribe(subscribe).await?) };
                 for _ in 0..times {
                     black_box(broker.publish(draft()?).await?);

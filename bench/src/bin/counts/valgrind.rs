@@ -1,5 +1,6 @@
 //! This program under valgrind.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -60,25 +61,32 @@ impl Tool {
 impl Run {
     /// Waits until it ends, and reads what was counted.
     pub(crate) fn total(self, threads: Threads) -> anyhow::Result<f64> {
+        Ok(self.total_and_within(threads, None)?.0)
+    }
+
+    /// The same, and how many of the instructions were spent within a function of this name and what it called. Allocations
+    /// are not told apart.
+    pub(crate) fn total_and_within(self, threads: Threads, function: Option<&str>) -> anyhow::Result<(f64, f64)> {
         let output = self.child.wait_with_output()?;
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "under valgrind: {}: {said}", output.status);
         match self.tool {
-            Tool::Callgrind => instructions(self.folder.path(), threads),
+            Tool::Callgrind => instructions(self.folder.path(), threads, function),
             // ==1== Total:     8,192 bytes in 3 blocks
             Tool::Dhat => {
                 let line = said.lines().find(|line| line.contains("Total:")).unwrap_or_default();
                 let blocks = line.split_whitespace().skip_while(|word| *word != "in").nth(1);
                 let blocks = blocks.with_context(|| format!("valgrind told no count: {said}"))?;
-                Ok(blocks.replace(',', "").parse()?)
+                Ok((blocks.replace(',', "").parse()?, 0.0))
             }
         }
     }
 }
 
-/// The sum over the files of the threads: `out-01` and so on, each with its total on a line.
-fn instructions(folder: &Path, threads: Threads) -> anyhow::Result<f64> {
+/// The sums over the files of the threads: `out-01` and so on, each with its total on a line.
+fn instructions(folder: &Path, threads: Threads, function: Option<&str>) -> anyhow::Result<(f64, f64)> {
     let mut sum = None;
+    let mut inside = 0.0;
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -90,6 +98,43 @@ fn instructions(folder: &Path, threads: Threads) -> anyhow::Result<f64> {
         if let Some(total) = total {
             *sum.get_or_insert(0.0) += total.trim().parse::<f64>()?;
         }
+        inside += function.map_or(0.0, |function| within(&text, function));
     }
-    sum.context("callgrind wrote no total")
+    Ok((sum.context("callgrind wrote no total")?, inside))
+}
+
+/// Instructions of the functions whose names hold `function`, and of what they call, in one file of callgrind's: `fn=` begins a
+/// function, with its name when it is first mentioned and else with its number; lines of a place and a cost follow, and the
+/// one behind `calls=` is the cost of all that was called there.
+fn within(text: &str, function: &str) -> f64 {
+    let mut numbers = BTreeSet::new();
+    let mut is_inside = false;
+    let mut sum = 0.0;
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("fn=").or_else(|| line.strip_prefix("cfn=")) {
+            let (number, name) = name.split_once(')').unwrap_or((name, ""));
+            if name.contains(function) {
+                numbers.insert(number);
+            }
+            if line.starts_with("fn=") {
+                is_inside = numbers.contains(number);
+            }
+        } else if is_inside && line.starts_with(|first: char| first.is_ascii_digit() || "+-*".contains(first)) {
+            sum += line.split(' ').nth(1).and_then(|cost| cost.parse::<f64>().ok()).unwrap_or(0.0);
+        }
+    }
+    sum
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_function_spends_is_its_own_and_what_it_calls() {
+        let text = "fn=(1) main\n10 5\ncfn=(2) a::State>::turn\ncalls=1 20\n11 107\n\nfn=(2)\n20 3\n+1 4\ncfi=(9) x.rs\ncfn=(3) b\ncalls=2 0\n* 100\n\nfn=(3)\n1 100\n";
+        assert_eq!(within(text, "State>::turn"), 107.0);
+        assert_eq!(within(text, "main"), 112.0);
+        assert_eq!(within(text, "nobody"), 0.0);
+    }
 }

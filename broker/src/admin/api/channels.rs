@@ -24,18 +24,21 @@ const MESSAGES_SHOWN: usize = 10;
 pub(super) async fn list(admin: &Admin, query: &Query) -> Result<Value> {
     let limit = query.number("limit", PAGE, PAGE_MAX)? as usize;
     let prefix = query.get("prefix").unwrap_or_default().to_owned();
-    let page = admin.broker.channels(&ChannelsQuery { prefix, after: query.get("after").map(str::to_owned), limit });
+    let asked = ChannelsQuery { prefix, after: query.get("after").map(str::to_owned), limit };
+    let page = admin.broker.channels_everywhere(&asked).await;
     let names = page.channels.iter().map(|info| info.channel.clone()).collect();
     let counts = admin.inside.count_listening(names).await;
     let channels: Vec<Value> =
         page.channels.iter().zip(counts).map(|(info, count)| described(info, count.listeners, count.shards)).collect();
-    Ok(json!({"channels": channels, "next": page.next}))
+    Ok(json!({"channels": channels, "next": page.next, "silent_nodes": page.silent_nodes}))
 }
 
 fn described(info: &ChannelInfo, on_shards: usize, shards: usize) -> Value {
     json!({
         "channel": info.channel.as_str(),
+        // What is known exactly of this node's shards takes the place of their number.
         "listeners": on_shards as u64 + info.listeners.saturating_sub(shards as u64),
+        "listeners_here": on_shards as u64 + info.listeners_here.saturating_sub(shards as u64),
         "offset": info.offset,
         "messages": info.messages,
         "bytes": info.bytes,
@@ -47,7 +50,7 @@ fn described(info: &ChannelInfo, on_shards: usize, shards: usize) -> Value {
 pub(super) async fn one(admin: &Admin, name: &str) -> Result<Vec<u8>> {
     let channel = ChannelName::parse(&percent_decode(name)?)?;
     // The page that holds it and nothing before it.
-    let page = admin.broker.channels(&ChannelsQuery { prefix: channel.to_string(), after: None, limit: 1 });
+    let page = admin.broker.channels_everywhere(&ChannelsQuery { prefix: channel.to_string(), after: None, limit: 1 }).await;
     let info = page.channels.into_iter().find(|info| info.channel == channel);
     let info = info.ok_or_else(|| Error::new(ErrorCode::NotFound, "nobody listens to this channel, and nothing is kept of it"))?;
     let listening = admin.inside.listening(channel.clone(), SESSIONS_SHOWN).await;

@@ -28,6 +28,7 @@ pub(super) fn overview(admin: &Admin) -> Value {
         "is_ready": not_ready.is_none(),
         "is_draining": admin.readiness.is_draining(),
         "not_ready": not_ready.map(|reason| json!({"reason": reason.as_str(), "message": reason.sentence()})),
+        "cluster": admin.inside.condition(),
         "connections": seen.connections,
         "sessions": by_front(&seen.sessions),
         "behind": by_front(&seen.behind),

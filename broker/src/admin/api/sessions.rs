@@ -41,7 +41,7 @@ fn described(record: &Record) -> Value {
         "session": record.session.as_str(),
         "front": record.front.as_str(),
         "event": record.what.event(),
-        "message": record.what.sentence(),
+        "message": record.what.to_string(),
     });
     if record.times > 1 {
         value["times"] = record.times.into();

@@ -25,7 +25,7 @@ pub(super) async fn tail(admin: &Admin, query: &Query) -> Result<Vec<u8>> {
     };
     let wait = Duration::from_secs(query.number("wait", WAIT_MAX, WAIT_MAX)?);
     let is_first = matches!(since, Since::Live);
-    let mut subscription = admin.broker.subscribe(Subscribe { channels: vec![ChannelName::parse(channel)?], since }).await?;
+    let mut subscription = admin.broker.subscribe(Subscribe::to(vec![ChannelName::parse(channel)?], since)).await?;
     let mut out = b"{\"messages\":[".to_vec();
     let mut gap = Vec::new();
     let mut last = None;
@@ -46,9 +46,11 @@ pub(super) async fn tail(admin: &Admin, query: &Query) -> Result<Vec<u8>> {
                     }
                     write_message(&mut out, entry);
                 }
-                last = entries.last().map(|entry| CursorText::of(entry.slot, entry.pos));
+                last = entries.last().map(|entry| subscription.own().map_or_else(|| entry.cursor(), |own| CursorText::after(own.clone())));
                 break;
             }
+            // Not asked for.
+            Delivery::Presence { .. } => {}
             Delivery::Closed(_) => break,
         }
     }

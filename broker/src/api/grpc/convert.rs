@@ -6,9 +6,12 @@ use tidings_proto::v1;
 
 use crate::api::draft::Content;
 use crate::broker::Published;
+use crate::close::CloseReason;
+use crate::control::{Missed, Outcome, Reached};
 use crate::error::{Error, ErrorCode, Result};
 use crate::log::{Cursor, CursorText, Entry, Gap, Slot};
 use crate::message::{ChannelName, Draft, EventName, Headers, Payload, PublishId};
+use crate::presence::{Counts, Notice, User};
 
 /// What a publish asks for.
 pub(super) enum Asked {
@@ -84,12 +87,17 @@ pub(super) fn result(published: &Published) -> v1::PublishResult {
     }
 }
 
-/// A message for a listener.
+/// A message.
 pub(super) fn message(entry: &Entry) -> v1::Message {
+    message_at(entry, &entry.cursor())
+}
+
+/// A message for a listener that goes on from this cursor behind it.
+pub(super) fn message_at(entry: &Entry, cursor: &str) -> v1::Message {
     v1::Message {
         channel: entry.channel.to_string(),
         offset: entry.offset,
-        cursor: CursorText::of(entry.slot, entry.pos).to_string(),
+        cursor: cursor.to_owned(),
         id: entry.id.to_string(),
         event: entry.event.as_ref().map_or_else(String::new, |event| event.as_str().to_owned()),
         data: entry.payload.bytes().clone(),
@@ -103,6 +111,53 @@ pub(super) fn message(entry: &Entry) -> v1::Message {
 pub(super) fn gap(channel: &ChannelName, gap: &Gap) -> v1::Gap {
     let oldest = CursorText::of(Slot::of(channel), gap.oldest).to_string();
     v1::Gap { channel: channel.to_string(), reason: gap.reason.as_str().to_owned(), oldest }
+}
+
+/// That a backend ended a subscription.
+pub(super) fn unsubscribed(channel: &ChannelName) -> v1::Unsubscribed {
+    v1::Unsubscribed {
+        channel: channel.to_string(),
+        code: CloseReason::Unsubscribed.as_str().to_owned(),
+        message: "a backend ended this subscription".to_owned(),
+    }
+}
+
+/// What became of an order.
+pub(super) fn outcome(outcome: Outcome) -> v1::ControlResult {
+    let ended = outcome.ended();
+    let reached = |Reached { node, done }| v1::NodeReached { node, ended: done.ended, pending: done.pending };
+    let missed = |Missed { node, why }| v1::NodeMissed { node, reason: why };
+    v1::ControlResult {
+        ended,
+        reached: outcome.reached.into_iter().map(reached).collect(),
+        missed: outcome.missed.into_iter().map(missed).collect(),
+        until: outcome.until.unwrap_or_default(),
+    }
+}
+
+/// What a listener is told of others.
+pub(super) fn notice(channel: &ChannelName, notice: Notice) -> v1::Presence {
+    let all = notice.here.is_some();
+    let users = notice.here.unwrap_or(notice.joined);
+    v1::Presence {
+        channel: channel.to_string(),
+        counts: Some(counts(notice.counts)),
+        counts_only: notice.counts_only,
+        all,
+        users: users.iter().map(user).collect(),
+        left: notice.left.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// How many are on a channel.
+pub(super) fn counts(counts: Counts) -> v1::PresenceCounts {
+    v1::PresenceCounts { users: counts.users, anonymous: counts.anonymous, connections: counts.connections }
+}
+
+/// A user on a channel.
+pub(super) fn user(user: &User) -> v1::PresenceUser {
+    let info = user.info.as_deref().unwrap_or_default().to_owned();
+    v1::PresenceUser { user: user.name.to_string(), info, connections: user.connections }
 }
 
 #[cfg(test)]

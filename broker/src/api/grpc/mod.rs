@@ -3,8 +3,10 @@
 //! It turns wire messages into the broker's values and back, asks the gate, and owns its connections. What a publish
 //! or a subscribe means, it does not know. tonic and the generated code appear nowhere else.
 
+mod control;
 mod convert;
 mod health;
+mod incoming;
 mod preface;
 mod publish;
 mod publish_stream;
@@ -25,7 +27,9 @@ use crate::api::config::GrpcConfig;
 use crate::auth::Gate;
 use crate::broker::Broker;
 use crate::clock::Clock;
+use crate::control::Control;
 use crate::journal::Journal;
+use crate::limits::Crowd;
 use crate::metrics::Metrics;
 
 pub use serve::{Accept, Caller, TlsListener, serve};
@@ -42,6 +46,10 @@ pub struct GrpcServices {
     pub config: GrpcConfig,
     /// Places for connections, those of all listeners together.
     pub connections: Arc<Semaphore>,
+    /// How many of each listener's may have called nothing yet.
+    pub connections_pending: usize,
+    /// Messages that are half here, in bytes.
+    pub incoming: Arc<Crowd>,
     /// Most messages in one batch, and in one page of history or channels.
     pub batch_messages: usize,
     /// When a subscriber is told to come back after a drain; each gets its own moment in between.
@@ -54,4 +62,8 @@ pub struct GrpcServices {
     pub journal: Journal,
     /// The clock whose moments messages carry.
     pub clock: Clock,
+    /// Where orders about clients are given.
+    pub control: Control,
+    /// Looks at the cluster.
+    pub cluster: crate::api::cluster::Look,
 }

@@ -6,7 +6,7 @@ use super::GrpcServices;
 use super::convert::{self, Asked};
 use super::status::publish_error;
 use crate::auth::{Action, Pass};
-use crate::broker::Receipt;
+use crate::broker::{self, Attempt, Published, Receipt};
 use crate::error::{Error, ErrorCode, Result};
 use crate::message::Draft;
 use crate::metrics::{Metrics, Source};
@@ -34,9 +34,17 @@ impl Step {
             Ok(receipt) => receipt.committed().await,
             Err(error) => Err(error),
         };
-        let counted = published.as_ref().map(|published| published.duplicate).map_err(|error| error.code);
-        metrics.published(Source::Grpc, counted, self.bytes);
-        published.map(|published| convert::result(&published))
+        counted(published, self.bytes, metrics)
+    }
+
+    /// The same, when there is nothing to wait for.
+    fn known(self, metrics: &Metrics) -> Known {
+        let published = match self.receipt.map(Receipt::known) {
+            Ok(broker::Known::NotYet(receipt)) => return Known::NotYet(Appended::One(Self { receipt: Ok(receipt), ..self })),
+            Ok(broker::Known::Published(published)) => Ok(published),
+            Err(error) => Err(error),
+        };
+        Known::Answer(counted(published, self.bytes, metrics))
     }
 
     /// Whether the broker had no room for it.
@@ -45,30 +53,94 @@ impl Step {
     }
 }
 
+/// What is to be answered, as far as it is known.
+pub(super) enum Known {
+    Answer(Result<v1::PublishResult>),
+    NotYet(Appended),
+}
+
+fn counted(published: Result<Published>, bytes: u64, metrics: &Metrics) -> Result<v1::PublishResult> {
+    let outcome = published.as_ref().map(|published| published.duplicate).map_err(|error| error.code);
+    metrics.published(Source::Grpc, outcome, bytes);
+    published.map(|published| convert::result(&published))
+}
+
+/// A publish, as far as it comes without a wait.
+pub(super) enum Begun {
+    Appended(Appended),
+    Waits(Rest),
+}
+
+/// What of a publish is still to be appended.
+pub(super) enum Rest {
+    /// It may be published, and some shard has no room for it yet.
+    One(Draft),
+    /// Nothing of it was looked at.
+    Several(Vec<Result<Draft>>),
+}
+
+/// One message of it.
+enum Tried {
+    Appended(Step),
+    NoRoom(Draft),
+}
+
 impl GrpcServices {
     /// Appends what a request asks for.
     pub(super) async fn append(&self, pass: &Pass, request: &v1::PublishRequest) -> Appended {
-        match convert::asked(request, self.batch_messages) {
-            Ok(Asked::One(draft)) => Appended::One(self.append_one(pass, Ok(draft)).await),
-            Ok(Asked::Several(drafts)) => {
-                let mut steps = Vec::with_capacity(drafts.len());
-                for draft in drafts {
-                    steps.push(self.append_one(pass, draft).await);
-                }
-                Appended::Several(steps)
-            }
-            Err(error) => Appended::refused(error),
+        match self.begin(pass, request) {
+            Begun::Appended(appended) => appended,
+            Begun::Waits(rest) => self.finish(pass, rest).await,
         }
     }
 
-    async fn append_one(&self, pass: &Pass, draft: Result<Draft>) -> Step {
-        match draft.and_then(|draft| pass.check(Action::Publish, &draft.channel).map(|()| draft)) {
-            Ok(draft) => {
-                let bytes = draft.payload.bytes().len() as u64;
-                Step { receipt: self.broker.append(draft).await, bytes }
-            }
-            Err(error) => Step::refused(error),
+    /// Appends it, if it is one message for one channel, which finds room nearly always.
+    pub(super) fn begin(&self, pass: &Pass, request: &v1::PublishRequest) -> Begun {
+        match convert::asked(request, self.batch_messages) {
+            Ok(Asked::One(draft)) => match self.try_one(pass, Ok(draft)) {
+                Tried::Appended(step) => Begun::Appended(Appended::One(step)),
+                Tried::NoRoom(draft) => Begun::Waits(Rest::One(draft)),
+            },
+            Ok(Asked::Several(drafts)) => Begun::Waits(Rest::Several(drafts)),
+            Err(error) => Begun::Appended(Appended::refused(error)),
         }
+    }
+
+    fn try_one(&self, pass: &Pass, draft: Result<Draft>) -> Tried {
+        let draft = match draft.and_then(|draft| pass.check(Action::Publish, &draft.channel).map(|()| draft)) {
+            Ok(draft) => draft,
+            Err(error) => return Tried::Appended(Step::refused(error)),
+        };
+        let bytes = draft.payload.bytes().len() as u64;
+        let receipt = match self.broker.append_at_once(draft) {
+            Ok(Attempt::Appended(receipt)) => Ok(receipt),
+            Ok(Attempt::NoRoom(draft)) => return Tried::NoRoom(draft),
+            Err(error) => Err(error),
+        };
+        Tried::Appended(Step { receipt, bytes })
+    }
+
+    /// Appends what was begun.
+    pub(super) async fn finish(&self, pass: &Pass, rest: Rest) -> Appended {
+        match rest {
+            Rest::One(draft) => Appended::One(self.wait(draft).await),
+            Rest::Several(drafts) => {
+                let mut steps = Vec::with_capacity(drafts.len());
+                for draft in drafts {
+                    steps.push(match self.try_one(pass, draft) {
+                        Tried::Appended(step) => step,
+                        Tried::NoRoom(draft) => self.wait(draft).await,
+                    });
+                }
+                Appended::Several(steps)
+            }
+        }
+    }
+
+    /// Appends one message that may be published, when there is room.
+    async fn wait(&self, draft: Draft) -> Step {
+        let bytes = draft.payload.bytes().len() as u64;
+        Step { receipt: self.broker.append(draft).await, bytes }
     }
 
     /// Publishes several messages: all are appended before the first commit is waited for.
@@ -117,6 +189,14 @@ impl Appended {
                 }
                 Ok(v1::PublishResult { results, ..Default::default() })
             }
+        }
+    }
+
+    /// As [`Appended::committed`], when there is nothing to wait for.
+    pub(super) fn known(self, metrics: &Metrics) -> Known {
+        match self {
+            Self::One(step) => step.known(metrics),
+            several => Known::NotYet(several),
         }
     }
 

@@ -6,18 +6,19 @@
 //! stops reading only when the client leaves its acks unread: then the flow control of both directions meets.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
-use futures_util::StreamExt as _;
 use tidings_proto::v1;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Status, Streaming};
 
 use super::GrpcServices;
-use super::publish::Appended;
+use super::publish::{Appended, Begun, Known, Rest};
 use super::status::{draining, of_layer, publish_error};
 use crate::auth::Pass;
 use crate::error::Error;
@@ -34,12 +35,14 @@ const ACKS_MAX: usize = 4096;
 /// The acks, in the order of the requests.
 pub(super) type Acks = Pin<Box<dyn Stream<Item = Result<v1::PublishAck, Status>> + Send>>;
 
+/// An ack whose commit is waited for.
+type Waiting = Pin<Box<dyn Future<Output = v1::PublishAck> + Send>>;
+
 /// What the reading task hands to the stream of acks.
 enum Step {
-    Appended {
-        seq: u64,
-        appended: Appended,
-    },
+    /// On one node nearly every one is known with its append.
+    Known(v1::PublishAck),
+    NotYet(Waiting),
     /// The last one: why the stream ends.
     End(Status),
 }
@@ -54,62 +57,143 @@ pub(super) fn publish_stream(
     requests: Streaming<v1::PublishStreamRequest>,
     drain: CancellationToken,
 ) -> Acks {
-    let (steps, appended) = mpsc::channel(ACKS_MAX);
-    let metrics = services.metrics.clone();
+    let (steps, taken) = mpsc::channel(ACKS_MAX);
     let inbound = Inbound::new(requests, drain, services.config.message_bytes);
-    tokio::spawn(read(services, pass, inbound, steps));
-    Box::pin(ReceiverStream::new(appended).then(move |step| {
-        let metrics = metrics.clone();
-        async move {
-            match step {
-                Step::Appended { seq, appended } => Ok(ack(seq, appended.committed(&metrics).await)),
-                Step::End(status) => Err(status),
-            }
-        }
-    }))
+    tokio::spawn(Reader { services, pass, inbound, ahead: ReadAhead::default(), steps }.read());
+    Box::pin(InTurn { steps: taken, waiting: None })
 }
 
-/// Reads and appends until nothing more comes.
-async fn read(services: GrpcServices, pass: Pass, mut inbound: Inbound, steps: mpsc::Sender<Step>) {
-    let mut ahead = ReadAhead::default();
-    loop {
-        let (seq, request) = match ahead.take() {
-            Some(Kept::Waiting(request)) => (request.seq, Some(*request)),
-            Some(Kept::Refused { seq }) => (seq, None),
-            None => match inbound.next().await {
-                Some(request) => (request.seq, Some(request)),
-                None => break,
-            },
-        };
-        let appended = match &request {
-            None => Appended::overloaded(),
-            Some(request) => {
-                let mut append = pin!(append(&services, &pass, request));
-                loop {
-                    tokio::select! {
-                        biased;
-                        appended = &mut append => break appended,
-                        Some(request) = inbound.next(), if inbound.is_open() && !ahead.is_full() => ahead.keep(request),
+/// Answers steps in their order, each when its commit is known.
+struct InTurn {
+    steps: mpsc::Receiver<Step>,
+    /// The step whose commit is waited for.
+    waiting: Option<Waiting>,
+}
+
+impl Stream for InTurn {
+    type Item = Result<v1::PublishAck, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { steps, waiting } = &mut *self;
+        loop {
+            if let Some(commit) = waiting {
+                let ack = ready!(commit.as_mut().poll(context));
+                *waiting = None;
+                return Poll::Ready(Some(Ok(ack)));
+            }
+            match ready!(steps.poll_recv(context)) {
+                Some(Step::Known(ack)) => return Poll::Ready(Some(Ok(ack))),
+                Some(Step::NotYet(commit)) => *waiting = Some(commit),
+                Some(Step::End(status)) => return Poll::Ready(Some(Err(status))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+/// The reading task.
+struct Reader {
+    services: GrpcServices,
+    pass: Pass,
+    inbound: Inbound,
+    ahead: ReadAhead,
+    steps: mpsc::Sender<Step>,
+}
+
+/// Why the reader cannot go on at once.
+enum Held {
+    /// A request whose append waits for room.
+    NoRoom { seq: u64, rest: Rest },
+    /// The client has as many acks to take as it may have.
+    Full(Step),
+    /// The requests have ended, or nobody takes acks any more.
+    Over,
+}
+
+impl Reader {
+    /// Reads and appends until nothing more comes.
+    async fn read(mut self) {
+        loop {
+            let mut held = match self.ahead.take() {
+                Some(Kept::Waiting(request)) => self.publish(&request),
+                Some(Kept::Refused { seq }) => self.answer(seq, Appended::overloaded()),
+                None => Some(poll_fn(|context| self.poll_held(context)).await),
+            };
+            if let Some(Held::NoRoom { seq, rest }) = held {
+                let appended = self.wait(rest).await;
+                held = self.answer(seq, appended);
+            }
+            match held {
+                None => {}
+                Some(Held::Full(step)) => {
+                    let sent = self.steps.send(step).await;
+                    if sent.is_err() {
+                        return;
                     }
                 }
+                Some(Held::NoRoom { .. } | Held::Over) => break,
+            }
+        }
+        if let Some(End::Because(status)) = self.inbound.end {
+            let _ = self.steps.send(Step::End(status)).await;
+        }
+    }
+
+    /// Publishes what comes in for as long as that takes no wait. One function with one request in it: requests are large, and
+    /// each future that hands one out moves it.
+    fn poll_held(&mut self, context: &mut Context<'_>) -> Poll<Held> {
+        loop {
+            let Some(request) = ready!(self.inbound.poll_next(context)) else { return Poll::Ready(Held::Over) };
+            if let Some(held) = self.publish(&request) {
+                return Poll::Ready(held);
+            }
+        }
+    }
+
+    /// Appends a message, and hands its ack on.
+    fn publish(&mut self, request: &v1::PublishStreamRequest) -> Option<Held> {
+        let seq = request.seq;
+        let begun = match &request.publish {
+            Some(publish) => self.services.begin(&self.pass, publish),
+            None => Begun::Appended(Appended::refused(Error::invalid("the request holds no `publish`"))),
+        };
+        match begun {
+            Begun::Appended(appended) => self.answer(seq, appended),
+            Begun::Waits(rest) => Some(Held::NoRoom { seq, rest }),
+        }
+    }
+
+    /// Waits until it is appended, and goes on reading meanwhile.
+    async fn wait(&mut self, rest: Rest) -> Appended {
+        let Self { services, pass, inbound, ahead, .. } = self;
+        let mut append = pin!(services.finish(pass, rest));
+        loop {
+            tokio::select! {
+                biased;
+                appended = &mut append => return appended,
+                Some(request) = poll_fn(|context| inbound.poll_next(context)), if inbound.is_open() && !ahead.is_full() => ahead.keep(request),
+            }
+        }
+    }
+
+    /// Hands an ack on, or the wait for it.
+    fn answer(&mut self, seq: u64, appended: Appended) -> Option<Held> {
+        if appended.is_overloaded() {
+            self.ahead.refuse_all();
+        }
+        let step = match appended.known(&self.services.metrics) {
+            Known::Answer(result) => Step::Known(ack(seq, result)),
+            Known::NotYet(appended) => {
+                let metrics = self.services.metrics.clone();
+                Step::NotYet(Box::pin(async move { ack(seq, appended.committed(&metrics).await) }))
             }
         };
-        if appended.is_overloaded() {
-            ahead.refuse_all();
+        // A wait that is not needed is not begun.
+        match self.steps.try_send(step) {
+            Ok(()) => None,
+            Err(TrySendError::Full(step)) => Some(Held::Full(step)),
+            Err(TrySendError::Closed(_)) => Some(Held::Over),
         }
-        if steps.send(Step::Appended { seq, appended }).await.is_err() {
-            return;
-        }
-    }
-    if let Some(End::Because(status)) = inbound.end {
-        let _ = steps.send(Step::End(status)).await;
-    }
-}
-
-async fn append(services: &GrpcServices, pass: &Pass, request: &v1::PublishStreamRequest) -> Appended {
-    match &request.publish {
-        Some(publish) => services.append(pass, publish).await,
-        None => Appended::refused(Error::invalid("the request holds no `publish`")),
     }
 }
 
@@ -148,28 +232,28 @@ impl Inbound {
         self.end.is_none()
     }
 
-    /// The next request; `None` for ever after the last. May be dropped half-way without losing one.
-    async fn next(&mut self) -> Option<v1::PublishStreamRequest> {
+    /// The next request; `None` for ever after the last.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<v1::PublishStreamRequest>> {
         if !self.is_open() {
-            return None;
+            return Poll::Ready(None);
         }
         // What was read gets its ack; what was not, the client sends to the next node. Looked at first: requests that never
         // stop coming must not hold up the drain.
         let end = if self.drain.is_cancelled() {
             End::Because(draining())
         } else {
-            tokio::select! {
-                biased;
-                request = self.requests.message() => match request {
-                    Ok(Some(request)) => return Some(request),
-                    Ok(None) => End::Finished,
-                    Err(below) => End::Because(of_layer(below, self.message_bytes)),
-                },
-                () = &mut self.drained => End::Because(draining()),
+            match Pin::new(&mut self.requests).poll_next(context) {
+                Poll::Ready(Some(Ok(request))) => return Poll::Ready(Some(request)),
+                Poll::Ready(Some(Err(below))) => End::Because(of_layer(below, self.message_bytes)),
+                Poll::Ready(None) => End::Finished,
+                Poll::Pending => {
+                    ready!(self.drained.as_mut().poll(context));
+                    End::Because(draining())
+                }
             }
         };
         self.end = Some(end);
-        None
+        Poll::Ready(None)
     }
 }
 

@@ -4,11 +4,12 @@ use prost::Message as _;
 use tidings_proto::v1;
 
 use super::{GrpcServices, convert};
+use crate::api::cluster::{ClusterInfo, ClusterNode};
 use crate::auth::{Action, Pass};
 use crate::broker::{ChannelInfo, ChannelsQuery, HistoryQuery, Order};
 use crate::error::{Error, Result};
-use crate::log::Cursor;
 use crate::message::ChannelName;
+use crate::presence::Query;
 
 /// Page size when none is asked for.
 const LIMIT_DEFAULT: usize = 100;
@@ -43,7 +44,7 @@ impl GrpcServices {
                 && let Some(last) = response.messages.len().checked_sub(1).and_then(|last| page.entries.get(last))
             {
                 if is_forward {
-                    response.cursor = Cursor::single(last.slot, last.pos).to_string();
+                    response.cursor = last.cursor().to_string();
                 }
                 break;
             }
@@ -56,12 +57,22 @@ impl GrpcServices {
     ///
     /// # Errors
     /// A limit out of its bounds.
-    pub(super) fn channels(&self, pass: &Pass, request: v1::ChannelsRequest) -> Result<v1::ChannelsResponse> {
+    pub(super) async fn channels(&self, pass: &Pass, request: v1::ChannelsRequest) -> Result<v1::ChannelsResponse> {
         pass.check_all_of(Action::Admin, &request.prefix)?;
         let after = convert::given(&request.after).map(str::to_owned);
         let limit = self.limit(request.limit)?;
-        let page = self.broker.channels(&ChannelsQuery { prefix: request.prefix, after, limit });
-        Ok(v1::ChannelsResponse { channels: page.channels.iter().map(channel_info).collect(), next: page.next.unwrap_or_default() })
+        let page = self.broker.channels_everywhere(&ChannelsQuery { prefix: request.prefix, after, limit }).await;
+        let channels = page.channels.iter().map(channel_info).collect();
+        Ok(v1::ChannelsResponse { channels, next: page.next.unwrap_or_default(), silent_nodes: page.silent_nodes })
+    }
+
+    /// The cluster, for who may administer every channel.
+    ///
+    /// # Errors
+    /// `permission_denied` for everybody else.
+    pub(super) fn cluster_info(&self, pass: &Pass) -> Result<v1::ClusterInfoResponse> {
+        pass.check_all_of(Action::Admin, "")?;
+        Ok((self.cluster)().map_or_else(v1::ClusterInfoResponse::default, cluster_info))
     }
 
     /// Clears a channel.
@@ -75,6 +86,24 @@ impl GrpcServices {
         Ok(v1::ClearResponse { cursor: cursor.to_string() })
     }
 
+    /// A page of who is on a channel.
+    ///
+    /// # Errors
+    /// A name or limit that is none, or what the broker says.
+    pub(super) async fn presence(&self, pass: &Pass, request: &v1::PresenceRequest) -> Result<v1::PresenceResponse> {
+        let channel = ChannelName::parse(&request.channel)?;
+        pass.check(Action::Presence, &channel)?;
+        let query = Query { after: convert::given(&request.after).map(Into::into), limit: self.limit(request.limit)? };
+        let page = self.broker.presence(&channel, query).await?;
+        Ok(v1::PresenceResponse {
+            counts: Some(convert::counts(page.counts)),
+            users: page.users.iter().map(convert::user).collect(),
+            next: page.next.as_deref().unwrap_or_default().to_owned(),
+            counts_only: page.counts_only,
+            full: page.is_full,
+        })
+    }
+
     /// The size of a page. More than there can be is refused, as over HTTP: who asks for it counts on getting it.
     fn limit(&self, asked: u32) -> Result<usize> {
         let max = self.batch_messages;
@@ -83,6 +112,32 @@ impl GrpcServices {
             asked if asked <= max => Ok(asked),
             _ => Err(Error::invalid(format!("`limit` is a number from 1 to {max}, or 0 for {}", LIMIT_DEFAULT.min(max)))),
         }
+    }
+}
+
+fn cluster_info(info: ClusterInfo) -> v1::ClusterInfoResponse {
+    let node = |node: ClusterNode| v1::ClusterNode {
+        name: node.name,
+        state: node.state.to_owned(),
+        is_self: node.is_self,
+        is_heard: node.is_heard,
+        address: node.address,
+        version: node.version,
+        rtt_us: node.rtt.map_or(0, |rtt| rtt.as_micros() as u64),
+        leads: node.leads,
+        follows: node.follows,
+        queued_bytes: node.queued_bytes,
+    };
+    v1::ClusterInfoResponse {
+        is_clustered: true,
+        condition: info.condition.to_owned(),
+        view: info.view,
+        nodes: info.nodes.into_iter().map(node).collect(),
+        slots_led: info.slots_led,
+        slots_alone: info.slots_alone,
+        slots_claimed: info.slots_claimed,
+        replication_lag: info.replication_lag,
+        publishes_waiting: info.publishes_waiting,
     }
 }
 

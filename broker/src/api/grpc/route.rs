@@ -3,12 +3,14 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tidings_proto::FILE_DESCRIPTOR_SET;
 use tidings_proto::v1::broker_server::{self, BrokerServer};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
@@ -18,23 +20,48 @@ use tower_service::Service;
 
 use super::GrpcServices;
 use super::health::Readiness;
+use super::incoming::Watched;
 use super::preface::WRONG_PROTOCOL;
 use super::serve::Caller;
 use super::service::BrokerService;
 use super::status::{CODE_KEY, of_layer, status};
 use crate::auth::{Credential, Denied, Pass, Refusal, carrier};
+use crate::error::Error;
 use crate::metrics::ProtocolError;
 
 /// The answer to one request.
 pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-type Handler = Arc<dyn Fn(Request<Incoming>) -> Answer + Send + Sync>;
+/// Whether anything was called on a connection yet by somebody who may. What is refused, health and reflection do not count: they
+/// are for everybody, and a crowd of strangers would keep its places by them.
+#[derive(Debug, Default)]
+pub(super) struct FirstCall {
+    was_made: AtomicBool,
+    made: Notify,
+}
+
+impl FirstCall {
+    /// Resolves when it is made.
+    pub(super) async fn made(&self) {
+        self.made.notified().await;
+    }
+
+    fn make(&self) {
+        // Looked at first: it is made once, and calls are many.
+        if !self.was_made.load(Ordering::Relaxed) && !self.was_made.swap(true, Ordering::Relaxed) {
+            self.made.notify_one();
+        }
+    }
+}
+
+type Handler = Arc<dyn Fn(Request<Watched<Incoming>>) -> Answer + Send + Sync>;
 
 /// All services of one listener. Cheap to clone: each connection has one.
 #[derive(Clone)]
 pub(super) struct Routes {
     services: GrpcServices,
     caller: Caller,
+    first_call: Arc<FirstCall>,
     by_name: Arc<[(&'static str, Handler)]>,
 }
 
@@ -59,15 +86,21 @@ impl Routes {
             // What older tools ask for; the same answers.
             ("grpc.reflection.v1alpha.ServerReflection", handler(reflection().build_v1alpha().map_err(std::io::Error::other)?, as_it_is)),
         ];
-        Ok(Self { services, caller: Caller::default(), by_name: by_name.into() })
+        Ok(Self { services, caller: Caller::default(), first_call: Arc::default(), by_name: by_name.into() })
     }
 
     /// For a connection with this caller at the other end.
     pub(super) fn of(self, caller: Caller) -> Self {
-        Self { caller, ..self }
+        Self { caller, first_call: Arc::default(), ..self }
     }
 
-    fn answer(&self, mut request: Request<Incoming>) -> Answer {
+    /// The first call of this connection.
+    pub(super) fn first_call(&self) -> Arc<FirstCall> {
+        self.first_call.clone()
+    }
+
+    fn answer(&self, request: Request<Incoming>) -> Answer {
+        let mut request = request.map(|body| Watched::new(body, self.services.incoming.clone()));
         if let Some(client) = &self.caller.certificate {
             request.extensions_mut().insert(client.clone());
         }
@@ -84,21 +117,20 @@ impl Routes {
         // Let in before a byte of the body is read.
         let gate = &self.services.gate;
         match self.look_at(request.headers()) {
-            Ok(pass) => {
-                request.extensions_mut().insert(pass);
-                handler(request)
-            }
+            // Nor is anything read of who may do nothing at all.
+            Ok(pass) => match self.let_in(&mut request, pass) {
+                Ok(()) => handler(request),
+                Err(error) => ready(status(&error).into_http()),
+            },
             Err(refusal) if refusal.cause == Denied::UnknownKid => {
                 let (routes, handler) = (self.clone(), handler.clone());
                 Box::pin(async move {
                     let gate = &routes.services.gate;
                     let looked_at = if gate.learn_keys().await { routes.look_at(request.headers()) } else { Err(refusal) };
-                    match looked_at {
-                        Ok(pass) => {
-                            request.extensions_mut().insert(pass);
-                            handler(request).await
-                        }
-                        Err(refusal) => Ok(status(&gate.refuse(&refusal)).into_http()),
+                    let admitted = looked_at.map_err(|refusal| gate.refuse(&refusal));
+                    match admitted.and_then(|pass| routes.let_in(&mut request, pass)) {
+                        Ok(()) => handler(request).await,
+                        Err(error) => Ok(status(&error).into_http()),
                     }
                 })
             }
@@ -106,11 +138,22 @@ impl Routes {
         }
     }
 
-    /// By what the caller shows; who shows nothing, by who runs it.
+    /// Somebody who may do something at all is no newcomer any more, and the request is his.
+    fn let_in(&self, request: &mut Request<Watched<Incoming>>, pass: Pass) -> Result<(), Error> {
+        pass.check_anything()?;
+        self.first_call.make();
+        request.extensions_mut().insert(pass);
+        Ok(())
+    }
+
+    /// By what the caller shows; who shows nothing, by its certificate or by who runs it.
     fn look_at(&self, headers: &HeaderMap) -> Result<Pass, Refusal> {
         let gate = &self.services.gate;
         match carrier::bearer(headers) {
-            Ok(None) => Ok(self.caller.user.and_then(|uid| gate.peer(uid)).unwrap_or_else(|| gate.anyone())),
+            Ok(None) => {
+                let certified = self.caller.certificate.as_ref().and_then(|client| gate.certified(client));
+                Ok(certified.or_else(|| gate.peer(self.caller.user?)).unwrap_or_else(|| gate.anyone()))
+            }
             Ok(Some(bearer)) => gate.look_at(&Credential::Bearer(bearer)),
             // Where nothing is asked for, nothing can be wrong with it.
             Err(_) if gate.book().is_open() => Ok(gate.anyone()),
@@ -131,7 +174,7 @@ impl hyper::service::Service<Request<Incoming>> for Routes {
 
 fn handler<S>(service: S, tell: impl Fn(Response<Body>) -> Response<Body> + Clone + Send + Sync + 'static) -> Handler
 where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S: Service<Request<Watched<Incoming>>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
     // Generated services are always ready, so nothing asks them.

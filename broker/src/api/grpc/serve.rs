@@ -2,6 +2,7 @@
 //!
 //! Connections run on the runtime of the caller and not on the shards: the generated services move between threads.
 
+use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::io;
 use std::pin::Pin;
@@ -18,14 +19,13 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use super::route::Routes;
+use super::route::{FirstCall, Routes};
 use super::{GrpcServices, preface};
+use crate::auth::ClientName;
 use crate::limits::{Crowd, Place};
 use crate::metrics::{Metrics, ProtocolError, RefusedConnection};
-use crate::tls::{ClientName, Entrance, client_name};
+use crate::tls::{Entrance, client_name};
 
-/// Most connections of one listener whose first bytes are still on their way.
-const NEWCOMERS_MAX: usize = 64;
 /// Longest a caller takes for the first bytes of its connection.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Small unread frames count against half of this window, and a peer that uses it up is cut off as an attacker. Pipelined
@@ -39,6 +39,8 @@ const SEND_BUFFER: usize = 64 << 10;
 const METADATA_BYTES_MAX: u32 = 16 << 10;
 /// How often a silent peer is asked whether it is still there, and how long it has for the answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// How long a connection that was given up may take to end in good form.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// Wait after a failed accept. It fails when open files run out, which only time mends.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -117,7 +119,7 @@ impl Accept for UnixListener {
 /// When the services cannot be built.
 pub async fn serve<A: Accept>(listener: A, services: GrpcServices, drain: CancellationToken) -> io::Result<()> {
     let (metrics, places) = (services.metrics.clone(), services.connections.clone());
-    let newcomers = Crowd::new(NEWCOMERS_MAX);
+    let (newcomers, patience) = (Crowd::new(services.connections_pending), services.config.first_call_timeout);
     let http2 = http2_builder(&services);
     let routes = Routes::new(services, &drain)?;
     let mut connections = JoinSet::new();
@@ -130,7 +132,8 @@ pub async fn serve<A: Accept>(listener: A, services: GrpcServices, drain: Cancel
                 Ok(opening) => match places.clone().try_acquire_owned() {
                     Ok(permit) => {
                         let counted = Counted::new(metrics.clone(), permit);
-                        connections.spawn(connection(opening, newcomers.enter(), counted, http2.clone(), routes.clone(), drain.clone()));
+                        let newcomer = Newcomer { place: newcomers.enter(), patience };
+                        connections.spawn(connection(opening, newcomer, counted, http2.clone(), routes.clone(), drain.clone()));
                     }
                     Err(_) => metrics.connection_refused(RefusedConnection::Limit),
                 },
@@ -160,9 +163,36 @@ fn http2_builder(services: &GrpcServices) -> http2::Builder<TokioExecutor> {
     builder
 }
 
+/// A connection on which nothing was called yet.
+struct Newcomer {
+    place: Place,
+    /// How long that may last, once it speaks HTTP/2.
+    patience: Duration,
+}
+
+/// Why it was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum GivenUp {
+    /// Others came, and it had waited longest.
+    PushedOut,
+    /// It called nothing for too long.
+    TooSilent,
+}
+
+impl Newcomer {
+    /// Waits for the first call, as long as that may take.
+    async fn grown_up(self, first_call: &FirstCall) -> Result<(), GivenUp> {
+        tokio::select! {
+            biased;
+            made = timeout(self.patience, first_call.made()) => made.map_err(|_| GivenUp::TooSilent),
+            () = self.place => Err(GivenUp::PushedOut),
+        }
+    }
+}
+
 async fn connection<S, O>(
     opening: O,
-    mut place: Place,
+    mut newcomer: Newcomer,
     counted: Counted,
     http2: http2::Builder<TokioExecutor>,
     routes: Routes,
@@ -186,20 +216,33 @@ async fn connection<S, O>(
     };
     let begun = tokio::select! {
         () = drain.cancelled() => return,
-        () = &mut place => return counted.metrics.connection_refused(RefusedConnection::Limit),
+        () = &mut newcomer.place => return counted.metrics.connection_refused(RefusedConnection::Limit),
         begun = begin => begun,
     };
-    drop(place);
     let Some((stream, caller, first)) = begun else { return };
     let routes = routes.of(caller);
+    let first_call = routes.first_call();
     let (reader, writer) = tokio::io::split(stream);
     let whole = tokio::io::join(io::Cursor::new(first).chain(reader), writer);
     let mut connection = std::pin::pin!(http2.serve_connection(TokioIo::new(whole), routes));
+    let grown_up = async {
+        newcomer.grown_up(&first_call).await?;
+        // It stays for as long as it likes.
+        std::future::pending::<Result<Infallible, GivenUp>>().await
+    };
     let ended = tokio::select! {
         ended = &mut connection => ended,
         () = drain.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
+        }
+        Err(why) = grown_up => {
+            counted.metrics.connection_refused(RefusedConnection::Limit);
+            if why == GivenUp::PushedOut {
+                return;
+            }
+            connection.as_mut().graceful_shutdown();
+            timeout(LAST_WORD, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {

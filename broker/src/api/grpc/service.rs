@@ -89,7 +89,27 @@ impl Broker for BrokerService {
 
     async fn channels(&self, request: Request<v1::ChannelsRequest>) -> Answer<v1::ChannelsResponse> {
         let pass = pass(&request)?.clone();
-        answer(self.services.channels(&pass, request.into_inner()))
+        answer(self.services.channels(&pass, request.into_inner()).await)
+    }
+
+    async fn cluster_info(&self, request: Request<v1::ClusterInfoRequest>) -> Answer<v1::ClusterInfoResponse> {
+        answer(self.services.cluster_info(pass(&request)?))
+    }
+
+    async fn presence(&self, request: Request<v1::PresenceRequest>) -> Answer<v1::PresenceResponse> {
+        answer(self.services.presence(pass(&request)?, request.get_ref()).await)
+    }
+
+    async fn disconnect(&self, request: Request<v1::DisconnectRequest>) -> Answer<v1::ControlResult> {
+        answer(self.services.disconnect(pass(&request)?, request.get_ref()).await)
+    }
+
+    async fn unsubscribe(&self, request: Request<v1::UnsubscribeRequest>) -> Answer<v1::ControlResult> {
+        answer(self.services.unsubscribe(pass(&request)?, request.get_ref()).await)
+    }
+
+    async fn revoke(&self, request: Request<v1::RevokeRequest>) -> Answer<v1::ControlResult> {
+        answer(self.services.revoke(pass(&request)?, request.get_ref()).await)
     }
 
     async fn clear(&self, request: Request<v1::ClearRequest>) -> Answer<v1::ClearResponse> {

@@ -22,11 +22,12 @@ pub fn grpc_code(code: ErrorCode) -> tonic::Code {
     use tonic::Code as C;
     match code {
         ErrorCode::InvalidRequest | ErrorCode::InvalidCursor => C::InvalidArgument,
-        ErrorCode::Unauthenticated | ErrorCode::TokenExpired => C::Unauthenticated,
-        ErrorCode::PermissionDenied => C::PermissionDenied,
+        ErrorCode::Unauthenticated | ErrorCode::TokenExpired | ErrorCode::Revoked => C::Unauthenticated,
+        ErrorCode::PermissionDenied | ErrorCode::Disconnected => C::PermissionDenied,
         ErrorCode::NotFound => C::NotFound,
         ErrorCode::MethodNotAllowed => C::Unimplemented,
         ErrorCode::TooLarge | ErrorCode::Overloaded => C::ResourceExhausted,
+        ErrorCode::Unconfirmed => C::DeadlineExceeded,
         ErrorCode::Draining => C::Unavailable,
         ErrorCode::Internal => C::Internal,
     }

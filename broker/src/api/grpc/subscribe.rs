@@ -19,14 +19,19 @@ use super::{GrpcServices, convert};
 use crate::auth::{Action, Pass};
 use crate::broker::{Delivery, Since, Subscribe, Subscription, retry_after};
 use crate::close::CloseReason;
+use crate::control::{Entered, Told, Word};
 use crate::error::{Error, Result};
-use crate::journal::{SessionId, What};
-use crate::log::{Cursor, Entry, SlotCursor};
+use crate::journal::{Seated, SessionId, Sitting, What};
+use crate::limits::UserPlace;
+use crate::log::{Cursor, CursorText, Entry, GapReason};
 use crate::message::ChannelName;
 use crate::metrics::Front;
 
 /// Heartbeats come after this much silence; each stream draws its own, so that they do not come all at once.
 const HEARTBEAT: RangeInclusive<Duration> = Duration::from_secs(15)..=Duration::from_secs(20);
+
+/// How often it is looked how the cluster is, for those who want to be told.
+const CLUSTER_LOOK: Duration = Duration::from_secs(1);
 
 /// What a listener is told.
 pub(super) type Replies = Pin<Box<dyn Stream<Item = Result<v1::SubscribeReply, Status>> + Send>>;
@@ -44,7 +49,7 @@ fn asked(request: &v1::SubscribeRequest) -> Result<Subscribe> {
         Some(Wire::Last(count)) => Since::Last(*count),
         Some(Wire::Cursor(text)) => Since::Cursor(convert::cursor(text)?.ok_or_else(|| Error::invalid("`cursor` is given but empty"))?),
     };
-    Ok(Subscribe { channels, since })
+    Ok(Subscribe { presence: request.presence, ..Subscribe::to(channels, since) })
 }
 
 impl GrpcServices {
@@ -59,19 +64,23 @@ impl GrpcServices {
         session: SessionId,
         drain: CancellationToken,
     ) -> Result<Replies> {
-        let asked = asked(request)?;
+        let asked = Subscribe { member: pass.member(session.as_str()), ..asked(request)? };
         let looks_back = matches!(asked.since, Since::Earliest | Since::Last(_));
         for channel in &asked.channels {
             pass.check(Action::Subscribe, channel)?;
             if looks_back {
                 pass.check(Action::History, channel)?;
             }
+            if asked.presence {
+                pass.check(Action::Presence, channel)?;
+            }
         }
+        let place = pass.take_place()?;
         let channels = asked.channels.clone();
         let subscription = self.broker.subscribe(asked).await?;
-        let opened = What::Opened { channels: channels.iter().collect(), resumed: None, address: None };
         let mut listener = Listener {
-            stay: Stay::open(self.clone(), session, opened),
+            entered: self.control.register().enter(session, pass.identity().unwrap_or_default()),
+            stay: Stay::open(self.clone(), session, channels, place),
             cursor: subscription.cursor(),
             subscription,
             replies: VecDeque::new(),
@@ -79,9 +88,13 @@ impl GrpcServices {
             cursor_due: false,
             is_closed: false,
             ends_at: pass.left().map(|left| Instant::now() + left),
+            cluster_told: None,
             drain,
         };
         listener.say(Reply::Subscribed(v1::Subscribed {}));
+        if request.tells_cluster {
+            listener.tell_cluster();
+        }
         Ok(Box::pin(stream::unfold(listener, |mut listener| async move {
             let reply = listener.next().await?;
             Some((Ok(reply), listener))
@@ -99,6 +112,8 @@ impl GrpcServices {
 /// One subscription on its way to one client.
 struct Listener {
     stay: Stay,
+    /// Where orders of backends find it.
+    entered: Entered,
     subscription: Subscription,
     /// Where the client stands once it has read all `replies`.
     cursor: Cursor,
@@ -110,6 +125,8 @@ struct Listener {
     is_closed: bool,
     /// When what the caller showed does not count any longer.
     ends_at: Option<Instant>,
+    /// What it was told last of the cluster, whether it is degraded; none for a caller that did not ask.
+    cluster_told: Option<bool>,
     drain: CancellationToken,
 }
 
@@ -120,22 +137,33 @@ impl Listener {
         let silence_ends = Instant::now() + if self.cursor_due { Duration::ZERO } else { self.heartbeat };
         while self.replies.is_empty() && !self.is_closed {
             let ends_at = self.ends_at;
+            let look_at = Instant::now() + CLUSTER_LOOK;
             tokio::select! {
                 biased;
                 () = self.drain.cancelled() => self.close(CloseReason::Draining),
+                told = self.entered.told() => self.obey(told),
                 () = sleep_until(ends_at.unwrap_or(silence_ends)), if ends_at.is_some() => self.close(CloseReason::TokenExpired),
                 delivery = self.subscription.next() => match delivery {
                     Some(Delivery::Messages(entries)) => self.messages(&entries),
                     Some(Delivery::Gap { channel, gap }) => {
                         self.stay.services.metrics.off_shard().gap(Front::Grpc, gap.reason);
-                        self.stay.tell(What::Gap(channel.clone(), gap.reason));
+                        // What is passed over is no event in a client's life: it may be every other message.
+                        if gap.reason != GapReason::Conflated {
+                            self.stay.tell(What::Gap(channel.clone(), gap.reason));
+                        }
                         // The cursor stays: who is cut off here is told again, rather than never.
                         self.say(Reply::Gap(convert::gap(&channel, &gap)));
                         self.cursor_due = true;
                     }
+                    Some(Delivery::Presence { channel, notice }) => self.say(Reply::Presence(convert::notice(&channel, notice))),
                     Some(Delivery::Closed(reason)) => self.close(reason),
                     None => self.close(CloseReason::Stopped),
                 },
+                () = sleep_until(look_at), if self.cluster_told.is_some() && look_at < silence_ends => {
+                    if self.cluster_told != Some(self.stay.services.broker.is_degraded()) {
+                        self.tell_cluster();
+                    }
+                }
                 () = sleep_until(silence_ends) => {
                     // Moved on in quiet channels too: a cursor that only grows old could meet a gap that is none.
                     self.cursor = self.subscription.refresh();
@@ -147,20 +175,50 @@ impl Listener {
         self.replies.pop_front()
     }
 
+    /// Does what a backend ordered about the one who listens.
+    fn obey(&mut self, told: Told) {
+        let ended = match &told.word {
+            Word::End(reason) => {
+                self.close(*reason);
+                1
+            }
+            Word::Unsubscribe(channels) => {
+                let names: Vec<ChannelName> = self.subscription.channels().filter(|name| channels.covers(name)).cloned().collect();
+                let is_over = !names.is_empty() && names.len() == self.subscription.channels().count();
+                for name in &names {
+                    self.subscription.leave(name);
+                    self.stay.seated.leave(name);
+                    self.stay.tell(What::Unsubscribed(name.clone()));
+                    self.say(Reply::Unsubscribed(convert::unsubscribed(name)));
+                }
+                if is_over {
+                    self.close(CloseReason::Unsubscribed);
+                }
+                names.len() as u64
+            }
+        };
+        told.done(ended);
+    }
+
+    /// Queues how the cluster is.
+    fn tell_cluster(&mut self) {
+        let is_degraded = self.stay.services.broker.is_degraded();
+        self.cluster_told = Some(is_degraded);
+        let condition = if is_degraded { "degraded" } else { "whole" };
+        self.say(Reply::Cluster(v1::ClusterCondition { condition: condition.to_owned() }));
+    }
+
     /// Queues messages, each with the cursor that goes on right after it: a client cut off between two of them resumes
     /// without losing or repeating one.
     fn messages(&mut self, entries: &[Arc<Entry>]) {
         for entry in entries {
-            self.step_to(entry);
-            self.say(Reply::Message(convert::message(entry)));
+            let at = self.subscription.own().cloned().unwrap_or_else(|| entry.slot_cursor());
+            let text = CursorText::after(at.clone());
+            // Its slot is in the cursor since the join, so this replaces and cannot be one too many.
+            let _ = self.cursor.insert(at);
+            self.say(Reply::Message(convert::message_at(entry, &text)));
         }
         self.stay.count(entries, &self.replies);
-    }
-
-    /// Moves the cursor's own slot to this entry. The slot is in the cursor since the join, so it has room for it.
-    fn step_to(&mut self, entry: &Entry) {
-        let extras = self.cursor.get(entry.slot).map(|slot| slot.extras.clone()).unwrap_or_default();
-        let _ = self.cursor.insert(SlotCursor { slot: entry.slot, main: entry.pos, extras });
     }
 
     fn close(&mut self, reason: CloseReason) {
@@ -188,12 +246,16 @@ struct Stay {
     session: SessionId,
     began: Duration,
     reason: CloseReason,
+    seated: Seated,
+    _place: Option<UserPlace>,
 }
 
 impl Stay {
-    fn open(services: GrpcServices, session: SessionId, opened: What) -> Self {
+    fn open(services: GrpcServices, session: SessionId, channels: Vec<ChannelName>, place: Option<UserPlace>) -> Self {
         services.metrics.off_shard().session_opened(Front::Grpc);
-        let stay = Self { began: services.clock.mono(), session, services, reason: CloseReason::ClientGone };
+        let opened = What::Opened { channels: channels.iter().collect(), resumed: None, address: None };
+        let seated = services.journal.sit(Sitting { session, front: Front::Grpc, address: None, channels });
+        let stay = Self { began: services.clock.mono(), session, services, reason: CloseReason::ClientGone, seated, _place: place };
         stay.tell(opened);
         stay
     }
@@ -226,7 +288,7 @@ mod tests {
     use crate::error::ErrorCode;
 
     fn since(since: Option<v1::subscribe_request::Since>) -> Result<Since> {
-        asked(&v1::SubscribeRequest { channels: vec!["a".into()], since }).map(|asked| asked.since)
+        asked(&v1::SubscribeRequest { channels: vec!["a".into()], since, ..Default::default() }).map(|asked| asked.since)
     }
 
     #[test]

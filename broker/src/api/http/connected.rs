@@ -4,9 +4,10 @@ use std::future::Future;
 use std::sync::Arc;
 
 use super::publish::{Appended, Publish};
-use super::{HttpApi, read};
+use super::{HttpApi, presence, read};
 use crate::auth::Pass;
 use crate::error::Result;
+use crate::message::{ChannelName, MessageId};
 use crate::metrics::Source;
 
 /// The API as one connection may use it.
@@ -42,17 +43,19 @@ impl Connected {
     }
 
     /// Publishes what the body of `POST /v1/publish` would. When this is ready the messages have their order; the answer
-    /// follows.
-    pub fn publish(&self, pass: &Pass, body: &str) -> impl Future<Output = Published> + use<> {
+    /// follows. Beside it stands what the sender is not to hear of it.
+    pub fn publish(&self, pass: &Pass, body: &str) -> (impl Future<Output = Published> + use<>, Vec<(ChannelName, MessageId)>) {
         let (api, pass) = (self.0.clone(), pass.clone());
-        let publish = Publish::parse(&api, body.as_bytes());
-        async move {
+        let mut publish = Publish::parse(&api, body.as_bytes());
+        let unechoed = publish.as_mut().map_or_else(|_| Vec::new(), |publish| publish.unechoed(&api));
+        let published = async move {
             let appended = match publish {
                 Ok(publish) => publish.append(&api, &pass, Source::WebSocket).await,
                 Err(error) => Err(error),
             };
             Published { api, appended }
-        }
+        };
+        (published, unechoed)
     }
 
     /// A page of history, asked for as `{"channel","since"?,"limit"?,"order"?}`.
@@ -61,5 +64,13 @@ impl Connected {
     /// As over HTTP.
     pub async fn history(&self, pass: &Pass, query: &str) -> Result<Vec<u8>> {
         read::described_history(&self.0, pass, query).await
+    }
+
+    /// A page of who is on a channel, asked for as `{"channel","after"?,"limit"?}`.
+    ///
+    /// # Errors
+    /// As over HTTP.
+    pub async fn presence(&self, pass: &Pass, query: &str) -> Result<Vec<u8>> {
+        presence::described(&self.0, pass, query).await
     }
 }

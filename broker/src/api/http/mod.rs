@@ -6,8 +6,10 @@
 mod answer;
 mod body;
 mod connected;
+mod control;
 mod description;
 mod explain;
+mod presence;
 mod publish;
 mod query;
 mod read;
@@ -25,11 +27,13 @@ use http_body_util::Full;
 
 pub use self::connected::{Connected, Published};
 use self::route::{Action, Routed};
-use crate::auth::Gate;
 use crate::auth::carrier;
 use crate::auth::origin::Origins;
+use crate::auth::{self, Gate};
 use crate::broker::Broker;
+use crate::control::Control;
 use crate::error::Result;
+use crate::limits::Crowd;
 use crate::metrics::{Metrics, Source};
 
 /// What the HTTP API needs. Cheap to clone; one per node is enough.
@@ -39,10 +43,14 @@ pub struct HttpApi {
     pub broker: Broker,
     /// Lets callers in.
     pub gate: Gate,
+    /// Where orders about clients are given.
+    pub control: Control,
     /// Where calls are counted.
     pub metrics: Arc<Metrics>,
     /// Origins whose pages may change things here besides our own.
     pub origins: Origins,
+    /// Bodies that are half here, in bytes.
+    pub incoming: Arc<Crowd>,
     /// What a request may cost.
     pub limits: Limits,
 }
@@ -102,9 +110,13 @@ async fn act<B>(api: &HttpApi, action: Action, parts: &Parts, body: Pin<&mut B>)
 where
     B: Body<Data = Bytes>,
 {
-    let pass = api.gate.admit_request(&parts.headers, parts.uri.query()).await?;
+    let pass = api.gate.admit_request(parts).await?;
     if action.changes_state() {
-        api.origins.check(parts, pass.is_by_cookie(), "change anything").map_err(|refusal| api.gate.refuse(&refusal))?;
+        api.origins.check(parts, pass.is_by_browser(&parts.headers), "change anything").map_err(|refusal| api.gate.refuse(&refusal))?;
+    }
+    if action == Action::PublishJson {
+        // Where to is said in the body, which nobody needs to read of who may publish nowhere.
+        pass.check_somewhere(auth::Action::Publish)?;
     }
     let query = carrier::without_token(parts.uri.query().unwrap_or_default());
     match action {
@@ -112,7 +124,11 @@ where
         Action::PublishRaw(channel) => counted(api, publish::raw(api, &pass, parts, channel, &query, body).await),
         Action::History(channel) => read::history(api, &pass, &channel, &query).await,
         Action::Clear(channel) => read::clear(api, &pass, &channel, &query).await,
-        Action::Channels => read::channels(api, &pass, &query),
+        Action::Presence(channel) => presence::presence(api, &pass, &channel, &query).await,
+        Action::Channels => read::channels(api, &pass, &query).await,
+        Action::Disconnect => control::disconnect(api, &pass, &query, body).await,
+        Action::Unsubscribe => control::unsubscribe(api, &pass, &query, body).await,
+        Action::Revoke => control::revoke(api, &pass, &query, body).await,
         Action::Explain => explain::explain(api, &pass, &query, body).await,
     }
 }

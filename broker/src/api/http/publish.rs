@@ -14,7 +14,7 @@ use crate::api::draft::{Content, parse_ttl};
 use crate::auth::{Action, Pass};
 use crate::broker::{Published, Receipt};
 use crate::error::{Error, ErrorCode, Result};
-use crate::message::{ChannelName, EventName, Headers, Payload, PublishId};
+use crate::message::{ChannelName, EventName, Headers, MessageId, Payload, PublishId};
 use crate::metrics::Source;
 use crate::wire;
 
@@ -41,7 +41,7 @@ where
     let event = query.get("event").map(EventName::parse).transpose()?;
     let id = query.get("id").map(PublishId::keyed).transpose()?;
     let ttl = query.get("ttl").map(parse_ttl).transpose()?;
-    let bytes = body::read(body, api.limits.payload_bytes_max, api.limits.body_timeout, &api.metrics).await?;
+    let bytes = body::read(body, api.limits.payload_bytes_max, api).await?;
     let content = Content { payload: Payload::new(&bytes, content_type)?, event, id, headers: Headers::default(), ttl };
     one(api, pass, channel, content).await
 }
@@ -53,7 +53,7 @@ where
 {
     Query::parse(query, &[])?;
     refuse_content_encoding(&parts.headers)?;
-    let bytes = body::read(body, api.limits.json_bytes_max(), api.limits.body_timeout, &api.metrics).await?;
+    let bytes = body::read(body, api.limits.json_bytes_max(), api).await?;
     let appended = Publish::parse(api, &bytes)?.append(api, pass, Source::Http).await?;
     Ok(answer::json(appended.answer(api).await?))
 }
@@ -95,6 +95,21 @@ impl Publish {
             Target::Many(channels) => Targets::Many(channels),
         };
         Ok(Self { target, content })
+    }
+
+    /// The channels that keep the message from its sender, and the id by which the sender knows it: its own, or else one that
+    /// it gets for that.
+    pub(super) fn unechoed(&mut self, api: &HttpApi) -> Vec<(ChannelName, MessageId)> {
+        let is_unechoed = |channel: &ChannelName| !api.broker.echoes(channel);
+        let channels: Vec<ChannelName> = match &self.target {
+            Targets::One(channel) => std::iter::once(channel).filter(|channel| is_unechoed(channel)).cloned().collect(),
+            Targets::Many(channels) => channels.iter().filter_map(|name| ChannelName::parse(name).ok()).filter(is_unechoed).collect(),
+        };
+        if channels.is_empty() {
+            return Vec::new();
+        }
+        let id = MessageId::from(&*self.content.id.get_or_insert_with(PublishId::fresh));
+        channels.into_iter().map(|channel| (channel, id.clone())).collect()
     }
 
     /// Appends to all channels in the order given. Their order is then fixed, and their commits may be waited for together:

@@ -15,9 +15,9 @@ use crate::message::ChannelName;
 use crate::wire;
 
 /// Messages or channels in an answer when the caller names no limit.
-const LIMIT_DEFAULT: usize = 100;
+pub(super) const LIMIT_DEFAULT: usize = 100;
 /// Most messages or channels in one answer; more come page by page.
-const LIMIT_MAX: usize = 1_000;
+pub(super) const LIMIT_MAX: usize = 1_000;
 
 /// `GET /v1/channels/{channel}/messages` → `{"messages":[…],"cursor"[,"gap"]}`.
 pub(super) async fn history(api: &HttpApi, pass: &Pass, channel: &ChannelName, query: &str) -> Result<Response<Full<Bytes>>> {
@@ -82,16 +82,17 @@ pub(super) async fn clear(api: &HttpApi, pass: &Pass, channel: &ChannelName, que
     Ok(answer::json(out))
 }
 
-/// `GET /v1/channels` → `{"channels":[{"channel","offset","messages","bytes","listeners","cursor"}…][,"next"]}`, by name;
-/// `next` is what to give as `after` for the next page.
-pub(super) fn channels(api: &HttpApi, pass: &Pass, query: &str) -> Result<Response<Full<Bytes>>> {
+/// `GET /v1/channels` → `{"channels":[{"channel","offset","messages","bytes","listeners","cursor"}…][,"next"][,"silent_nodes"]}`, by name;
+/// `next` is what to give as `after` for the next page, and `silent_nodes` are those that did not answer in time.
+pub(super) async fn channels(api: &HttpApi, pass: &Pass, query: &str) -> Result<Response<Full<Bytes>>> {
     let query = Query::parse(query, &["prefix", "after", "limit"])?;
     pass.check_all_of(Action::Admin, query.get("prefix").unwrap_or_default())?;
-    let page = api.broker.channels(&ChannelsQuery {
+    let asked = ChannelsQuery {
         prefix: query.get("prefix").unwrap_or_default().to_owned(),
         after: query.get("after").map(str::to_owned),
         limit: query.count("limit", LIMIT_DEFAULT, LIMIT_MAX)?,
-    });
+    };
+    let page = api.broker.channels_everywhere(&asked).await;
     let mut out = b"{\"channels\":[".to_vec();
     for (n, info) in page.channels.iter().enumerate() {
         out.extend_from_slice(if n == 0 { b"{\"channel\":" } else { b",{\"channel\":" });
@@ -111,6 +112,13 @@ pub(super) fn channels(api: &HttpApi, pass: &Pass, query: &str) -> Result<Respon
     if let Some(next) = &page.next {
         out.extend_from_slice(b",\"next\":");
         wire::write_string(&mut out, next);
+    }
+    for (n, node) in page.silent_nodes.iter().enumerate() {
+        out.extend_from_slice(if n == 0 { b",\"silent_nodes\":[" } else { b"," });
+        wire::write_string(&mut out, node);
+    }
+    if !page.silent_nodes.is_empty() {
+        out.push(b']');
     }
     out.push(b'}');
     Ok(answer::json(out))

@@ -13,14 +13,21 @@ pub(super) enum Action {
     PublishRaw(ChannelName),
     History(ChannelName),
     Clear(ChannelName),
+    Presence(ChannelName),
     Channels,
     Explain,
+    Disconnect,
+    Unsubscribe,
+    Revoke,
 }
 
 impl Action {
     /// Whether the call leaves something behind.
     pub(super) fn changes_state(&self) -> bool {
-        matches!(self, Self::PublishJson | Self::PublishRaw(_) | Self::Clear(_))
+        match self {
+            Self::PublishJson | Self::PublishRaw(_) | Self::Clear(_) | Self::Disconnect | Self::Unsubscribe | Self::Revoke => true,
+            Self::History(_) | Self::Presence(_) | Self::Channels | Self::Explain => false,
+        }
     }
 }
 
@@ -41,6 +48,9 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Routed> {
     let (allow, action) = match (segments.next(), segments.next(), segments.next(), segments.next()) {
         (Some("publish"), None, None, None) => ("POST, OPTIONS", (method == Method::POST).then_some(Action::PublishJson)),
         (Some("explain"), None, None, None) => ("POST, OPTIONS", (method == Method::POST).then_some(Action::Explain)),
+        (Some("disconnect"), None, None, None) => ("POST, OPTIONS", (method == Method::POST).then_some(Action::Disconnect)),
+        (Some("unsubscribe"), None, None, None) => ("POST, OPTIONS", (method == Method::POST).then_some(Action::Unsubscribe)),
+        (Some("revoke"), None, None, None) => ("POST, OPTIONS", (method == Method::POST).then_some(Action::Revoke)),
         (Some("channels"), None, None, None) => ("GET, HEAD, OPTIONS", is_get(method).then_some(Action::Channels)),
         (Some("channels"), Some(channel), Some("messages"), None) => {
             let channel = ChannelName::parse(&percent_decode(channel)?)?;
@@ -50,6 +60,10 @@ pub(super) fn route(method: &Method, path: &str) -> Result<Routed> {
                 _ => is_get(method).then_some(Action::History(channel)),
             };
             ("GET, HEAD, POST, DELETE, OPTIONS", action)
+        }
+        (Some("channels"), Some(channel), Some("presence"), None) => {
+            let channel = ChannelName::parse(&percent_decode(channel)?)?;
+            ("GET, HEAD, OPTIONS", is_get(method).then_some(Action::Presence(channel)))
         }
         _ => return Err(Error::new(ErrorCode::NotFound, "there is nothing at this path; see docs/PROTOCOL.md for what is")),
     };
@@ -80,10 +94,14 @@ mod tests {
         };
         assert_eq!(action(Method::POST, "/v1/publish"), Action::PublishJson);
         assert_eq!(action(Method::POST, "/v1/explain"), Action::Explain);
+        assert_eq!(action(Method::POST, "/v1/disconnect"), Action::Disconnect);
+        assert_eq!(action(Method::POST, "/v1/unsubscribe"), Action::Unsubscribe);
+        assert_eq!(action(Method::POST, "/v1/revoke"), Action::Revoke);
         assert_eq!(action(Method::GET, "/v1/channels"), Action::Channels);
         assert_eq!(action(Method::POST, "/v1/channels/a/messages"), Action::PublishRaw(channel("a")));
         assert_eq!(action(Method::GET, "/v1/channels/a:b/messages"), Action::History(channel("a:b")));
         assert_eq!(action(Method::HEAD, "/v1/channels/%7Bt%7Da%2Fb/messages"), Action::History(channel("{t}a/b")));
+        assert_eq!(action(Method::GET, "/v1/channels/a%2Fb/presence"), Action::Presence(channel("a/b")));
         assert_eq!(action(Method::DELETE, "/v1/channels/Gr%C3%BC%C3%9Fe+1/messages"), Action::Clear(channel("Grüße+1")));
     }
 
@@ -106,6 +124,7 @@ mod tests {
             "/v1/channels/",
             "/v1/channels/a",
             "/v1/channels/a/messages/",
+            "/v1/channels/a/presence/",
             "*",
         ] {
             assert_eq!(route(&Method::GET, path).unwrap_err().code, ErrorCode::NotFound, "{path}");

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
-use super::super::config::{Key, KeyHash, UnixPeer};
+use super::super::certificate::Names;
+use super::super::config::{Certificate, Key, KeyHash, UnixPeer};
 use super::super::grant::{Permissions, Policy, Who};
 use super::super::pattern::Pattern;
 use super::super::secret::Secret;
@@ -119,6 +120,88 @@ fn keys_and_permissions_are_exchanged_under_those_who_hold_a_pass() {
     assert!(gate.admit(&Credential::Bearer(&token("two", json!({})))).is_ok(), "a bad configuration changes nothing");
 }
 
+/// One of each kind that can leave the configuration: a key, a user of the machine, a certificate, a token and an address.
+fn one_of_each() -> Config {
+    use super::super::signed_url;
+    let mut config = config();
+    let (can, channels) = (vec![Action::Publish], vec![Pattern::parse("orders").unwrap()]);
+    config.unix_peers.push(UnixPeer { name: "sidecar".into(), uid: 1000, can: can.clone(), channels: channels.clone() });
+    let common_name = Some("biller".to_owned());
+    config.certificates.push(Certificate { name: "biller".into(), uri: None, dns: None, common_name, can, channels });
+    let secret = Some(Secret::new("a secret that signs addresses and is long enough"));
+    config.signed_urls.push(signed_url::Key { id: "url".into(), secret, secret_file: None });
+    config
+}
+
+#[test]
+fn what_is_taken_out_of_the_configuration_may_nothing_on_connections_that_are_open() {
+    use super::super::signed_url::SignedUrl;
+    let before = one_of_each();
+    let gate = gate(&before);
+    let text = token("one", json!({ "sub": "ann", "channels": [{ "match": "orders", "can": ["publish", "subscribe"] }] }));
+    let mut url = SignedUrl { key: "url".into(), expires: u32::MAX.to_string(), channels: vec!["orders".into()], ..SignedUrl::default() };
+    url.signature = gate.book().signers().sign(&url).unwrap();
+    let client = ClientName::new(Names { common: vec!["biller".into()], ..Names::default() });
+    let admin = gate.admit(&Credential::Bearer("k-2")).unwrap();
+    let passes = [
+        ("key", gate.admit(&Credential::Bearer("k-1")).unwrap(), Action::Publish),
+        ("user of the machine", gate.peer(1000).unwrap(), Action::Publish),
+        ("certificate", gate.certified(&client).unwrap(), Action::Publish),
+        ("token", gate.admit(&Credential::Bearer(&text)).unwrap(), Action::Publish),
+        ("address", gate.admit(&Credential::Url(url)).unwrap(), Action::Subscribe),
+    ];
+    let orders = channel("orders");
+    // The same in another place is the same, and what is added beside it changes nothing.
+    let mut moved = before;
+    moved.keys.insert(0, Key::new("new", KeyHash::of(b"k-3")));
+    moved.tokens.keys.insert(0, token_key("two"));
+    gate.exchange(&moved).unwrap();
+    for (what, pass, action) in &passes {
+        assert!(pass.check(*action, &orders).is_ok(), "{what} is still there");
+    }
+    let mut after = Config { keys: vec![moved.keys.remove(2)], ..config() };
+    assert_eq!(after.keys[0].name, "admin");
+    after.tokens.keys = vec![token_key("two")];
+    gate.exchange(&after).unwrap();
+    for (what, pass, action) in &passes {
+        let refused = pass.check(*action, &orders).expect_err(what);
+        assert!(refused.code == ErrorCode::Unauthenticated && refused.message.contains("taken out"), "{what}: {refused}");
+        assert_eq!(code(pass.check_all_of(*action, "orders")), ErrorCode::Unauthenticated, "{what}");
+        assert_eq!(code(pass.check_somewhere(*action)), ErrorCode::Unauthenticated, "{what}");
+        assert_eq!(code(pass.check_anything()), ErrorCode::Unauthenticated, "{what}");
+        let (rule, allowed, _) = pass.explain(*action, &orders);
+        assert_eq!((rule, allowed), ("unknown_key", false), "{what}");
+    }
+    assert!(admin.check(Action::Publish, &orders).is_ok() && admin.check_all_of(Action::Admin, "").is_ok());
+}
+
+#[test]
+fn a_key_with_other_scopes_has_these_on_connections_that_are_open() {
+    let gate = gate(&config());
+    let (shop, admin) = (gate.admit(&Credential::Bearer("k-1")).unwrap(), gate.admit(&Credential::Bearer("k-2")).unwrap());
+    let mut next = config();
+    next.keys[0].channels = vec![Pattern::parse("bills").unwrap()];
+    next.keys[1].can = vec![Action::Publish];
+    gate.exchange(&next).unwrap();
+    assert_eq!(code(shop.check(Action::Publish, &channel("orders"))), ErrorCode::PermissionDenied);
+    assert!(shop.check(Action::Publish, &channel("bills")).is_ok());
+    assert_eq!(code(admin.check_all_of(Action::Admin, "")), ErrorCode::PermissionDenied);
+    assert_eq!(code(admin.check_somewhere(Action::Admin)), ErrorCode::PermissionDenied);
+}
+
+#[test]
+fn what_was_open_closes_with_the_first_credential_for_those_inside_too() {
+    let open = Config { open: true, ..Config::default() };
+    let gate = gate(&open);
+    let inside = gate.admit(&Credential::None).unwrap();
+    assert!(inside.check(Action::Publish, &channel("a")).is_ok());
+    gate.exchange(&Config { open: true, ..config() }).unwrap();
+    assert_eq!(code(inside.check(Action::Publish, &channel("a"))), ErrorCode::Unauthenticated);
+    assert_eq!(code(inside.check_all_of(Action::Admin, "")), ErrorCode::Unauthenticated);
+    gate.exchange(&open).unwrap();
+    assert!(inside.check(Action::Publish, &channel("a")).is_ok());
+}
+
 #[test]
 fn a_fetched_set_is_taken_only_from_the_address_that_is_configured() {
     let set = json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "kid": "far", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" }] })
@@ -172,4 +255,28 @@ fn a_flood_of_denials_is_said_a_few_times_and_counted_in_full() {
     assert_eq!(said as u64, LOGGED_PER_SECOND);
     assert_eq!(logged.may_log(8), Some(1000 - LOGGED_PER_SECOND));
     assert_eq!(logged.may_log(8), Some(0));
+}
+
+#[test]
+fn what_was_revoked_is_refused_at_the_door_and_to_those_who_are_in() {
+    use super::super::{Revocation, Revoked};
+    let gate = gate(&config());
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let text = |claims: Value| token("one", claims);
+    let news = json!([{ "match": "news", "can": ["subscribe"] }]);
+    let old = text(json!({ "sub": "ann", "iat": now - 9, "channels": news }));
+    let without = text(json!({ "sub": "ann", "channels": news }));
+    let fresh = text(json!({ "sub": "ann", "iat": now + 9, "jti": "t-9", "channels": news }));
+    let admit = |text: &str| gate.admit(&Credential::Bearer(text));
+    let inside = admit(&old).unwrap();
+    let add = |what| gate.revocations().add(&Revocation { what, until: now + 60 }, now).unwrap();
+    assert!(add(Revoked::User("ann".into(), now)));
+    assert_eq!([code(admit(&old)), code(admit(&without))], [ErrorCode::Revoked; 2]);
+    assert_eq!(code(inside.check(Action::Subscribe, &channel("news"))), ErrorCode::Revoked);
+    let again = admit(&fresh).unwrap();
+    assert!(again.check(Action::Subscribe, &channel("news")).is_ok());
+    assert!(add(Revoked::Token("t-9".into())));
+    assert_eq!(code(again.check(Action::Subscribe, &channel("news"))), ErrorCode::Revoked);
+    assert_eq!(code(admit(&fresh)), ErrorCode::Revoked);
+    assert!(admit("k-1").is_ok(), "keys are not revoked so: they leave the configuration");
 }

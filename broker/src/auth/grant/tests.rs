@@ -1,3 +1,4 @@
+use super::super::claims::SignedBy;
 use super::*;
 
 fn name(name: &str) -> ChannelName {
@@ -10,12 +11,22 @@ fn token(user: &str, grants: &[(&str, &[Action])]) -> Caller {
         can: can.iter().copied().collect(),
     };
     let user = (!user.is_empty()).then(|| user.into());
-    Caller::Token(Arc::new(Claims { user, id: None, grants: grants.iter().map(grant).collect(), info: None, until: u64::MAX }))
+    let grants = grants.iter().map(grant).collect();
+    Caller::Token(Arc::new(Claims {
+        user,
+        id: None,
+        issued: None,
+        signed_by: SignedBy::of(&[]),
+        is_address: false,
+        grants,
+        info: None,
+        until: u64::MAX,
+    }))
 }
 
 fn backend(can: &[Action], channels: &[&str]) -> Caller {
     let channels = channels.iter().map(|pattern| Pattern::parse(pattern).unwrap()).collect();
-    Caller::Backend(Arc::new(Backend { name: "shop".into(), can: can.iter().copied().collect(), channels }))
+    Caller::Backend(Arc::new(Backend { name: "shop".into(), proof: Proof::Peer(0), can: can.iter().copied().collect(), channels }))
 }
 
 fn policy() -> Policy {
@@ -135,4 +146,61 @@ fn every_rule_has_words_and_says_whether_it_allows() {
         let denies = words.contains("no ") || words.contains("not ") || words.contains("nobody");
         assert_eq!(denies, !rule.allows(), "{words}");
     }
+}
+
+/// A signed address that names this user and channel.
+fn address(user: &str, channel: &str) -> Caller {
+    let grant = super::super::claims::Grant {
+        pattern: Pattern::exact(&name(channel)),
+        can: [Action::Subscribe, Action::History].into_iter().collect(),
+    };
+    let (user, grants) = (Some(user.into()), [grant].into());
+    Caller::Token(Arc::new(Claims {
+        user,
+        id: None,
+        issued: None,
+        signed_by: SignedBy::of(&[]),
+        is_address: true,
+        grants,
+        info: None,
+        until: u64::MAX,
+    }))
+}
+
+#[test]
+fn a_signed_address_opens_what_it_names_and_nothing_that_its_user_or_any_token_could_have() {
+    let caller = address("ann", "closed:1");
+    assert_eq!(rule(&caller, Action::Subscribe, "closed:1"), "grant");
+    assert_eq!(rule(&caller, Action::Publish, "closed:1"), "no_grant");
+    for channel in ["user:ann", "closed:inbox#ann", "members:a"] {
+        assert!(!decide(&caller, Action::Subscribe, &name(channel), &policy()).allows(), "{channel}");
+        assert!(!decide(&caller, Action::History, &name(channel), &policy()).allows(), "{channel}");
+    }
+    assert_eq!(rule(&caller, Action::Publish, "open:a"), "namespace_anyone", "as anybody may");
+    assert!(!may_somewhere(&caller, Action::Publish, &Policy::default()));
+}
+
+#[test]
+fn who_may_somewhere_is_asked_where_and_who_may_nowhere_is_not() {
+    let callers = [
+        Caller::Everyone,
+        Caller::Anyone,
+        token("ann", &[]),
+        token("", &[]),
+        address("ann", "members:a"),
+        token("ann", &[("closed:*", &[Action::Publish])]),
+        backend(&[Action::Publish], &["closed:*"]),
+        backend(&[Action::Admin], &["closed:*"]),
+    ];
+    let channels = ["a", "open:a", "members:a", "closed:a", "user:ann", "closed:a#ann"].map(name);
+    for (policy, caller) in callers.iter().flat_map(|caller| [(policy(), caller), (Policy::default(), caller)]) {
+        for action in Action::ALL {
+            let allows = |channel| decide(caller, action, channel, &policy).allows();
+            assert!(may_somewhere(caller, action, &policy) || !channels.iter().any(allows), "{caller:?} {action}");
+        }
+    }
+    assert!(!may_somewhere(&Caller::Anyone, Action::Publish, &Policy::default()));
+    assert!(!may_somewhere(&token("ann", &[("a", &[Action::Subscribe])]), Action::Publish, &Policy::default()));
+    assert!(!may_somewhere(&backend(&[Action::History], &["*"]), Action::Publish, &Policy::default()));
+    assert!(may_somewhere(&Caller::Anyone, Action::Publish, &policy()));
 }

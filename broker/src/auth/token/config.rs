@@ -38,6 +38,12 @@ pub struct Config {
     #[serde(with = "units::bytes")]
     #[schemars(with = "Size")]
     pub bytes: usize,
+    /// Most users and tokens that are revoked at the same time; a revocation more is refused.
+    pub revocations: u32,
+    /// How long a revocation counts that does not say so itself: at least as long as the longest token does.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "HumanDuration")]
+    pub revoked_for: Duration,
 }
 
 impl Default for Config {
@@ -50,6 +56,8 @@ impl Default for Config {
             leeway: Duration::from_secs(5),
             cookie: None,
             bytes: 8 << 10,
+            revocations: 100_000,
+            revoked_for: Duration::from_secs(86_400),
         }
     }
 }

@@ -3,6 +3,7 @@
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use jsonwebtoken::{Algorithm as Arithmetic, DecodingKey, EncodingKey};
 
+use super::super::claims::SignedBy;
 use super::super::secret::{self, Secret};
 use super::config::{Algorithm, TokenKey};
 
@@ -11,6 +12,8 @@ use super::config::{Algorithm, TokenKey};
 pub(super) struct VerifyingKey {
     pub(super) kid: Option<Box<str>>,
     pub(super) algorithm: Algorithm,
+    /// What tokens that it verified remember of it.
+    pub(super) print: SignedBy,
     key: DecodingKey,
 }
 
@@ -26,18 +29,23 @@ impl VerifyingKey {
     /// # Errors
     /// A sentence that says what is wrong with it, without the key.
     pub(super) fn read(config: &TokenKey) -> Result<Self, String> {
-        let key = match config.algorithm.secret_bytes_min() {
-            Some(_) => DecodingKey::from_secret(&secret_of(config)?),
+        let name = config.algorithm.as_str().as_bytes();
+        let (key, print) = match config.algorithm.secret_bytes_min() {
+            Some(_) => {
+                let secret = secret_of(config)?;
+                (DecodingKey::from_secret(&secret), SignedBy::of(&[name, &secret]))
+            }
             None => {
                 if config.secret.is_some() || config.secret_file.is_some() {
                     return Err(format!("{} has a `public_key`, not a `secret`", config.algorithm.as_str()));
                 }
                 let given = config.public_key.as_ref().map(Secret::new);
                 let pem = secret::read(given.as_ref(), config.public_key_file.as_deref(), "public_key")?;
-                public_key(config.algorithm, pem.expose().as_bytes())?
+                let pem = pem.expose().as_bytes();
+                (public_key(config.algorithm, pem)?, SignedBy::of(&[name, pem]))
             }
         };
-        Ok(Self { kid: config.kid.as_deref().map(Into::into), algorithm: config.algorithm, key })
+        Ok(Self { kid: config.kid.as_deref().map(Into::into), algorithm: config.algorithm, print, key })
     }
 
     /// A key of a set (RFC 7517), whose parts are base64url.
@@ -45,13 +53,14 @@ impl VerifyingKey {
     /// # Errors
     /// What is wrong with it.
     pub(super) fn of_parts(kid: Option<&str>, algorithm: Algorithm, parts: &Parts<'_>) -> Result<Self, String> {
-        let key = match *parts {
-            Parts::Rsa { n, e } => DecodingKey::from_rsa_components(n, e),
-            Parts::Ec { x, y } => DecodingKey::from_ec_components(x, y),
-            Parts::Ed { x } => DecodingKey::from_ed_components(x),
+        let (key, [one, other]) = match *parts {
+            Parts::Rsa { n, e } => (DecodingKey::from_rsa_components(n, e), [n, e]),
+            Parts::Ec { x, y } => (DecodingKey::from_ec_components(x, y), [x, y]),
+            Parts::Ed { x } => (DecodingKey::from_ed_components(x), [x, ""]),
         };
+        let print = SignedBy::of(&[algorithm.as_str().as_bytes(), one.as_bytes(), other.as_bytes()]);
         let key = key.map_err(|why| format!("a part of the key cannot be read: {why}"))?;
-        Ok(Self { kid: kid.map(Into::into), algorithm, key })
+        Ok(Self { kid: kid.map(Into::into), algorithm, print, key })
     }
 
     /// Whether this key made this signature.

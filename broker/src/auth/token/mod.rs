@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use super::claims::Claims;
+use super::claims::{Claims, SignedBy};
 use super::refusal::{Denied, Refusal};
 use config::{Algorithm, Config};
 use jws::Jws;
@@ -75,6 +75,12 @@ impl Verifier {
         self.keys.len()
     }
 
+    /// Whether one of them is this one.
+    #[must_use]
+    pub fn has(&self, print: SignedBy) -> bool {
+        self.keys.iter().any(|key| key.print == print)
+    }
+
     /// Longest token that is looked at.
     #[must_use]
     pub fn bytes_max(&self) -> usize {
@@ -96,8 +102,8 @@ impl Verifier {
         let algorithm = Algorithm::parse(&jws.header.alg);
         let mut candidates = self.keys.iter().filter(is_meant).filter(|key| Some(key.algorithm) == algorithm).peekable();
         let has_algorithm = candidates.peek().is_some();
-        if candidates.any(|key| key.verifies(jws.signed, &jws.signature)) {
-            return payload::read(&jws.payload, &self.demands, now);
+        if let Some(key) = candidates.find(|key| key.verifies(jws.signed, &jws.signature)) {
+            return payload::read(&jws.payload, key.print, &self.demands, now);
         }
         let is_known = if kid.is_some() { self.keys.iter().any(|key| key.kid.as_deref() == kid) } else { self.has_keys() };
         Err(if !is_known {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::super::action::Action;
-use super::super::claims::{Claims, Grant};
+use super::super::claims::{Claims, Grant, SignedBy};
 use super::super::pattern::Pattern;
 use super::super::refusal::{Denied, Refusal};
 use super::jws::object;
@@ -23,6 +23,7 @@ const TIME_MAX: f64 = 253_402_300_799.0;
 struct Payload<'a> {
     exp: Option<f64>,
     nbf: Option<f64>,
+    iat: Option<f64>,
     iss: Option<String>,
     aud: Option<OneOrMany>,
     sub: Option<String>,
@@ -60,8 +61,8 @@ pub(super) struct Demands {
     pub(super) leeway: u64,
 }
 
-/// Reads the claims and holds them against what is asked; `now` is in seconds since 1970.
-pub(super) fn read(payload: &[u8], demands: &Demands, now: u64) -> Result<Claims, Refusal> {
+/// Reads the claims that a key has signed and holds them against what is asked; `now` is in seconds since 1970.
+pub(super) fn read(payload: &[u8], signed_by: SignedBy, demands: &Demands, now: u64) -> Result<Claims, Refusal> {
     let payload: Payload<'_> = object(payload, "payload")?;
     let until = expiry(payload.exp, demands.leeway, now)?;
     if let Some(nbf) = payload.nbf
@@ -81,6 +82,7 @@ pub(super) fn read(payload: &[u8], demands: &Demands, now: u64) -> Result<Claims
     if !demands.audience.is_empty() && !is_for_us {
         return Err(Refusal::new(Denied::Audience, "the token is meant for somebody else (`aud`, tokens.audience)"));
     }
+    let issued = payload.iat.map(|iat| time(iat, "iat")).transpose()?;
     let user = payload.sub.map(|sub| named(sub, "sub")).transpose()?;
     let id = payload.jti.map(|id| named(id, "jti")).transpose()?;
     let info = payload.info.filter(|info| info.get() != "null");
@@ -92,7 +94,8 @@ pub(super) fn read(payload: &[u8], demands: &Demands, now: u64) -> Result<Claims
         return Err(wrong(format!("`channels` has at most {GRANTS_MAX} entries")));
     }
     let grants = grants.iter().enumerate().map(|(nth, grant)| read_grant(nth, grant)).collect::<Result<_, _>>()?;
-    Ok(Claims { user: user.map(Into::into), id: id.map(Into::into), grants, info: info.map(ToOwned::to_owned), until })
+    let (user, id, info) = (user.map(Into::into), id.map(Into::into), info.map(ToOwned::to_owned));
+    Ok(Claims { user, id, issued, signed_by, is_address: false, grants, info, until })
 }
 
 /// Until when a token with this `exp` counts.
@@ -118,7 +121,7 @@ fn time(seconds: f64, name: &str) -> Result<u64, Refusal> {
 fn read_grant(nth: usize, grant: &WireGrant) -> Result<Grant, Refusal> {
     let pattern = Pattern::parse(&grant.r#match).map_err(|why| wrong(format!("`match` of `channels[{nth}]`: {why}")))?;
     let can = grant.can.iter().map(|name| match Action::parse(name) {
-        Some(Action::Admin) => Err(wrong(format!("`channels[{nth}]`: `admin` is for keys, no token holds it"))),
+        Some(action) if action.is_for_backends() => Err(wrong(format!("`channels[{nth}]`: `{action}` is for keys, no token holds it"))),
         Some(action) => Ok(action),
         None => Err(wrong(format!("`can` of `channels[{nth}]` holds what is none of subscribe, publish, history, presence"))),
     });

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::log::{ChannelState, Entry, Epoch, Floor, Line, Pos, Record, Tag};
+use crate::log::{ChannelState, Entry, Epoch, Floor, Line, Lost, LostAt, Pos, Record, Tag, Trail};
 use crate::message::{ChannelName, Draft, MessageId};
 
 /// One thing said by a replica to the replica of the same slot on another node.
@@ -52,10 +52,13 @@ pub enum Frame {
     Stream(Stream),
     /// Follower → home.
     StreamAck(StreamAck),
-    /// Home → follower: from now on its acknowledgements are waited for, or not any more.
+    /// Home → follower: from now on its acknowledgements are waited for. Said again whenever the home's view changes, so that what
+    /// was true of those who left since is settled.
     Counted {
         /// The home's epoch.
         epoch: Epoch,
+        /// Those whom the home would tell before it goes on without this follower.
+        witnesses: Vec<Tag>,
     },
     /// Home → everyone: it commits alone from `from` on, or not any more.
     Note {
@@ -112,29 +115,58 @@ pub enum Frame {
 }
 
 impl Frame {
-    /// Its name, for logs and metrics.
+    /// The names of all kinds, in the order of [`Frame::index`].
+    pub const NAMES: [&'static str; 19] = [
+        "forward",
+        "forward_ack",
+        "sub",
+        "more",
+        "unsub",
+        "not_home",
+        "sync",
+        "stream",
+        "stream_ack",
+        "counted",
+        "note",
+        "note_ack",
+        "claim",
+        "standing",
+        "opened",
+        "yield",
+        "release",
+        "offer",
+        "offer_ack",
+    ];
+
+    /// The name of its kind, for logs and metrics.
     #[must_use]
     pub fn name(&self) -> &'static str {
+        Self::NAMES[self.index()]
+    }
+
+    /// A dense number of its kind, for tables.
+    #[must_use]
+    pub const fn index(&self) -> usize {
         match self {
-            Self::Forward(_) => "forward",
-            Self::ForwardAck { .. } => "forward_ack",
-            Self::Sub(_) => "sub",
-            Self::More { .. } => "more",
-            Self::Unsub { .. } => "unsub",
-            Self::NotHome { .. } => "not_home",
-            Self::Sync(_) => "sync",
-            Self::Stream(_) => "stream",
-            Self::StreamAck(_) => "stream_ack",
-            Self::Counted { .. } => "counted",
-            Self::Note { .. } => "note",
-            Self::NoteAck { .. } => "note_ack",
-            Self::Claim { .. } => "claim",
-            Self::Standing { .. } => "standing",
-            Self::Opened { .. } => "opened",
-            Self::Yield { .. } => "yield",
-            Self::Release { .. } => "release",
-            Self::Offer(_) => "offer",
-            Self::OfferAck { .. } => "offer_ack",
+            Self::Forward(_) => 0,
+            Self::ForwardAck { .. } => 1,
+            Self::Sub(_) => 2,
+            Self::More { .. } => 3,
+            Self::Unsub { .. } => 4,
+            Self::NotHome { .. } => 5,
+            Self::Sync(_) => 6,
+            Self::Stream(_) => 7,
+            Self::StreamAck(_) => 8,
+            Self::Counted { .. } => 9,
+            Self::Note { .. } => 10,
+            Self::NoteAck { .. } => 11,
+            Self::Claim { .. } => 12,
+            Self::Standing { .. } => 13,
+            Self::Opened { .. } => 14,
+            Self::Yield { .. } => 15,
+            Self::Release { .. } => 16,
+            Self::Offer(_) => 17,
+            Self::OfferAck { .. } => 18,
         }
     }
 }
@@ -212,6 +244,8 @@ pub struct Done {
     pub copies: u32,
     /// Whether it was published before.
     pub duplicate: bool,
+    /// What its cursor says besides its position.
+    pub trail: Trail,
 }
 
 /// Why a publish was not taken.
@@ -276,8 +310,10 @@ pub struct Sync {
     pub floors: Vec<Floor>,
     /// The source's epochs before which something acknowledged may be lost.
     pub uncertain: Vec<u64>,
-    /// Branches that are part of the source's line, up to these positions; only for those who want everything.
+    /// Branches that are part of the source's line, up to these positions.
     pub covered: Vec<Pos>,
+    /// What these had lost.
+    pub lost: Vec<LostAt>,
     /// What was appended after that moment and is not committed; only for those who want everything, in the last part.
     pub tail: Vec<Record>,
     /// Whether it is the last part.
@@ -315,6 +351,8 @@ pub struct Standing {
     pub commit: u64,
     /// Whether the home of the line's last epoch counts, or counted, its acknowledgements.
     pub is_counted: bool,
+    /// If so, those whom that home would have told before it went on without them.
+    pub witnesses: Vec<Tag>,
     /// The latest word of a home that it commits alone: its epoch, and from where on.
     pub solo: Option<(Epoch, u64)>,
     /// Whether it is an open home.
@@ -325,7 +363,7 @@ pub struct Standing {
     pub seen: Option<Epoch>,
 }
 
-/// Entries of a branch beyond its fork from the home's line, in the branch's order and without holes.
+/// Entries of a branch beyond its fork from the home's line, in the branch's order; what is missing among them, it tells.
 #[derive(Clone, Debug)]
 pub struct Offer {
     /// Of [`Sub::generation`].
@@ -334,6 +372,8 @@ pub struct Offer {
     pub run: Vec<Arc<Entry>>,
     /// The last positions of all stretches of the branch that the run belongs to.
     pub ends: Vec<Pos>,
+    /// What had left the branch before.
+    pub lost: Vec<Lost>,
     /// Whether the run is whole now.
     pub is_last: bool,
 }

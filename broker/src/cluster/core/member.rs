@@ -70,8 +70,10 @@ pub struct Member {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Departure {
     /// It is known to have ended: its connections were closed and its address refuses new ones, or its name came back as
-    /// another process. It acknowledged nothing after it was heard last.
+    /// another process. It heard this node so shortly before that it cannot have taken it for down.
     Ended,
+    /// It is known to have ended, and it may have been cut off from this node and gone on without it before.
+    Lost,
     /// Nobody hears it. It may live behind a cut and go on.
     Silent,
 }

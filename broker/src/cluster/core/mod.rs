@@ -29,5 +29,5 @@ pub use frame::Frame;
 pub use member::{Departure, Member, NodeId, State};
 pub use node::{Beat, Node, NodeInput, NodeOutput};
 pub use settings::{Bug, Settings};
-pub use slot::{Answer, Channels, Context, Event, Input, Output, Replica};
+pub use slot::{Answer, Channels, Context, Event, Figures, Input, Opening, Output, Part, Replica};
 pub use view::{Place, View};

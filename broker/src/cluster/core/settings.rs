@@ -77,6 +77,20 @@ pub enum Bug {
     CommitEarly,
     /// A stream that was lost is not asked for again.
     NoResync,
+    /// Messages' cursors say nothing of the epochs before theirs.
+    NoTrail,
+    /// A publisher is answered with fewer copies than it insists on.
+    FewerCopies,
+    /// Who is behind a link that was full is not told when there is room.
+    NoRefill,
+    /// A stream to a node that is down ends without a word.
+    SilentDrop,
+    /// A follower is not told anew that it counts when others leave.
+    StaleWitness,
+    /// A node that was stopped believes what it knew before.
+    NoDoubt,
+    /// What a branch had lost before it was taken over is told to nobody.
+    NoLost,
 }
 
 impl Settings {

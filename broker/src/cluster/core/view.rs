@@ -1,11 +1,13 @@
 //! Who is there and who owns which slot, as one node sees it at one moment.
 
+use std::sync::Arc;
+
 use foldhash::{HashMap, HashMapExt};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::member::{Departure, Member, State};
-use super::place;
-use crate::log::{SLOTS, Slot, Tag};
+use super::place::{NOBODY, Table};
+use crate::log::{Slot, Tag};
 
 /// Who owns a slot in a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,14 +25,11 @@ pub struct View {
     me: Tag,
     /// Everyone who is not down, this node too, sorted by id and tag.
     members: Vec<Member>,
-    /// Two places in `members` for each slot; empty without a node that takes slots.
-    table: Vec<[u8; 2]>,
+    /// Two places in `members` for each slot.
+    table: Arc<Table>,
     departed: HashMap<Tag, Departure>,
     may_act: bool,
 }
-
-/// No such place.
-const NOBODY: u8 = u8::MAX;
 
 impl View {
     /// The view of `me` when these members are not down. `departed` says how those left who are not among them;
@@ -50,16 +49,15 @@ impl View {
             hash.update(&member.id.0.to_le_bytes());
             hash.update(&member.tag.get().to_le_bytes());
         }
-        let table = if active.is_empty() { Vec::new() } else { place::table(&active, replicas, NOBODY) };
-        Self { id: hash.digest(), me, members, table, departed, may_act }
+        Self { id: hash.digest(), me, members, table: Arc::new(Table::new(active, replicas)), departed, may_act }
     }
 
     /// A cluster of one: this node owns everything.
     #[must_use]
     pub fn alone(me: Tag) -> Self {
         let member = Member { id: super::NodeId(0), tag: me, state: State::Active };
-        let table = vec![[0, NOBODY]; usize::from(SLOTS)];
-        Self { id: 0, me, members: vec![member], table, departed: HashMap::new(), may_act: true }
+        let table = Table::new(vec![(0, 0)], 1);
+        Self { id: 0, me, members: vec![member], table: Arc::new(table), departed: HashMap::new(), may_act: true }
     }
 
     /// Whether a view of these would say the same.
@@ -105,7 +103,7 @@ impl View {
     /// Who owns a slot; `None` while no node takes slots.
     #[must_use]
     pub fn place(&self, slot: Slot) -> Option<Place> {
-        let [home, follower] = *self.table.get(usize::from(slot.number()))?;
+        let [home, follower] = self.table.row(slot)?;
         let tag = |at: u8| self.members.get(usize::from(at)).map(|member| member.tag);
         Some(Place { home: tag(home)?, follower: tag(follower) })
     }

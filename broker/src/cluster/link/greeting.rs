@@ -6,6 +6,7 @@ use aws_lc_rs::hmac;
 use tidings_proto::cluster::v1 as wire;
 
 use super::super::membership::{BadKeys, KEYS_MAX, NodeName, SECRET_MIN};
+use super::super::release::{Common, Release};
 use crate::log::{SLOTS, Tag};
 
 /// What a connection is for. One per purpose and pair of nodes.
@@ -68,11 +69,9 @@ pub struct Identity {
     pub tag: Tag,
     /// When the process started, in ms since 1970.
     pub started: u64,
-    /// The oldest and the newest protocol it speaks.
-    pub protocol: (u32, u32),
-    /// What it can do beyond that, one bit each.
-    pub features: u64,
-    /// Its release.
+    /// What it speaks.
+    pub release: Release,
+    /// Its release, for people.
     pub version: String,
 }
 
@@ -87,10 +86,10 @@ pub struct Peer {
     pub started: u64,
     /// What the connection is for.
     pub purpose: Purpose,
-    /// The newest protocol that both speak.
-    pub protocol: u32,
-    /// What both can do.
-    pub features: u64,
+    /// What it speaks.
+    pub release: Release,
+    /// What both ends have in common, so what is used between them.
+    pub common: Common,
     /// Its release, for people.
     pub version: String,
 }
@@ -116,7 +115,7 @@ impl Refusal {
     }
 
     /// What a peer told us, cut to what fits a log line.
-    pub(super) fn read(refusal: &wire::Refusal) -> Self {
+    pub(in crate::cluster) fn read(refusal: &wire::Refusal) -> Self {
         let message = refusal.message.chars().filter(|c| !c.is_control()).take(300).collect();
         Self { reason: refusal.reason(), message }
     }
@@ -124,7 +123,7 @@ impl Refusal {
 
 /// Which end of the connection proves something. Part of the proof, so that it cannot be handed back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(in crate::cluster) enum End {
     Dialled,
     Answered,
 }
@@ -177,24 +176,25 @@ fn proven(exporter: &[u8], end: End) -> Vec<u8> {
 }
 
 /// What we say first, or after the other side was found to be good.
-pub(super) fn hello(me: &Identity, keys: &Keys, exporter: &[u8], end: End, purpose: Purpose) -> wire::Hello {
+pub(in crate::cluster) fn hello(me: &Identity, keys: &Keys, exporter: &[u8], end: End, purpose: Purpose) -> wire::Hello {
     wire::Hello {
         cluster: me.cluster.clone(),
         name: me.name.to_string(),
         tag: me.tag.get(),
         started: me.started,
-        protocol_oldest: me.protocol.0,
-        protocol_newest: me.protocol.1,
-        features: me.features,
+        protocol_oldest: me.release.protocol.0,
+        protocol_newest: me.release.protocol.1,
+        features: me.release.features,
         slots: u32::from(SLOTS),
         purpose: purpose.wire().into(),
         proofs: keys.prove(exporter, end),
         version: me.version.clone(),
+        refused: None,
     }
 }
 
 /// Judges what the other `end` said. The key comes first: whoever lacks it learns nothing else about this node.
-pub(super) fn judge(me: &Identity, keys: &Keys, exporter: &[u8], end: End, hello: &wire::Hello) -> Result<Peer, Refusal> {
+pub(in crate::cluster) fn judge(me: &Identity, keys: &Keys, exporter: &[u8], end: End, hello: &wire::Hello) -> Result<Peer, Refusal> {
     if !keys.holds(exporter, end, &hello.proofs) {
         return Err(Refusal::new(wire::Reason::Key, "the cluster keys differ: cluster.keys must name the same secret on every node"));
     }
@@ -215,14 +215,14 @@ pub(super) fn judge(me: &Identity, keys: &Keys, exporter: &[u8], end: End, hello
         let whom = if tag == me.tag { "this very process" } else { "another process" };
         return Err(Refusal::new(wire::Reason::DuplicateName, format!("the name {name} is that of {whom}; cluster.node must be unique")));
     }
-    let protocol = me.protocol.1.min(hello.protocol_newest);
-    if protocol < me.protocol.0.max(hello.protocol_oldest) || hello.protocol_oldest > hello.protocol_newest {
-        let message = format!(
-            "{name} speaks protocol {} to {}, this node {} to {}: upgrade one release at a time",
-            hello.protocol_oldest, hello.protocol_newest, me.protocol.0, me.protocol.1
-        );
-        return Err(Refusal::new(wire::Reason::Protocol, message));
-    }
+    let release = Release { protocol: (hello.protocol_oldest, hello.protocol_newest), features: hello.features };
+    let common = me.release.common(release).ok_or_else(|| other_protocol(&name, release, &me.name, me.release))?;
     let version = hello.version.chars().filter(|c| !c.is_control()).take(32).collect();
-    Ok(Peer { name, tag, started: hello.started, purpose, protocol, features: me.features & hello.features, version })
+    Ok(Peer { name, tag, started: hello.started, purpose, release, common, version })
+}
+
+/// One node understands nothing that another one says. Who speaks what is named, since both sides log the same words.
+pub(in super::super) fn other_protocol(name: &NodeName, release: Release, other: &NodeName, known: Release) -> Refusal {
+    let message = format!("{name} speaks protocol {release} and {other} {known}: upgrade through a release that speaks both");
+    Refusal::new(wire::Reason::Protocol, message)
 }

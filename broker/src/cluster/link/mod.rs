@@ -1,15 +1,17 @@
 //! Connections between nodes: TLS, the greeting that says who is at the other end and proves it, then frames. What the frames
 //! say is not known here.
 
-mod greeting;
+pub(super) mod greeting;
 #[cfg(test)]
 mod tests;
 mod tls;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use parking_lot::RwLock;
 use prost::Message;
 use tidings_proto::cluster::v1 as wire;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,9 +19,11 @@ use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
-use super::membership::BadKeys;
+use super::membership::{BadKeys, NodeName};
 use greeting::End;
+pub(super) use greeting::other_protocol;
 pub use greeting::{Identity, Keys, Peer, Purpose, Refusal};
+pub use tls::Certificate;
 pub use wire::Reason;
 
 /// The largest frame. A payload is at most 1 MiB; what is larger than this is no frame of ours.
@@ -56,8 +60,8 @@ pub enum SetupError {
     /// A key cannot be used.
     #[error("cluster.keys: {0}")]
     Keys(#[from] BadKeys),
-    /// No certificate could be made.
-    #[error("cannot make a certificate for this process: {0}")]
+    /// No certificate could be made, or that of the operator cannot be used.
+    #[error("cluster.tls: {0}")]
     Tls(String),
 }
 
@@ -75,7 +79,8 @@ pub struct Link<S> {
 pub struct Greeter {
     me: Identity,
     keys: Keys,
-    tls: tls::Tls,
+    /// What the next connection uses; those that stand keep theirs.
+    tls: Arc<RwLock<tls::Tls>>,
 }
 
 impl std::fmt::Debug for Greeter {
@@ -85,26 +90,59 @@ impl std::fmt::Debug for Greeter {
 }
 
 impl Greeter {
-    /// For a process that greets as `me` and holds these secrets.
+    /// For a process that greets as `me` and holds these secrets, and proves its name by this certificate, if there is one.
     ///
     /// # Errors
-    /// When a secret cannot be a key, or no certificate can be made.
-    pub fn new(me: Identity, secrets: &[String]) -> Result<Self, SetupError> {
-        Ok(Self { me, keys: Keys::new(secrets)?, tls: tls::Tls::new().map_err(SetupError::Tls)? })
+    /// When a secret cannot be a key, or the certificate cannot be used, or none can be made.
+    pub fn new(me: Identity, secrets: &[String], certificate: Option<Certificate>) -> Result<Self, SetupError> {
+        let tls = tls::Tls::new(certificate).map_err(SetupError::Tls)?;
+        Ok(Self { me, keys: Keys::new(secrets)?, tls: Arc::new(RwLock::new(tls)) })
     }
 
-    /// Greets first, on a connection that this node made.
+    /// Proves its name by another certificate from now on.
+    ///
+    /// # Errors
+    /// When it cannot be used; then the one before it stays.
+    pub fn exchange(&self, certificate: Certificate) -> Result<(), SetupError> {
+        let tls = tls::Tls::new(Some(certificate)).map_err(SetupError::Tls)?;
+        *self.tls.write() = tls;
+        Ok(())
+    }
+
+    fn tls(&self) -> tls::Tls {
+        self.tls.read().clone()
+    }
+
+    /// Greets first, on a connection that this node made to the node of this name.
     ///
     /// # Errors
     /// When either side refuses, or the other end is no node, too slow or gone.
-    pub async fn dial<S: AsyncRead + AsyncWrite + Unpin>(&self, socket: S, purpose: Purpose) -> Result<Link<S>, GreetingError> {
-        timeout(GREETING_TIMEOUT, self.dial_without_end(socket, purpose)).await.unwrap_or(Err(GreetingError::Late))
+    pub async fn dial<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        socket: S,
+        purpose: Purpose,
+        whom: &NodeName,
+    ) -> Result<Link<S>, GreetingError> {
+        timeout(GREETING_TIMEOUT, self.dial_without_end(socket, purpose, whom)).await.unwrap_or(Err(GreetingError::Late))
     }
 
-    async fn dial_without_end<S: AsyncRead + AsyncWrite + Unpin>(&self, socket: S, purpose: Purpose) -> Result<Link<S>, GreetingError> {
-        let stream = TlsConnector::from(self.tls.dial.clone()).connect(tls::Tls::name(), socket).await?;
+    async fn dial_without_end<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        socket: S,
+        purpose: Purpose,
+        whom: &NodeName,
+    ) -> Result<Link<S>, GreetingError> {
+        let tls = self.tls();
+        let stream = TlsConnector::from(tls.dial.clone()).connect(tls::Tls::name(), socket).await?;
         let exporter = exporter(stream.get_ref().1)?;
+        let checked = tls.check(stream.get_ref().1.peer_certificates(), whom);
         let mut frames = framed(TlsStream::Client(stream));
+        if let Err(refusal) = checked {
+            // It learns nothing of this node but why it is refused.
+            send(&mut frames, &wire::Hello { refused: Some(refusal.wire()), ..wire::Hello::default() }).await?;
+            let _ = SinkExt::<Bytes>::close(&mut frames).await;
+            return Err(GreetingError::RefusedHere(refusal));
+        }
         send(&mut frames, &greeting::hello(&self.me, &self.keys, &exporter, End::Dialled, purpose)).await?;
         let answer: wire::Answer = receive(&mut frames).await?;
         match answer.answer {
@@ -138,11 +176,19 @@ impl Greeter {
         socket: S,
         admit: impl FnOnce(&Peer) -> Result<(), Refusal>,
     ) -> Result<Link<S>, GreetingError> {
-        let stream = TlsAcceptor::from(self.tls.answer.clone()).accept(socket).await?;
+        let tls = self.tls();
+        let stream = TlsAcceptor::from(tls.answer.clone()).accept(socket).await?;
         let exporter = exporter(stream.get_ref().1)?;
         let mut frames = framed(TlsStream::Server(stream));
         let hello: wire::Hello = receive(&mut frames).await?;
-        let judged = greeting::judge(&self.me, &self.keys, &exporter, End::Dialled, &hello).and_then(|peer| admit(&peer).map(|()| peer));
+        if let Some(refusal) = &hello.refused {
+            return Err(GreetingError::RefusedThere(Refusal::read(refusal)));
+        }
+        let judged = greeting::judge(&self.me, &self.keys, &exporter, End::Dialled, &hello).and_then(|peer| {
+            tls.check(frames.get_ref().get_ref().1.peer_certificates(), &peer.name)?;
+            admit(&peer)?;
+            Ok(peer)
+        });
         let answer = match &judged {
             Ok(peer) => wire::answer::Answer::Welcome(greeting::hello(&self.me, &self.keys, &exporter, End::Answered, peer.purpose)),
             Err(refusal) => wire::answer::Answer::Refused(refusal.wire()),

@@ -1,6 +1,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::super::membership::NodeName;
+use super::super::release::{Common, Release};
 use super::*;
 use crate::log::Tag;
 
@@ -12,14 +13,17 @@ fn identity(name: &str) -> Identity {
         name: NodeName::new(name).unwrap(),
         tag: Tag::new(1 + u64::from(name.as_bytes()[0])).unwrap(),
         started: 7,
-        protocol: (2, 4),
-        features: 0b110,
+        release: Release { protocol: (2, 4), features: 0b110 },
         version: "0.1.0".into(),
     }
 }
 
 fn greeter(me: Identity, secrets: &[&str]) -> Greeter {
-    Greeter::new(me, &secrets.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap()
+    Greeter::new(me, &secrets.iter().map(ToString::to_string).collect::<Vec<_>>(), None).unwrap()
+}
+
+fn speaks(oldest: u32, newest: u32) -> Release {
+    Release { protocol: (oldest, newest), features: 0 }
 }
 
 type Ends = (Result<Link<DuplexStream>, GreetingError>, Result<Link<DuplexStream>, GreetingError>);
@@ -27,7 +31,7 @@ type Ends = (Result<Link<DuplexStream>, GreetingError>, Result<Link<DuplexStream
 /// What the one that dials and the one that answers make of each other.
 async fn meet(dialling: &Greeter, answering: &Greeter) -> Ends {
     let (near, far) = duplex(16 << 10);
-    tokio::join!(dialling.dial(near, Purpose::Live), answering.answer(far, |_| Ok(())))
+    tokio::join!(dialling.dial(near, Purpose::Live, &answering.me.name), answering.answer(far, |_| Ok(())))
 }
 
 /// Both sides heard the same reason in the same words, each from its own end.
@@ -43,12 +47,12 @@ fn refusal((dialled, answered): Ends) -> (wire::Reason, String) {
 #[tokio::test]
 async fn two_nodes_with_one_key_know_each_other_and_agree_on_what_both_can() {
     let a = greeter(identity("a"), &[SECRET]);
-    let b = greeter(Identity { protocol: (3, 9), features: 0b011, ..identity("b") }, &[SECRET]);
+    let b = greeter(Identity { release: Release { protocol: (3, 9), features: 0b011 | 1 << 63 }, ..identity("b") }, &[SECRET]);
     let (at_a, at_b) = meet(&a, &b).await;
     let (mut at_a, mut at_b) = (at_a.unwrap(), at_b.unwrap());
     assert_eq!((at_a.peer.name.as_str(), at_b.peer.name.as_str()), ("b", "a"));
     for peer in [&at_a.peer, &at_b.peer] {
-        assert_eq!((peer.purpose, peer.protocol, peer.features), (Purpose::Live, 4, 0b010));
+        assert_eq!((peer.purpose, peer.common), (Purpose::Live, Common { protocol: 4, features: 0b010 }));
     }
     let big = Bytes::from(vec![7; 1 << 20]);
     let (sent, got) = tokio::join!(at_a.frames.send(big.clone()), at_b.frames.next());
@@ -83,8 +87,8 @@ async fn another_cluster_another_protocol_and_a_second_one_of_a_name_are_refused
     let b = greeter(identity("b"), &[SECRET]);
     let cases = [
         (Identity { cluster: "other".into(), ..identity("a") }, wire::Reason::OtherCluster, "cluster.id"),
-        (Identity { protocol: (5, 6), ..identity("a") }, wire::Reason::Protocol, "5 to 6"),
-        (Identity { protocol: (1, 1), ..identity("a") }, wire::Reason::Protocol, "1 to 1"),
+        (Identity { release: speaks(5, 6), ..identity("a") }, wire::Reason::Protocol, "5 to 6"),
+        (Identity { release: speaks(1, 1), ..identity("a") }, wire::Reason::Protocol, "1 to 1"),
         (Identity { tag: Tag::new(3).unwrap(), ..identity("b") }, wire::Reason::DuplicateName, "another process"),
         (identity("b"), wire::Reason::DuplicateName, "this very process"),
     ];
@@ -100,7 +104,7 @@ async fn a_node_that_proved_itself_may_still_not_be_wanted() {
     let (a, b) = (greeter(identity("a"), &[SECRET]), greeter(identity("b"), &[SECRET]));
     let (near, far) = duplex(16 << 10);
     let not_wanted = |peer: &Peer| Err(Refusal::new(wire::Reason::NotWanted, format!("{} is here already", peer.name)));
-    let ends = tokio::join!(a.dial(near, Purpose::Control), b.answer(far, not_wanted));
+    let ends = tokio::join!(a.dial(near, Purpose::Control, &b.me.name), b.answer(far, not_wanted));
     assert_eq!(refusal(ends), (wire::Reason::NotWanted, "a is here already".into()));
 }
 
@@ -115,7 +119,7 @@ async fn what_is_no_node_is_refused_without_waiting_for_ever() {
     for (bytes, what) in [(&b"\0\0\0\x02\xff\xff"[..], "no message"), (&b"\x7f\xff\xff\xff"[..], "too large")] {
         let (near, far) = duplex(16 << 10);
         let stranger = async {
-            let mut stream = TlsConnector::from(b.tls.dial.clone()).connect(tls::Tls::name(), near).await.unwrap();
+            let mut stream = TlsConnector::from(b.tls().dial.clone()).connect(tls::Tls::name(), near).await.unwrap();
             stream.write_all(bytes).await.unwrap();
             stream.flush().await.unwrap();
             // Until the other end hangs up.
@@ -132,7 +136,7 @@ async fn who_says_nothing_is_given_up_in_time_at_either_end() {
     let (_near, far) = duplex(1024);
     assert!(matches!(b.answer(far, |_| Ok(())).await.unwrap_err(), GreetingError::Late));
     let (near, _far) = duplex(16 << 10);
-    assert!(matches!(b.dial(near, Purpose::Bulk).await.unwrap_err(), GreetingError::Late));
+    assert!(matches!(b.dial(near, Purpose::Bulk, &b.me.name).await.unwrap_err(), GreetingError::Late));
 }
 
 #[tokio::test]
@@ -145,4 +149,87 @@ async fn a_proof_is_good_for_one_session_and_one_direction_only() {
         let refused = greeting::judge(&b, &keys, &exporter, end, &said).unwrap_err();
         assert_eq!(refused.reason, wire::Reason::Key, "a proof was taken for another session or from the other end");
     }
+}
+
+/// Signs certificates of nodes.
+struct Authority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    root: rustls::pki_types::CertificateDer<'static>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let root = params.self_signed(&key).unwrap().der().clone();
+        Self { issuer: rcgen::Issuer::new(params, key), root }
+    }
+
+    /// For a name, valid until a year.
+    fn sign(&self, name: &str, until: i32) -> (rustls::pki_types::CertificateDer<'static>, rustls::pki_types::PrivateKeyDer<'static>) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (rcgen::date_time_ymd(2020, 1, 1), rcgen::date_time_ymd(until, 1, 1));
+        let certificate = params.signed_by(&key, &self.issuer).unwrap().der().clone();
+        (certificate, rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into())
+    }
+
+    /// A certificate of this authority, for one that trusts that one.
+    fn certificate(&self, name: &str, until: i32, trusted: &Self) -> Certificate {
+        let (certificate, key) = self.sign(name, until);
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(trusted.root.clone()).unwrap();
+        Certificate { chain: vec![certificate], key, roots }
+    }
+}
+
+fn with(name: &str, certificate: Option<Certificate>) -> Greeter {
+    Greeter::new(identity(name), &[SECRET.to_owned()], certificate).unwrap()
+}
+
+#[tokio::test]
+async fn nodes_whose_certificates_are_signed_and_made_out_to_their_names_let_each_other_in() {
+    let authority = Authority::new();
+    let [a, b] = ["a", "b_2"].map(|name| with(name, Some(authority.certificate(name, 2100, &authority))));
+    for (dialling, answering) in [(&a, &b), (&b, &a)] {
+        let (dialled, answered) = meet(dialling, answering).await;
+        assert_eq!((dialled.unwrap().peer.name, answered.unwrap().peer.name), (answering.me.name.clone(), dialling.me.name.clone()));
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_proves_nothing_is_refused_and_both_sides_know_why() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let good = with("b", Some(authority.certificate("b", 2100, &authority)));
+    let cases = [
+        (Some(other.certificate("a", 2100, &authority)), "cluster.tls.ca"),
+        (Some(authority.certificate("c", 2100, &authority)), "not made out to that name"),
+        (Some(authority.certificate("a", 2021, &authority)), "has expired"),
+        (None, "cluster.tls.ca"),
+    ];
+    for (certificate, words) in cases {
+        let bad = with("a", certificate);
+        for (dialling, answering) in [(&bad, &good), (&good, &bad)] {
+            let (dialled, answered) = meet(dialling, answering).await;
+            let told = [dialled.unwrap_err(), answered.unwrap_err()].map(|why| match why {
+                GreetingError::RefusedHere(refusal) | GreetingError::RefusedThere(refusal) => refusal,
+                other => panic!("{words}: {other}"),
+            });
+            assert_eq!(told[0], told[1]);
+            assert_eq!(told[0].reason, wire::Reason::Certificate);
+            assert!(told[0].message.contains(words) && told[0].message.contains("certificate of a "), "{}", told[0].message);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_counts_for_the_next_connection() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let (a, b) = (with("a", Some(old.certificate("a", 2100, &old))), with("b", Some(old.certificate("b", 2100, &old))));
+    assert!(meet(&a, &b).await.0.is_ok());
+    b.exchange(new.certificate("b", 2100, &new)).unwrap();
+    assert!(meet(&a, &b).await.0.is_err());
+    a.exchange(new.certificate("a", 2100, &new)).unwrap();
+    assert!(meet(&a, &b).await.0.is_ok());
 }

@@ -24,7 +24,8 @@ use tokio::time::MissedTickBehavior;
 
 pub use super::config::{KEYS_MAX, SECRET_MIN};
 pub use super::core::State;
-pub use super::name::{NAME_MAX, NodeName};
+pub use super::name::NodeName;
+use crate::log::Tag;
 pub use record::{BadRecord, Record};
 pub use seal::{BadKeys, OVERHEAD, Refused, Seal};
 
@@ -71,6 +72,7 @@ pub type Members = BTreeMap<NodeName, Record>;
 pub struct Membership {
     handle: Arc<ChitchatHandle>,
     members: watch::Receiver<Members>,
+    namesake: watch::Receiver<Option<Record>>,
     refused: Arc<Refusals>,
     tasks: [AbortHandle; 2],
 }
@@ -82,11 +84,17 @@ impl std::fmt::Debug for Membership {
 }
 
 impl Membership {
-    /// Begins to gossip over `socket`. `me.gossip` is the address the others shall use, which need not be the one bound.
+    /// Begins to gossip over `socket`. `me.gossip` is the address the others shall use, which need not be the one bound. `is_up` says
+    /// of a process whether this node hears it itself: as long as it does, no other process takes its name.
     ///
     /// # Errors
     /// When a key cannot be used or loopback sockets cannot be opened.
-    pub async fn start(settings: Settings, socket: UdpSocket, me: &Record) -> Result<Self, StartError> {
+    pub async fn start(
+        settings: Settings,
+        socket: UdpSocket,
+        me: &Record,
+        is_up: impl Fn(Tag) -> bool + Send + 'static,
+    ) -> Result<Self, StartError> {
         let seal = Seal::new(&settings.keys, &settings.cluster, me.tag.get())?;
         let refused = Arc::new(Refusals::default());
         let told = refused.clone();
@@ -112,14 +120,25 @@ impl Membership {
         let handle = spawn_chitchat(config, pairs, &transport).await.map_err(|why| StartError::Gossip(format!("{why:#}")))?;
         let handle = Arc::new(handle);
         let (tell, members) = watch::channel(Members::new());
-        let (library, name) = (handle.chitchat(), me.name.clone());
+        let (tell_namesake, namesake) = watch::channel(None);
+        let (library, me_there) = (handle.chitchat(), me.clone());
         let looking = tokio::spawn(async move {
             let mut tick = tokio::time::interval(settings.interval);
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut bad = HashMap::new();
             loop {
                 tick.tick().await;
-                let now = read_members(&*library.lock().await, &name, &mut bad);
+                let (now, first) = {
+                    let library = library.lock().await;
+                    (read_members(&library, &me_there.name, &is_up, &mut bad), read_namesake(&library, &me_there))
+                };
+                tell_namesake.send_if_modified(|known| {
+                    let differs = *known != first;
+                    if differs {
+                        *known = first;
+                    }
+                    differs
+                });
                 tell.send_if_modified(|members| {
                     let differs = *members != now;
                     if differs {
@@ -131,13 +150,20 @@ impl Membership {
         })
         .abort_handle();
         let asking = tokio::spawn(ask_by_name(handle.clone(), names, members.clone(), me.gossip)).abort_handle();
-        Ok(Self { handle, members, refused, tasks: [looking, asking] })
+        Ok(Self { handle, members, namesake, refused, tasks: [looking, asking] })
     }
 
     /// The other nodes as they are known now, dead ones included for a while; marked as changed whenever they change.
     #[must_use]
     pub fn members(&self) -> watch::Receiver<Members> {
         self.members.clone()
+    }
+
+    /// The process of this node's own name that gossip knows and that started before this one, somewhere else: it may have ended, or
+    /// two processes have one name by mistake.
+    #[must_use]
+    pub fn namesake(&self) -> watch::Receiver<Option<Record>> {
+        self.namesake.clone()
     }
 
     /// Tells the others what changed about this node. Name, start and gossip address are fixed.
@@ -183,7 +209,7 @@ async fn ask_by_name(handle: Arc<ChitchatHandle>, names: Vec<String>, members: w
                     }
                 }
                 Err(why) if told.as_ref() != Some(&why.to_string()) => {
-                    tracing::warn!(seed = name, %why, "a seed's name is not found; looking again");
+                    tracing::warn!(event = "seed_not_found", seed = name, %why, "a seed's name is not found; looking again");
                     told = Some(why.to_string());
                 }
                 Err(_) => {}
@@ -194,8 +220,9 @@ async fn ask_by_name(handle: Arc<ChitchatHandle>, names: Vec<String>, members: w
     }
 }
 
-/// Of the processes of one name the one that started last is meant: the others are its dead predecessors.
-fn read_members(library: &Chitchat, me: &NodeName, bad: &mut HashMap<String, BadRecord>) -> Members {
+/// Of the processes of one name the one that started last is meant: the others are its dead predecessors. Unless one of them is heard:
+/// then the later one has its name by mistake, and is not let in.
+fn read_members(library: &Chitchat, me: &NodeName, is_up: &dyn Fn(Tag) -> bool, bad: &mut HashMap<String, BadRecord>) -> Members {
     let mut members = Members::new();
     for (id, state) in library.node_states() {
         // Known by address only so far; its key-values come with a later datagram.
@@ -205,19 +232,32 @@ fn read_members(library: &Chitchat, me: &NodeName, bad: &mut HashMap<String, Bad
         match Record::read(&id.node_id, id.generation_id, id.gossip_advertise_addr, |key| state.get(key)) {
             Ok(record) => {
                 bad.remove(&*id.node_id);
-                let is_newer = members.get(&record.name).is_none_or(|known| known.started < record.started);
-                if is_newer && (members.len() < NODES_MAX || members.contains_key(&record.name)) {
+                let rank = |record: &Record| (is_up(record.tag), record.started);
+                let is_meant = members.get(&record.name).is_none_or(|known| rank(known) < rank(&record));
+                if is_meant && (members.len() < NODES_MAX || members.contains_key(&record.name)) {
                     members.insert(record.name.clone(), record);
                 }
             }
             Err(why) => {
                 if bad.len() < NODES_MAX && bad.insert(id.node_id.to_string(), why) != Some(why) {
-                    tracing::warn!(node = %id.node_id.escape_debug(), gossip = %id.gossip_advertise_addr, %why, "a node's record is not taken");
+                    tracing::warn!(
+                        event = "node_record_refused",
+                        node = %id.node_id.escape_debug(), gossip = %id.gossip_advertise_addr, %why, "a node's record is not taken"
+                    );
                 }
             }
         }
     }
     members
+}
+
+/// Of several predecessors the one that started last.
+fn read_namesake(library: &Chitchat, me: &Record) -> Option<Record> {
+    let of_name = library.node_states().iter().filter(|(id, state)| &*id.node_id == me.name.as_str() && state.num_key_values() > 0);
+    let read =
+        of_name.filter_map(|(id, state)| Record::read(&id.node_id, id.generation_id, id.gossip_advertise_addr, |key| state.get(key)).ok());
+    let older = |record: &Record| (record.started, record.tag) < (me.started, me.tag) && record.links != me.links;
+    read.filter(older).max_by_key(|record| record.started)
 }
 
 /// What was thrown away, counted, and told now and then.
@@ -235,7 +275,7 @@ impl Refusals {
         told.retain(|_, at| now - *at < TELL_AGAIN);
         if told.len() < TOLD_MAX && !told.contains_key(&from.ip()) {
             told.insert(from.ip(), now);
-            tracing::warn!(%from, %why, "gossip is thrown away");
+            tracing::warn!(event = "gossip_refused", %from, %why, "gossip is thrown away");
         }
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::super::core::State;
 use super::super::name::NodeName;
+use super::super::release::Release;
 use crate::log::Tag;
 
 /// Longest address a node may give, in bytes: a DNS name and a port.
@@ -16,7 +17,7 @@ pub struct Record {
     pub name: NodeName,
     /// Its process; new with every start.
     pub tag: Tag,
-    /// When the process started, in ms since 1970: of two processes of one name the later one is meant.
+    /// When the process started, in ms since 1970: of two processes of one name the later one is meant, unless the other is heard.
     pub started: u64,
     /// Where its gossip is heard.
     pub gossip: SocketAddr,
@@ -38,8 +39,14 @@ pub struct Record {
 pub struct BadRecord(pub &'static str);
 
 impl Record {
+    /// What it speaks with other nodes.
+    #[must_use]
+    pub fn release(&self) -> Release {
+        Release { protocol: self.protocol, features: self.features }
+    }
+
     /// The key-values, without what the gossip itself carries (name, start, gossip address).
-    pub(super) fn pairs(&self) -> Vec<(&'static str, String)> {
+    pub(in crate::cluster) fn pairs(&self) -> Vec<(&'static str, String)> {
         vec![
             ("tag", format!("{:x}", self.tag.get())),
             ("links", self.links.clone()),
@@ -51,7 +58,12 @@ impl Record {
     }
 
     /// Reads what another node wrote. It holds the key and may still be wrong.
-    pub(super) fn read<'a>(name: &str, started: u64, gossip: SocketAddr, get: impl Fn(&str) -> Option<&'a str>) -> Result<Self, BadRecord> {
+    pub(in crate::cluster) fn read<'a>(
+        name: &str,
+        started: u64,
+        gossip: SocketAddr,
+        get: impl Fn(&str) -> Option<&'a str>,
+    ) -> Result<Self, BadRecord> {
         let text = |key: &'static str| get(key).ok_or(BadRecord(key));
         let hex = |key| u64::from_str_radix(text(key)?, 16).map_err(|_| BadRecord(key));
         let links = text("links")?;
@@ -138,5 +150,14 @@ mod tests {
             assert_eq!(read_with(key, Some(value)), Err(BadRecord(key)), "{key} {value}");
         }
         assert_eq!(read_with("version", Some("1\n2")).unwrap().version, "12");
+    }
+
+    #[test]
+    fn what_a_later_release_says_besides_is_passed_over() {
+        let mut pairs: std::collections::HashMap<_, _> = record().pairs().into_iter().collect();
+        pairs.insert("weight", "3".to_owned());
+        pairs.insert("features", format!("{:x}", u64::MAX));
+        let read = Record::read("a-1", 17, record().gossip, |key| pairs.get(key).map(String::as_str)).unwrap();
+        assert_eq!(read, Record { features: u64::MAX, ..record() });
     }
 }

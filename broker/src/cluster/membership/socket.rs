@@ -87,14 +87,18 @@ impl Socket for SealedSocket {
         };
         let length = received.context("the gossip socket on loopback broke")?;
         if length > DATAGRAM_MAX - OVERHEAD {
-            tracing::warn!(bytes = length, "the state of the cluster does not fit into a datagram; it is not gossiped");
+            tracing::warn!(
+                event = "gossip_too_large",
+                bytes = length,
+                "the state of the cluster does not fit into a datagram; it is not gossiped"
+            );
             return Ok(SendOutcome { num_bytes_sent: 0 });
         }
         self.seal.seal(&self.buffer[..length], &mut self.sealed);
         match self.outside.send_to(&self.sealed, to).await {
             Ok(num_bytes_sent) => Ok(SendOutcome { num_bytes_sent }),
             Err(why) => {
-                tracing::debug!(%to, %why, "gossip was not sent");
+                tracing::debug!(event = "gossip_not_sent", %to, %why, "gossip was not sent");
                 Ok(SendOutcome { num_bytes_sent: 0 })
             }
         }

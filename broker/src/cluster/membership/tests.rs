@@ -1,5 +1,6 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::*;
-use crate::log::Tag;
 
 const KEY: &str = "a key for tests only";
 
@@ -9,6 +10,10 @@ struct Node {
 }
 
 async fn start(name: &str, tag: u64, settings: Settings) -> Node {
+    start_hearing(name, tag, settings, |_| false).await
+}
+
+async fn start_hearing(name: &str, tag: u64, settings: Settings, is_up: impl Fn(Tag) -> bool + Send + 'static) -> Node {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let gossip = socket.local_addr().unwrap();
     let record = Record {
@@ -22,7 +27,7 @@ async fn start(name: &str, tag: u64, settings: Settings) -> Node {
         features: 0,
         version: "test".into(),
     };
-    Node { membership: Membership::start(settings, socket, &record).await.unwrap(), record }
+    Node { membership: Membership::start(settings, socket, &record, is_up).await.unwrap(), record }
 }
 
 fn settings(seeds: &[&Node]) -> Settings {
@@ -71,6 +76,32 @@ async fn a_restarted_node_replaces_its_predecessor_under_the_same_name() {
 }
 
 #[tokio::test]
+async fn a_process_that_is_heard_keeps_its_name_until_it_is_heard_no_more() {
+    let heard = Arc::new(AtomicU64::new(2));
+    let is_heard = heard.clone();
+    let a = start_hearing("a", 1, settings(&[]), move |tag| tag.get() == is_heard.load(Ordering::Relaxed)).await;
+    let first = start("b", 2, settings(&[&a])).await;
+    until(&a, "it never knew b", |members| knows(members, &first)).await;
+    let second = start("b", 5, settings(&[&a])).await;
+    // Gossip of the duplicate has come once that of a third node has, which only knows it and was started after it.
+    let c = start("c", 6, settings(&[&second])).await;
+    until(&a, "it never knew c", |members| members.len() == 2 && knows(members, &c)).await;
+    assert!(knows(&a.membership.members().borrow(), &first), "a duplicate hides the one that is heard");
+    heard.store(0, Ordering::Relaxed);
+    until(&a, "it never knew the new b", |members| members.len() == 2 && knows(members, &second)).await;
+}
+
+#[tokio::test]
+async fn of_two_processes_of_one_name_the_second_one_learns_of_the_first() {
+    let first = start("a", 1, settings(&[])).await;
+    let second = start("a", 2, settings(&[&first])).await;
+    let mut namesake = second.membership.namesake();
+    let learnt = namesake.wait_for(|known| known.as_ref() == Some(&first.record));
+    assert!(tokio::time::timeout(Duration::from_secs(20), learnt).await.is_ok(), "it never learnt of it");
+    assert!(first.membership.namesake().borrow().is_none(), "the one that was there first need not ask");
+}
+
+#[tokio::test]
 async fn a_node_with_another_key_is_not_heard_and_hears_nobody() {
     let a = start("a", 1, settings(&[])).await;
     let stranger = start("x", 2, Settings { keys: vec!["another key altogether".into()], ..settings(&[&a]) }).await;
@@ -107,7 +138,16 @@ async fn two_halves_that_lost_each_other_meet_again_by_themselves() {
     let b = start("b", 2, Settings { seeds: vec![later.to_string()], ..settings(&[]) }).await;
     let socket = UdpSocket::bind(later).await.unwrap();
     let record = Record { name: NodeName::new("a").unwrap(), gossip: later, ..b.record.clone() };
-    let a = Node { membership: Membership::start(settings(&[]), socket, &record).await.unwrap(), record };
+    let a = Node { membership: Membership::start(settings(&[]), socket, &record, |_| false).await.unwrap(), record };
+    until(&b, "it never found its seed", |members| knows(members, &a)).await;
+    until(&a, "it never heard of b", |members| knows(members, &b)).await;
+}
+
+#[tokio::test]
+async fn a_seed_is_found_by_its_name() {
+    let a = start("a", 1, settings(&[])).await;
+    let named = format!("localhost:{}", a.record.gossip.port());
+    let b = start("b", 2, Settings { seeds: vec!["no-such-host.invalid:1".into(), named], ..settings(&[]) }).await;
     until(&b, "it never found its seed", |members| knows(members, &a)).await;
     until(&a, "it never heard of b", |members| knows(members, &b)).await;
 }

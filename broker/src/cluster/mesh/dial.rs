@@ -19,12 +19,16 @@ use super::socket::Socket;
 /// Before the second attempt; twice as long before each one after that.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// Longest pause. Short, because it is also how long a healed network may go unnoticed.
-const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// A host that answers at all does so within this time.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// A host that answers at all does so within this time. Short for the same reason: what a cut swallowed is not said again.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The node with the lesser name dials at once, the other one only when that has not helped for so long: it may be that
 /// one of them cannot reach the other.
 const COURTESY: Duration = Duration::from_secs(1);
+/// The one that waits looks meanwhile whether the other one's process is there at all; twice as late each time.
+const LOOK: Duration = Duration::from_millis(20);
+/// Between two questions to another process of this node's name. Who asks counts as a duplicate for twice as long.
+const NAMESAKE: Duration = Duration::from_secs(5);
 /// A failure that stays the same is told again after this time.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
@@ -58,6 +62,33 @@ pub(super) async fn run<L: Letter>(keeper: Arc<Keeper<L>>, mut members: watch::R
     dialling.values().flatten().for_each(AbortHandle::abort);
 }
 
+/// Asks a process that had this node's name before whether it is still there. With a third node that one refuses whoever comes
+/// second; two alone have only each other to tell them.
+pub(super) async fn ask_namesake<L: Letter>(keeper: Arc<Keeper<L>>, mut namesake: watch::Receiver<Option<Record>>) {
+    let asking = async {
+        loop {
+            let record = namesake.borrow_and_update().clone();
+            let Some(record) = record else {
+                if namesake.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            };
+            let asked = attempt(&keeper, &record, Purpose::Control).await;
+            if let Err(GreetingError::RefusedThere(refusal)) = &asked {
+                keeper.ear.refused(refusal, false);
+            }
+            // Somebody else who has that address now is not to be bothered again.
+            let is_other = matches!(asked, Ok(()) | Err(GreetingError::Nonsense(_)));
+            if is_other && namesake.changed().await.is_err() {
+                return;
+            }
+            sleep(NAMESAKE).await;
+        }
+    };
+    let _: Option<()> = keeper.stop.run_until_cancelled(asking).await;
+}
+
 /// Keeps one connection to one node.
 async fn keep<L: Letter>(keeper: &Arc<Keeper<L>>, members: &watch::Receiver<Members>, name: &NodeName, purpose: Purpose) {
     let mut changed = keeper.changed.subscribe();
@@ -72,17 +103,21 @@ async fn keep<L: Letter>(keeper: &Arc<Keeper<L>>, members: &watch::Receiver<Memb
             }
             // The one that was cut off and the one that cut it off must not both come at once.
             if *name < keeper.me && !keeper.holds(name, purpose) {
-                sleep(COURTESY).await;
+                let record = members.borrow().get(name).cloned();
+                be_courteous(keeper, name, record.as_ref().filter(|_| purpose == Purpose::Control)).await;
             }
             continue;
         }
         let Some(record) = members.borrow().get(name).cloned() else { return };
+        let before = keeper.count(name);
         match attempt(keeper, &record, purpose).await {
             Ok(()) => continue,
             Err(GreetingError::RefusedThere(refusal) | GreetingError::RefusedHere(refusal)) if refusal.reason == Reason::NotWanted => {}
             Err(why) => {
-                if let GreetingError::RefusedThere(refusal) = &why {
-                    keeper.ear.refused(refusal, false);
+                match &why {
+                    GreetingError::RefusedThere(refusal) => keeper.ear.refused(refusal, false),
+                    GreetingError::RefusedHere(refusal) => keeper.ear.refused(refusal, true),
+                    _ => {}
                 }
                 let is_gone = matches!(&why, GreetingError::Broken(why) if why.kind() == io::ErrorKind::ConnectionRefused);
                 if is_gone && purpose == Purpose::Control {
@@ -91,21 +126,56 @@ async fn keep<L: Letter>(keeper: &Arc<Keeper<L>>, members: &watch::Receiver<Memb
                 let words = why.to_string();
                 let is_news = told.as_ref().is_none_or(|(before, at)| *before != words || at.elapsed() > TELL_AGAIN);
                 if is_news && purpose == Purpose::Control {
-                    tracing::warn!(node = %name, address = record.links, why = words, "cannot connect to a node; trying again for as long as it is known");
+                    tracing::warn!(
+                        event = "node_unreachable",
+                        node = %name, address = record.links, why = words, "cannot connect to a node; trying again for as long as it is known"
+                    );
                     told = Some((words, Instant::now()));
                 }
             }
         }
         // Each draws its own, so that nodes do not knock in step.
-        sleep(pause.mul_f64(rand::random_range(0.5..1.0))).await;
-        pause = (pause * 2).min(PAUSE_MAX);
+        let rested = timeout(pause.mul_f64(rand::random_range(0.5..1.0)), reached(keeper, name, before, &mut changed)).await;
+        // Where one connection stands the others have a way too, and nodes that have only some of theirs are of no use.
+        pause = if rested.is_ok() { PAUSE_MIN } else { (pause * 2).min(PAUSE_MAX) };
+    }
+}
+
+/// Leaves the first word to the other node. Whether its process is gone must be known at once all the same, by everybody who
+/// lost it: so whoever has its record looks.
+async fn be_courteous<L: Letter>(keeper: &Arc<Keeper<L>>, name: &NodeName, record: Option<&Record>) {
+    let looking = async {
+        let Some(record) = record else { return std::future::pending().await };
+        let mut pause = LOOK;
+        while !keeper.holds(name, Purpose::Control) {
+            // Whoever answers is not greeted: it is there, and will come.
+            let answer = timeout(CONNECT_TIMEOUT, TcpStream::connect(&record.links)).await;
+            if let Ok(Err(why)) = answer
+                && why.kind() == io::ErrorKind::ConnectionRefused
+            {
+                return keeper.ear.gone(name, record.tag);
+            }
+            sleep(pause).await;
+            pause *= 2;
+        }
+    };
+    let _ = timeout(COURTESY, looking).await;
+}
+
+/// Waits until there are more connections to this node than before.
+async fn reached<L: Letter>(keeper: &Arc<Keeper<L>>, name: &NodeName, before: usize, changed: &mut watch::Receiver<()>) {
+    while keeper.count(name) <= before {
+        if changed.changed().await.is_err() {
+            return std::future::pending().await;
+        }
     }
 }
 
 async fn attempt<L: Letter>(keeper: &Arc<Keeper<L>>, record: &Record, purpose: Purpose) -> Result<(), GreetingError> {
+    keeper.judge_known(record).map_err(GreetingError::RefusedHere)?;
     let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(&record.links));
     let stream = connecting.await.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer"))??;
-    let link = keeper.greeter.dial(Socket::new(stream)?, purpose).await?;
+    let link = keeper.greeter.dial(Socket::new(stream)?, purpose, &record.name).await?;
     if link.peer.name != record.name {
         let message = format!("at the address of {} answers {}", record.name, link.peer.name);
         return Err(GreetingError::Nonsense(message));

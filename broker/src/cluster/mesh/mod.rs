@@ -14,7 +14,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::link::{Greeter, Link, Peer, Purpose, Refusal};
-use super::membership::{Members, NodeName};
+use super::membership::{Members, NodeName, Record};
 use crate::log::Tag;
 use outbox::Outbox;
 pub use outbox::{Letter, OutboxBounds, Posted};
@@ -33,6 +33,9 @@ pub use roster::Id;
 use roster::{Replaced, Roster};
 use socket::Socket;
 pub use tally::{Tally, Traffic};
+
+/// Nodes whose connections are counted; where names change with every start, those that are gone are forgotten.
+const MADE_MAX: usize = 256;
 
 /// Who is told what happens on the connections. A connection has a number of its own, greater than those before it.
 pub trait Ear: Send + Sync + 'static {
@@ -65,6 +68,8 @@ pub struct Setup<L> {
     pub listener: TcpListener,
     /// The other nodes.
     pub members: watch::Receiver<Members>,
+    /// Another process of this node's name, which had it first.
+    pub namesake: watch::Receiver<Option<Record>>,
     /// How much may wait on one connection.
     pub bounds: OutboxBounds,
     /// Runs the connections that carry messages.
@@ -87,6 +92,8 @@ struct Shared<L> {
     /// By process, for those who post. Follows the roster.
     routes: RwLock<HashMap<Tag, Outboxes<L>>>,
     tally: Arc<Tally>,
+    /// Connections that were made to each node, however often it came back.
+    made: Mutex<BTreeMap<NodeName, u64>>,
 }
 
 /// The connections, for those who have something to say. A cheap handle; usable before the mesh is started, when nobody is
@@ -116,7 +123,7 @@ pub struct Queued {
 
 impl<L: Letter> Default for Mesh<L> {
     fn default() -> Self {
-        Self(Arc::new(Shared { routes: RwLock::new(HashMap::new()), tally: Arc::default() }))
+        Self(Arc::new(Shared { routes: RwLock::new(HashMap::new()), tally: Arc::default(), made: Mutex::default() }))
     }
 }
 
@@ -146,6 +153,12 @@ impl<L: Letter> Mesh<L> {
         routes.get(&to).map_or([None; Purpose::ALL.len()], |outboxes| outboxes.each_ref().map(|outbox| outbox.as_ref().map(queued)))
     }
 
+    /// How many connections to this node were made, since the start.
+    #[must_use]
+    pub fn made(&self, name: &NodeName) -> u64 {
+        self.0.made.lock().get(name).copied().unwrap_or(0)
+    }
+
     /// What went over the connections.
     #[must_use]
     pub fn tally(&self) -> &Tally {
@@ -165,12 +178,13 @@ struct Keeper<L> {
     mesh: Mesh<L>,
     /// Marked whenever a connection came or went.
     changed: watch::Sender<()>,
+    refusals: accept::Refusals,
     stop: CancellationToken,
 }
 
 /// Keeps connections until `stop`. Runs on the thread that shall own the control connections.
 pub async fn run<L: Letter>(setup: Setup<L>, stop: CancellationToken) {
-    let Setup { me, greeter, listener, members, bounds, data, ear, mesh } = setup;
+    let Setup { me, greeter, listener, members, namesake, bounds, data, ear, mesh } = setup;
     let keeper = Arc::new(Keeper {
         roster: Mutex::new(Roster::new(me.clone())),
         me,
@@ -181,19 +195,22 @@ pub async fn run<L: Letter>(setup: Setup<L>, stop: CancellationToken) {
         ear,
         mesh,
         changed: watch::Sender::new(()),
+        refusals: accept::Refusals::default(),
         stop: stop.clone(),
     });
-    tokio::join!(accept::run(keeper.clone(), listener), dial::run(keeper.clone(), members));
+    tokio::join!(accept::run(keeper.clone(), listener), dial::run(keeper.clone(), members), dial::ask_namesake(keeper.clone(), namesake));
     keeper.close_all();
 }
 
 impl<L: Letter> Keeper<L> {
     fn judge(&self, peer: &Peer, dialled: bool) -> Result<(), Refusal> {
-        let judged = self.roster.lock().judge(peer, dialled, |tag| self.ear.is_heard(tag));
-        if let Err(refusal) = &judged {
-            self.ear.refused(refusal, true);
-        }
-        judged
+        self.roster.lock().judge(peer, dialled, |tag| self.ear.is_heard(tag))
+    }
+
+    /// Whether a node that is known by gossip only would be let in. Asked before it is dialled: a connection that this end closes behind the
+    /// greeting looks to the other end as one that broke.
+    fn judge_known(&self, record: &Record) -> Result<(), Refusal> {
+        self.roster.lock().judge_release(&record.name, record.release(), |tag| self.ear.is_heard(tag))
     }
 
     /// Lets a connection in that greeted well, and serves it from now on.
@@ -212,12 +229,18 @@ impl<L: Letter> Keeper<L> {
             for Replaced { id, tag, purpose, connection } in replaced {
                 self.let_go(&peer.name, tag, purpose, id, &connection);
             }
+            let mut made = self.mesh.0.made.lock();
+            if made.len() >= MADE_MAX {
+                made.retain(|name, _| Purpose::ALL.iter().any(|purpose| roster.holds(name, *purpose)));
+            }
+            *made.entry(peer.name.clone()).or_default() += 1;
+            drop(made);
             self.mesh.0.routes.write().entry(peer.tag).or_default()[peer.purpose.index()] = Some((id, outbox.clone()));
             self.ear.up(&peer, id);
             id
         };
         let _ = self.changed.send(());
-        tracing::debug!(node = %peer.name, purpose = peer.purpose.as_str(), dialled, "connected");
+        tracing::debug!(event = "node_link_up", node = %peer.name, purpose = peer.purpose.as_str(), dialled, "connected");
         let runtime = if peer.purpose == Purpose::Control { &self.control } else { &self.data };
         let (keeper, ear, tally) = (self.clone(), self.ear.clone(), self.mesh.0.tally.clone());
         runtime.spawn(async move {
@@ -233,7 +256,7 @@ impl<L: Letter> Keeper<L> {
             let Some(connection) = roster.leave(peer, id) else { return };
             self.let_go(&peer.name, peer.tag, peer.purpose, id, &connection);
         }
-        tracing::info!(node = %peer.name, purpose = peer.purpose.as_str(), why, "a connection to a node ended");
+        tracing::info!(event = "node_link_down", node = %peer.name, purpose = peer.purpose.as_str(), why, "a connection to a node ended");
         let _ = self.changed.send(());
     }
 
@@ -260,5 +283,11 @@ impl<L: Letter> Keeper<L> {
 
     fn holds(&self, name: &NodeName, purpose: Purpose) -> bool {
         self.roster.lock().holds(name, purpose)
+    }
+
+    /// How many connections there are to this node.
+    fn count(&self, name: &NodeName) -> usize {
+        let roster = self.roster.lock();
+        Purpose::ALL.into_iter().filter(|purpose| roster.holds(name, *purpose)).count()
     }
 }

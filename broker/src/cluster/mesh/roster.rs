@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::super::link::{Peer, Purpose, Reason, Refusal};
+use super::super::link::{self, Peer, Purpose, Reason, Refusal};
 use super::super::membership::NodeName;
+use super::super::release::Release;
 use crate::log::Tag;
 
 /// A connection of this node, by a number of its own: 1, 2, 3 …
@@ -22,6 +23,7 @@ struct Held<C> {
 #[derive(Debug)]
 struct Process<C> {
     tag: Tag,
+    release: Release,
     held: [Option<Held<C>>; Purpose::ALL.len()],
 }
 
@@ -52,22 +54,35 @@ impl<C> Roster<C> {
     /// A node that runs keeps its name: a second process gets in when the first is gone. Two connections for one purpose come
     /// from two nodes that dial each other at one time; that of the node whose name is the lesser one stays. A second one
     /// from the same end means that this end saw the first one break.
+    ///
+    /// A process that comes new must understand all that are here, not this node alone: two that do not understand each other would
+    /// have no link, and slots that both hold would wait for ever.
     pub(super) fn judge(&self, peer: &Peer, dialled: bool, is_heard: impl Fn(Tag) -> bool) -> Result<(), Refusal> {
-        let Some(known) = self.processes.get(&peer.name) else { return Ok(()) };
-        if known.tag != peer.tag {
-            let is_connected = known.held.iter().any(Option::is_some);
-            return if is_connected && is_heard(known.tag) {
-                let message = format!("another process of the name {} is part of the cluster; cluster.node must be unique", peer.name);
-                Err(Refusal::new(Reason::DuplicateName, message))
-            } else {
-                Ok(())
-            };
-        }
+        let Some(known) = self.processes.get(&peer.name).filter(|known| known.tag == peer.tag) else {
+            return self.judge_new(peer, is_heard);
+        };
         match &known.held[peer.purpose.index()] {
             Some(held) if held.dialled != dialled && held.dialled == (self.me < peer.name) => {
                 Err(Refusal::new(Reason::NotWanted, "there is such a connection already"))
             }
             _ => Ok(()),
+        }
+    }
+
+    fn judge_new(&self, peer: &Peer, is_heard: impl Fn(Tag) -> bool) -> Result<(), Refusal> {
+        if self.processes.get(&peer.name).is_some_and(|known| is_heard(known.tag)) {
+            let message = format!("another process of the name {} is part of the cluster; cluster.node must be unique", peer.name);
+            return Err(Refusal::new(Reason::DuplicateName, message));
+        }
+        self.judge_release(&peer.name, peer.release, is_heard)
+    }
+
+    /// Whether a process of this name and release would understand all others that are connected.
+    pub(super) fn judge_release(&self, name: &NodeName, release: Release, is_heard: impl Fn(Tag) -> bool) -> Result<(), Refusal> {
+        let mut others = self.processes.iter().filter(|(other, known)| *other != name && is_heard(known.tag));
+        match others.find(|(_, known)| known.release.common(release).is_none()) {
+            Some((other, known)) => Err(link::other_protocol(name, release, other, known.release)),
+            None => Ok(()),
         }
     }
 
@@ -108,12 +123,13 @@ impl<C> Roster<C> {
 
 impl<C> Process<C> {
     fn new(peer: &Peer) -> Self {
-        Self { tag: peer.tag, held: Default::default() }
+        Self { tag: peer.tag, release: peer.release, held: Default::default() }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::release::Common;
     use super::*;
 
     fn peer(name: &str, tag: u64, purpose: Purpose) -> Peer {
@@ -122,8 +138,8 @@ mod tests {
             tag: Tag::new(tag).unwrap(),
             started: tag,
             purpose,
-            protocol: 1,
-            features: 0,
+            release: Release { protocol: (1, 1), features: 0 },
+            common: Common { protocol: 1, features: 0 },
             version: String::new(),
         }
     }
@@ -184,5 +200,21 @@ mod tests {
         let (_, replaced) = roster.enter(&new, false, "new");
         assert_eq!(replaced.iter().map(|replaced| replaced.connection).collect::<Vec<_>>(), ["control", "live"]);
         assert!(roster.judge(&old, false, HEARD).is_err(), "the old one comes back too late");
+    }
+
+    #[test]
+    fn whoever_does_not_understand_a_node_that_is_here_is_refused_by_those_it_understands() {
+        let speaks = |peer: Peer, oldest, newest| Peer { release: Release { protocol: (oldest, newest), features: 0 }, ..peer };
+        let mut roster = roster("a");
+        roster.enter(&speaks(peer("b", 7, Purpose::Control), 1, 2), true, "old");
+        let new = speaks(peer("c", 8, Purpose::Control), 3, 4);
+        let refused = roster.judge(&new, false, HEARD).unwrap_err();
+        assert_eq!(refused.reason, Reason::Protocol);
+        assert!(refused.message.contains("c speaks protocol 3 to 4 and b 1 to 2"), "{}", refused.message);
+        assert!(roster.judge(&speaks(new.clone(), 2, 3), false, HEARD).is_ok());
+        assert!(roster.judge(&new, false, SILENT).is_ok(), "who died keeps nobody out");
+        let upgraded = speaks(peer("b", 9, Purpose::Control), 2, 4);
+        roster.enter(&upgraded, true, "upgraded");
+        assert!(roster.judge(&new, false, HEARD).is_ok());
     }
 }

@@ -8,6 +8,7 @@ use tokio_util::sync::DropGuard;
 
 use super::super::link::{Identity, Reason};
 use super::super::membership::{Record, State};
+use super::super::release::Release;
 use super::*;
 
 const SECRET: &str = "a secret of the tests";
@@ -86,8 +87,7 @@ async fn start_at(name: &str, tag: u64, address: &str) -> Node {
         name: NodeName::new(name).unwrap(),
         tag: Tag::new(tag).unwrap(),
         started: tag,
-        protocol: (1, 1),
-        features: 0,
+        release: Release::default(),
         version: "test".into(),
     };
     let record = Record {
@@ -105,9 +105,10 @@ async fn start_at(name: &str, tag: u64, address: &str) -> Node {
     let (mesh, heard, stop) = (Mesh::default(), Arc::new(Notebook::default()), CancellationToken::new());
     let setup = Setup {
         me: identity.name.clone(),
-        greeter: Greeter::new(identity, &[SECRET.to_owned()]).unwrap(),
+        greeter: Greeter::new(identity, &[SECRET.to_owned()], None).unwrap(),
         listener,
         members: known,
+        namesake: watch::channel(None).1,
         bounds: OutboxBounds { high: 1 << 20, low: 1 << 10 },
         data: Handle::current(),
         ear: heard.clone(),

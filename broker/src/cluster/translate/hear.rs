@@ -14,8 +14,11 @@ use super::super::core::frame::{
 };
 use super::super::core::{Beat, State};
 use crate::clock::Moment;
-use crate::log::{Adopted, ChannelState, Entry, Epoch, Floor, KnownId, Line, NamespaceId, Pos, Record, Segment, Slot, Tag};
+use crate::log::{
+    Adopted, ChannelState, Entry, Epoch, Floor, KnownId, Line, Lost, LostAt, LostOf, NamespaceId, Pos, Record, Segment, Slot, Tag, Trail,
+};
 use crate::message::{ChannelName, Draft, EventName, Headers, MessageId, Payload, PayloadKind, PublishId};
+use crate::presence;
 
 /// What in a frame cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,21 +64,37 @@ pub fn beat(frame: Bytes) -> Read<Beat> {
         wire::State::Impaired => State::Impaired,
         wire::State::Unspecified => return Err(Unread("state")),
     };
-    let reach = beat.reach.into_iter().map(|bits| Tag::new(bits).ok_or(Unread("tag"))).collect::<Read<_>>()?;
+    let reach = tags(beat.reach)?;
     let held = Duration::from_micros(beat.held_us);
     Ok(Beat { seq: beat.seq, state, reach, view: beat.view, echo: beat.echo, held })
+}
+
+/// What came for a slot.
+#[derive(Debug)]
+pub enum Heard {
+    /// For its part here.
+    Slot(Slot, Frame),
+    /// About who is on one of its channels.
+    Presence(presence::Frame),
 }
 
 /// A frame of a slot, its times in the clock that shows `now`. `None` for a kind of frame that this release does not know.
 ///
 /// # Errors
 /// When something in it cannot be.
-pub fn slot(frame: Bytes, now: Moment, names: &mut Names<'_>) -> Read<Option<(Slot, Frame)>> {
+pub fn slot(frame: Bytes, now: Moment, names: &mut Names<'_>) -> Read<Option<Heard>> {
     let wire::SlotFrame { slot, what } = wire::SlotFrame::decode(frame).map_err(|_| Unread("frame"))?;
     let slot = u16::try_from(slot).ok().and_then(Slot::new).ok_or(Unread("slot"))?;
     let Some(what) = what else { return Ok(None) };
+    let what = match what {
+        What::Presence(mut presence) => {
+            let channel = names.take(std::mem::take(&mut presence.channel))?;
+            return Ok(super::presence::hear(slot, presence, channel)?.map(Heard::Presence));
+        }
+        what => what,
+    };
     let mut reader = Reader { slot, now, names };
-    Ok(Some((slot, reader.what(what)?)))
+    Ok(Some(Heard::Slot(slot, reader.what(what)?)))
 }
 
 struct Reader<'a, 'n> {
@@ -110,7 +129,7 @@ impl Reader<'_, '_> {
                 commit: stream.commit,
             }),
             What::StreamAck(ack) => Frame::StreamAck(StreamAck { generation: ack.generation, upto: ack.upto, is_eager: ack.is_eager }),
-            What::Counted(counted) => Frame::Counted { epoch: epoch(counted.epoch)? },
+            What::Counted(counted) => Frame::Counted { epoch: epoch(counted.epoch)?, witnesses: tags(counted.witnesses)? },
             What::Note(note) => Frame::Note { epoch: epoch(note.epoch)?, from: note.from, solo: note.solo },
             What::NoteAck(ack) => Frame::NoteAck { epoch: epoch(ack.epoch)?, from: ack.from },
             What::Claim(claim) => Frame::Claim { round: claim.round, seal: claim.seal },
@@ -122,9 +141,12 @@ impl Reader<'_, '_> {
                 generation: offer.generation,
                 run: self.entries(offer.run)?,
                 ends: positions(offer.ends)?,
+                lost: self.all_lost(offer.lost)?,
                 is_last: offer.is_last,
             }),
             What::OfferAck(ack) => Frame::OfferAck { end: pos(ack.end)? },
+            // Taken out before: it is none of the slot's.
+            What::Presence(_) => return Err(Unread("frame")),
         })
     }
 
@@ -167,6 +189,7 @@ impl Reader<'_, '_> {
             accepted: Moment { mono: accepted, unix_ms: entry.accepted_ms },
             expires: accepted.saturating_add(Duration::from_nanos(entry.life_ns)),
             adopted: adopted.transpose()?,
+            trail: Trail::NONE,
         }))
     }
 
@@ -180,8 +203,25 @@ impl Reader<'_, '_> {
             Is::Message(message) => Record::Message(self.entry(message)?),
             Is::Clear(clear) => Record::Clear { idx: clear.idx, channel: self.channel(clear.channel)? },
             Is::Open(open) => Record::Open { idx: open.idx, epoch: epoch(open.epoch)?, is_uncertain: open.is_uncertain },
-            Is::Cover(cover) => Record::Cover { idx: cover.idx, ends: positions(cover.ends)? },
+            Is::Cover(cover) => Record::Cover { idx: cover.idx, ends: positions(cover.ends)?, lost: self.all_lost(cover.lost)? },
         })
+    }
+
+    fn all_lost(&mut self, all: Vec<wire::Lost>) -> Read<Vec<Lost>> {
+        all.into_iter().map(|lost| self.lost(lost)).collect()
+    }
+
+    fn lost(&mut self, lost: wire::Lost) -> Read<Lost> {
+        let of = match lost.of {
+            Some(wire::lost::Of::Channel(name)) => LostOf::Channel(self.channel(name)?),
+            Some(wire::lost::Of::Namespace(number)) => LostOf::Namespace(namespace(number)?),
+            None => LostOf::Anything,
+        };
+        Ok(Lost { of, upto: pos(lost.upto)? })
+    }
+
+    fn lost_at(&mut self, told: wire::LostAt) -> Read<LostAt> {
+        Ok(LostAt { at: told.at, lost: self.lost(told.lost.ok_or(Unread("loss"))?)? })
     }
 
     fn sub(&mut self, sub: wire::Sub) -> Read<Sub> {
@@ -204,10 +244,7 @@ impl Reader<'_, '_> {
     }
 
     fn sync(&mut self, sync: wire::Sync) -> Read<Sync> {
-        let floor = |floor: wire::Floor| {
-            let namespace = u16::try_from(floor.namespace).map_err(|_| Unread("namespace"))?;
-            Ok(Floor { namespace: NamespaceId(namespace), idx: floor.idx })
-        };
+        let floor = |floor: wire::Floor| Ok(Floor { namespace: namespace(floor.namespace)?, idx: floor.idx });
         Ok(Sync {
             generation: sync.generation,
             line: line(sync.line)?,
@@ -216,6 +253,7 @@ impl Reader<'_, '_> {
             floors: sync.floors.into_iter().map(floor).collect::<Read<_>>()?,
             uncertain: sync.uncertain,
             covered: positions(sync.covered)?,
+            lost: sync.lost.into_iter().map(|told| self.lost_at(told)).collect::<Read<_>>()?,
             tail: sync.tail.into_iter().map(|record| self.record(record)).collect::<Read<_>>()?,
             is_last: sync.is_last,
         })
@@ -239,6 +277,14 @@ impl Reader<'_, '_> {
             ids: state.ids.into_iter().map(known).collect::<Read<_>>()?,
         })
     }
+}
+
+fn namespace(number: u32) -> Read<NamespaceId> {
+    u16::try_from(number).map(NamespaceId).map_err(|_| Unread("namespace"))
+}
+
+fn tags(tags: Vec<u64>) -> Read<Vec<Tag>> {
+    tags.into_iter().map(|bits| Tag::new(bits).ok_or(Unread("tag"))).collect()
 }
 
 fn tag(bits: u64) -> Read<Option<Tag>> {
@@ -274,10 +320,7 @@ fn publish_id(id: Option<wire::PublishId>) -> Read<PublishId> {
 }
 
 fn message_id(id: Option<wire::PublishId>) -> Read<MessageId> {
-    Ok(match publish_id(id)? {
-        PublishId::Retry(id) => MessageId::Auto(id),
-        PublishId::Keyed(id) => MessageId::Keyed(id),
-    })
+    Ok(MessageId::from(&publish_id(id)?))
 }
 
 fn event(event: Option<String>) -> Read<Option<EventName>> {
@@ -320,6 +363,7 @@ fn outcome(outcome: wire::forward_ack::Outcome) -> Read<Outcome> {
             id: message_id(done.id)?,
             copies: done.copies,
             duplicate: done.duplicate,
+            trail: Trail::of(positions(done.trail)?),
         }),
         wire::forward_ack::Outcome::NotHome(not) => Outcome::NotHome(tag(not.home)?),
         wire::forward_ack::Outcome::Refused(why) => Outcome::Refused(match wire::Refused::try_from(why) {
@@ -336,6 +380,7 @@ fn standing(standing: wire::Standing) -> Read<Standing> {
         line: standing.line.map(|given| line(Some(given))).transpose()?,
         commit: standing.commit,
         is_counted: standing.is_counted,
+        witnesses: tags(standing.witnesses)?,
         solo,
         is_open: standing.is_open,
         is_placed: standing.is_placed,

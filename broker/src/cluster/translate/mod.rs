@@ -2,9 +2,11 @@
 //! times of the receiver's clock.
 
 mod hear;
+mod presence;
 mod say;
 #[cfg(test)]
 mod tests;
 
-pub use hear::{Names, Unread, beat as hear_beat, slot as hear_slot};
+pub use hear::{Heard, Names, Unread, beat as hear_beat, slot as hear_slot};
+pub use presence::{bytes_of as bytes_of_presence, say as say_presence};
 pub use say::{beat as say_beat, bytes_of, slot as say_slot};

@@ -8,7 +8,7 @@ use tidings_proto::cluster::v1::{self as wire, slot_frame::What};
 
 use super::super::core::frame::{Ack, Ask, Channel, Frame, Offer, Outcome, Refusal, Standing, Stream, Sub, Sync, Terms, Wants};
 use super::super::core::{Beat, State};
-use crate::log::{ChannelState, ENTRY_FIXED_BYTES, Entry, Line, Pos, Record, Slot, Tag};
+use crate::log::{ChannelState, ENTRY_FIXED_BYTES, Entry, Line, Lost, LostOf, Pos, Record, Slot, Tag};
 use crate::message::{Draft, Headers, MessageId, Payload, PayloadKind, PublishId};
 
 /// A heartbeat.
@@ -24,7 +24,7 @@ pub fn beat(beat: &Beat) -> wire::Beat {
     wire::Beat {
         seq: beat.seq,
         state: state.into(),
-        reach: beat.reach.iter().map(|tag| tag.get()).collect(),
+        reach: tags(&beat.reach),
         view: beat.view,
         echo: beat.echo,
         held_us: micros(beat.held),
@@ -57,7 +57,7 @@ pub fn slot(slot: Slot, frame: &Frame, now: Duration) -> wire::SlotFrame {
         Frame::Sync(state) => What::Sync(sync(state, now)),
         Frame::Stream(news) => What::Stream(stream(news, now)),
         Frame::StreamAck(ack) => What::StreamAck(wire::StreamAck { generation: ack.generation, upto: ack.upto, is_eager: ack.is_eager }),
-        Frame::Counted { epoch } => What::Counted(wire::Counted { epoch: epoch.get() }),
+        Frame::Counted { epoch, witnesses } => What::Counted(wire::Counted { epoch: epoch.get(), witnesses: tags(witnesses) }),
         Frame::Note { epoch, from, solo } => What::Note(wire::Note { epoch: epoch.get(), from: *from, solo: *solo }),
         Frame::NoteAck { epoch, from } => What::NoteAck(wire::NoteAck { epoch: epoch.get(), from: *from }),
         Frame::Claim { round, seal } => What::Claim(wire::Claim { round: *round, seal: *seal }),
@@ -65,11 +65,12 @@ pub fn slot(slot: Slot, frame: &Frame, now: Duration) -> wire::SlotFrame {
         Frame::Opened { line: of } => What::Opened(wire::Opened { line: Some(line(of)) }),
         Frame::Yield { line: of } => What::Yield(wire::Yield { line: Some(line(of)) }),
         Frame::Release { generation } => What::Release(wire::Release { generation: *generation }),
-        Frame::Offer(Offer { generation, run, ends, is_last }) => What::Offer(wire::Offer {
+        Frame::Offer(Offer { generation, run, ends, lost, is_last }) => What::Offer(wire::Offer {
             generation: *generation,
             run: run.iter().map(|kept| entry(kept, now)).collect(),
             ends: ends.iter().copied().map(pos).collect(),
             is_last: *is_last,
+            lost: lost.iter().map(say_lost).collect(),
         }),
         Frame::OfferAck { end } => What::OfferAck(wire::OfferAck { end: Some(pos(*end)) }),
     };
@@ -104,6 +105,10 @@ pub fn bytes_of(frame: &Frame) -> usize {
 
 fn of_entry(entry: &Entry) -> usize {
     (entry.size() + ENTRY_FIXED_BYTES / 2) as usize
+}
+
+fn tags(tags: &[Tag]) -> Vec<u64> {
+    tags.iter().map(|tag| tag.get()).collect()
 }
 
 fn tag(tag: Option<Tag>) -> u64 {
@@ -188,9 +193,20 @@ fn record(record: &Record, now: Duration) -> wire::Record {
         Record::Message(message) => Is::Message(entry(message, now)),
         Record::Clear { idx, channel } => Is::Clear(Clear { idx: *idx, channel: channel.to_string() }),
         Record::Open { idx, epoch, is_uncertain } => Is::Open(Open { idx: *idx, epoch: epoch.get(), is_uncertain: *is_uncertain }),
-        Record::Cover { idx, ends } => Is::Cover(Cover { idx: *idx, ends: ends.iter().copied().map(pos).collect() }),
+        Record::Cover { idx, ends, lost } => {
+            Is::Cover(Cover { idx: *idx, ends: ends.iter().copied().map(pos).collect(), lost: lost.iter().map(say_lost).collect() })
+        }
     };
     wire::Record { record: Some(record) }
+}
+
+fn say_lost(lost: &Lost) -> wire::Lost {
+    let of = match &lost.of {
+        LostOf::Channel(channel) => Some(wire::lost::Of::Channel(channel.to_string())),
+        LostOf::Namespace(namespace) => Some(wire::lost::Of::Namespace(namespace.0.into())),
+        LostOf::Anything => None,
+    };
+    wire::Lost { of, upto: Some(pos(lost.upto)) }
 }
 
 fn terms(terms: Terms) -> wire::Terms {
@@ -209,6 +225,7 @@ fn outcome(outcome: &Outcome) -> wire::forward_ack::Outcome {
             id: Some(message_id(&done.id)),
             copies: done.copies,
             duplicate: done.duplicate,
+            trail: done.trail.ends().iter().copied().map(pos).collect(),
         }),
         Outcome::NotHome(home) => wire::forward_ack::Outcome::NotHome(wire::NotHome { generation: 0, home: tag(*home) }),
         Outcome::Refused(why) => wire::forward_ack::Outcome::Refused(
@@ -251,6 +268,7 @@ fn sync(sync: &Sync, now: Duration) -> wire::Sync {
         covered: sync.covered.iter().copied().map(pos).collect(),
         tail: sync.tail.iter().map(|kept| record(kept, now)).collect(),
         is_last: sync.is_last,
+        lost: sync.lost.iter().map(|told| wire::LostAt { at: told.at, lost: Some(say_lost(&told.lost)) }).collect(),
     }
 }
 
@@ -284,6 +302,7 @@ fn standing(round: u32, standing: &Standing) -> wire::Standing {
         line: standing.line.as_ref().map(line),
         commit: standing.commit,
         is_counted: standing.is_counted,
+        witnesses: tags(&standing.witnesses),
         solo: standing.solo.map(|(epoch, idx)| wire::Pos { epoch: epoch.get(), idx }),
         is_open: standing.is_open,
         is_placed: standing.is_placed,

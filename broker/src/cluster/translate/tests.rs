@@ -8,7 +8,9 @@ use super::super::core::frame::*;
 use super::super::core::{Beat, Frame, State};
 use super::*;
 use crate::clock::Moment;
-use crate::log::{Adopted, ChannelState, Entry, Epoch, Floor, KnownId, Line, NamespaceId, Pos, Record, Segment, Slot, Tag};
+use crate::log::{
+    Adopted, ChannelState, Entry, Epoch, Floor, KnownId, Line, Lost, LostAt, LostOf, NamespaceId, Pos, Record, Segment, Slot, Tag, Trail,
+};
 use crate::message::{ChannelName, Draft, EventName, Headers, MessageId, Payload, PublishId};
 
 const HERE: Duration = Duration::from_secs(1000);
@@ -44,6 +46,7 @@ fn entry(adopted: Option<Adopted>) -> Arc<Entry> {
         accepted: Moment { mono: HERE - Duration::from_secs(3), unix_ms: 1234 },
         expires: HERE + Duration::from_nanos(600_000_000_001),
         adopted: adopted.map(Box::new),
+        trail: Trail::NONE,
     })
 }
 
@@ -57,7 +60,7 @@ fn draft() -> Draft {
 fn frames() -> Vec<Frame> {
     let tag = Tag::new(5).unwrap();
     let terms = Terms { ack: Ack::Appended, replicas: 2, copies_min: 1 };
-    let done = Done { pos: pos(7), offset: 3, id: MessageId::Auto(17), copies: 2, duplicate: true };
+    let done = Done { pos: pos(7), offset: 3, id: MessageId::Auto(17), copies: 2, duplicate: true, trail: Trail::of([pos(3), pos(2)]) };
     let adopted = Adopted { birth: Some(pos(1)), via: Some(pos(2)), late: true };
     let state = ChannelState {
         name: channel(),
@@ -71,17 +74,20 @@ fn frames() -> Vec<Frame> {
         entries: vec![entry(None)],
         ids: vec![KnownId { id: PublishId::keyed("k").unwrap(), idx: 1, offset: 2, age: Duration::from_micros(3) }],
     };
+    let of = [LostOf::Channel(channel()), LostOf::Namespace(NamespaceId(3)), LostOf::Anything];
+    let lost: Vec<Lost> = of.map(|of| Lost { of, upto: pos(6) }).into();
     let records = vec![
         Record::Message(entry(Some(adopted))),
         Record::Clear { idx: 8, channel: channel() },
         Record::Open { idx: 9, epoch: epoch(3), is_uncertain: true },
-        Record::Cover { idx: 10, ends: vec![pos(4)] },
+        Record::Cover { idx: 10, ends: vec![pos(4)], lost: lost.clone() },
     ];
     let sub = |wants| Sub { generation: 1, wants, line: Some(line()), commit: 4, is_eager: true, has_orphans: true };
     let standing = Standing {
         line: Some(line()),
         commit: 4,
         is_counted: true,
+        witnesses: vec![tag],
         solo: Some((epoch(1), 3)),
         is_open: true,
         is_placed: true,
@@ -107,12 +113,13 @@ fn frames() -> Vec<Frame> {
             floors: vec![Floor { namespace: NamespaceId(2), idx: 7 }],
             uncertain: vec![3],
             covered: vec![pos(2)],
+            lost: lost.iter().map(|lost| LostAt { at: 10, lost: lost.clone() }).collect(),
             tail: records.clone(),
             is_last: true,
         }),
         Frame::Stream(Stream { generation: 1, records, commit: 6 }),
         Frame::StreamAck(StreamAck { generation: 1, upto: 8, is_eager: true }),
-        Frame::Counted { epoch: epoch(1) },
+        Frame::Counted { epoch: epoch(1), witnesses: vec![tag] },
         Frame::Note { epoch: epoch(1), from: 3, solo: true },
         Frame::NoteAck { epoch: epoch(1), from: 3 },
         Frame::Claim { round: 1, seal: true },
@@ -120,13 +127,14 @@ fn frames() -> Vec<Frame> {
         Frame::Opened { line: line() },
         Frame::Yield { line: line() },
         Frame::Release { generation: 1 },
-        Frame::Offer(Offer { generation: 1, run: vec![entry(None)], ends: vec![pos(3)], is_last: true }),
+        Frame::Offer(Offer { generation: 1, run: vec![entry(None)], ends: vec![pos(3)], lost, is_last: true }),
         Frame::OfferAck { end: pos(3) },
     ]
 }
 
 fn hear(bytes: &[u8]) -> Result<Option<(Slot, Frame)>, Unread> {
-    hear_slot(Bytes::copy_from_slice(bytes), THERE, &mut Names::new(&|_| None))
+    let heard = hear_slot(Bytes::copy_from_slice(bytes), THERE, &mut Names::new(&|_| None))?;
+    Ok(heard.and_then(|heard| if let Heard::Slot(slot, frame) = heard { Some((slot, frame)) } else { None }))
 }
 
 fn say(frame: &Frame) -> Vec<u8> {
@@ -181,4 +189,43 @@ fn beats_come_across_whole() {
         assert_eq!(hear_beat(say_beat(&beat).encode_to_vec().into()).unwrap(), beat);
     }
     assert!(hear_beat(Bytes::new()).is_err());
+}
+
+/// What a later release may add to any message: a field that nobody here knows, of each kind that the wire has.
+fn with_more(mut bytes: Vec<u8>) -> Vec<u8> {
+    // Field 1000: a number, eight bytes, text, four bytes.
+    bytes.extend([0xc0, 0x3e, 7, 0xc1, 0x3e, 1, 2, 3, 4, 5, 6, 7, 8, 0xc2, 0x3e, 2, b'h', b'i', 0xc5, 0x3e, 1, 2, 3, 4]);
+    bytes
+}
+
+#[test]
+fn what_a_later_release_adds_to_a_message_is_passed_over() {
+    for frame in frames() {
+        let (_, heard) = hear(&with_more(say(&frame))).unwrap().unwrap();
+        let (_, plain) = hear(&say(&frame)).unwrap().unwrap();
+        assert_eq!(format!("{heard:?}"), format!("{plain:?}"));
+    }
+    let beat = Beat { seq: 3, state: State::Active, reach: Vec::new(), view: 7, echo: 2, held: Duration::ZERO };
+    assert_eq!(hear_beat(with_more(say_beat(&beat).encode_to_vec()).into()).unwrap(), beat);
+}
+
+#[test]
+fn what_must_be_understood_and_is_not_ends_the_connection_instead_of_being_passed_over() {
+    use tidings_proto::cluster::v1 as wire;
+    let slot = u32::from(Slot::of(&channel()).number());
+    let frame = |what| wire::SlotFrame { slot, what: Some(what) }.encode_to_vec();
+    // A kind of record, of wish, of answer and of payload that a later release would have: to leave one out would leave a hole.
+    let stream = |record| frame(wire::slot_frame::What::Stream(wire::Stream { generation: 1, records: vec![record], commit: 1 }));
+    assert_eq!(hear(&stream(wire::Record { record: None })).unwrap_err(), Unread("record"));
+    let sub = frame(wire::slot_frame::What::Sub(wire::Sub { generation: 1, ..wire::Sub::default() }));
+    assert_eq!(hear(&sub).unwrap_err(), Unread("wish"));
+    let ack = frame(wire::slot_frame::What::ForwardAck(wire::ForwardAck { rid: 1, flight: 2, outcome: None }));
+    assert_eq!(hear(&ack).unwrap_err(), Unread("outcome"));
+    let one = Frame::Stream(Stream { generation: 1, records: vec![Record::Message(entry(None))], commit: 1 });
+    let Some(wire::slot_frame::What::Stream(mut told)) = say_slot(Slot::of(&channel()), &one, HERE).what else { panic!("a stream") };
+    let Some(wire::record::Record::Message(message)) = &mut told.records[0].record else { panic!("a message") };
+    message.payload.as_mut().unwrap().kind = 77;
+    assert_eq!(hear(&frame(wire::slot_frame::What::Stream(told))).unwrap_err(), Unread("kind of payload"));
+    let beat = wire::Beat { seq: 1, state: 77, ..wire::Beat::default() };
+    assert_eq!(hear_beat(beat.encode_to_vec().into()).unwrap_err(), Unread("state"));
 }

@@ -61,15 +61,21 @@ fn the_shipped_file_parses_with_any_block_commented_out() {
 
 #[test]
 fn the_commented_out_examples_of_the_shipped_file_parse() {
-    let empty = ["keys: []", "unix_peers: []", "signed_urls: []"];
+    let empty = ["keys: []", "unix_peers: []", "certificates: []", "signed_urls: []"];
     let text = empty.iter().fold(SHIPPED.to_owned(), |text, list| text.replace(list, list.trim_end_matches(" []")));
     // What is given twice here is so to show that there are two ways.
     let text = text.lines().filter(|line| !line.contains("_file: null") && !line.contains("public_key: null"));
     let text = text.map(|line| format!("{line}\n")).collect::<String>().replace("\n#  ", "\n  ");
     // The head of the file has lines of the same form; they stand before the first key.
     let body = &text[text.find("\n# For trying").unwrap()..];
-    let config = load(body).unwrap();
-    assert_eq!([config.keys.len(), config.unix_peers.len(), config.tokens.keys.len(), config.signed_urls.len()], [1; 4]);
+    // Certificates need a listener that asks for them.
+    let body = body
+        .replacen("    clients: null", "    clients: clients.pem", 1)
+        .replacen("    certificate: null", "    certificate: a.pem", 1)
+        .replacen("    key: null", "    key: a.key", 1);
+    let config = load(&body).unwrap();
+    let lists = [config.keys.len(), config.unix_peers.len(), config.certificates.len(), config.tokens.keys.len(), config.signed_urls.len()];
+    assert_eq!(lists, [1; 5]);
     assert_eq!(config.namespaces.get(Some("chat")).history.size, 500);
 }
 

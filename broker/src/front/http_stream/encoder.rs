@@ -9,12 +9,16 @@ use crate::front::stream::Framing;
 use crate::log::{Cursor, Entry, Gap, Slot};
 use crate::message::ChannelName;
 use crate::metrics::Front;
+use crate::presence::Notice;
 use crate::shard::{Encoder, Form};
-use crate::wire::{write_close_with_wait, write_gap, write_message, write_message_cursor, write_message_rest};
+use crate::wire::{
+    write_close_with_wait, write_cluster, write_gap, write_message_at, write_message_cursor, write_message_rest, write_notice,
+    write_unsubscribed,
+};
 
 /// How an object stands in the stream, and whose cursor a message carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layout {
+pub(in crate::front) enum Layout {
     /// A line; the message's own position is also the session's.
     Line,
     /// A line; a message carries the session's cursor, because it spans several slots.
@@ -32,7 +36,7 @@ struct Objects {
 }
 
 /// The encoder of this form; one value for all sessions.
-pub(super) fn encoder(layout: Layout, framing: Framing) -> &'static dyn Encoder {
+pub(in crate::front) fn encoder(layout: Layout, framing: Framing) -> &'static dyn Encoder {
     const fn both(layout: Layout) -> [Objects; 2] {
         [Objects { layout, framing: Framing::Chunked }, Objects { layout, framing: Framing::Plain }]
     }
@@ -52,10 +56,42 @@ impl Objects {
             if self.is_script() {
                 return script::write_call(out, json);
             }
-            json(out);
-            out.push(b'\n');
+            write_line(out, json);
         });
     }
+}
+
+/// Writes JSON as one line to every reader. Some cut at the line ends of Unicode too (Python's `str.splitlines`, and clients on top
+/// of it): a payload could forge a message else. In JSON these stand in strings only, where an escape says the same.
+fn write_line(out: &mut Vec<u8>, json: impl FnOnce(&mut Vec<u8>)) {
+    let start = out.len();
+    json(out);
+    if memchr::memchr2_iter(0xc2, 0xe2, &out[start..]).any(|at| line_end(&out[start + at..]).is_some()) {
+        let text = out.split_off(start);
+        escape_line_ends(out, &text);
+    }
+    out.push(b'\n');
+}
+
+/// The escape of the character that the text begins with, if that ends a line: NEL, LINE SEPARATOR, PARAGRAPH SEPARATOR. The other
+/// ones are control characters of ASCII, which JSON escapes anyway.
+fn line_end(text: &[u8]) -> Option<&'static [u8]> {
+    match text {
+        [0xc2, 0x85, ..] => Some(b"\\u0085"),
+        [0xe2, 0x80, 0xa8, ..] => Some(b"\\u2028"),
+        [0xe2, 0x80, 0xa9, ..] => Some(b"\\u2029"),
+        _ => None,
+    }
+}
+
+fn escape_line_ends(out: &mut Vec<u8>, mut text: &[u8]) {
+    while let Some(at) = memchr::memchr2(0xc2, 0xe2, text) {
+        out.extend_from_slice(&text[..at]);
+        let (character, width) = (&text[at..], if text[at] == 0xc2 { 2 } else { 3 });
+        out.extend_from_slice(line_end(character).unwrap_or(&character[..width]));
+        text = &character[width..];
+    }
+    out.extend_from_slice(text);
 }
 
 impl Encoder for Objects {
@@ -67,13 +103,10 @@ impl Encoder for Objects {
         matches!(self.layout, Layout::LineWithOwnCursor | Layout::ScriptWithOwnCursor)
     }
 
-    fn message(&self, entry: &Entry, out: &mut Vec<u8>) {
+    fn message(&self, entry: &Entry, cursor: &str, out: &mut Vec<u8>) {
         match self.layout {
-            Layout::Line | Layout::Script => self.write(out, |out| write_message(out, entry)),
-            Layout::LineWithOwnCursor => self.framing.write(out, |out| {
-                write_message_rest(out, entry);
-                out.push(b'\n');
-            }),
+            Layout::Line | Layout::Script => self.write(out, |out| write_message_at(out, entry, cursor)),
+            Layout::LineWithOwnCursor => self.framing.write(out, |out| write_line(out, |out| write_message_rest(out, entry))),
             Layout::ScriptWithOwnCursor => self.framing.write(out, |out| {
                 script::write_argument(out, |out| write_message_rest(out, entry));
                 script::end_call(out);
@@ -96,6 +129,30 @@ impl Encoder for Objects {
         self.write(out, |out| {
             out.extend_from_slice(b"{\"gap\":");
             write_gap(out, channel, gap);
+            out.push(b'}');
+        });
+    }
+
+    fn cluster(&self, is_degraded: bool, out: &mut Vec<u8>) {
+        self.write(out, |out| {
+            out.extend_from_slice(b"{\"cluster\":");
+            write_cluster(out, is_degraded);
+            out.push(b'}');
+        });
+    }
+
+    fn presence(&self, channel: &ChannelName, notice: &Notice, out: &mut Vec<u8>) {
+        self.write(out, |out| {
+            out.extend_from_slice(b"{\"presence\":");
+            write_notice(out, channel, notice);
+            out.push(b'}');
+        });
+    }
+
+    fn unsubscribed(&self, channel: &ChannelName, out: &mut Vec<u8>) {
+        self.write(out, |out| {
+            out.extend_from_slice(b"{\"unsubscribed\":");
+            write_unsubscribed(out, channel);
             out.push(b'}');
         });
     }
@@ -128,7 +185,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Moment;
-    use crate::log::{Epoch, GapReason, Pos, Tag};
+    use crate::log::{Epoch, GapReason, Pos, Tag, Trail};
     use crate::message::{Headers, MessageId, Payload};
 
     const LAYOUTS: [Layout; 4] = [Layout::Line, Layout::LineWithOwnCursor, Layout::Script, Layout::ScriptWithOwnCursor];
@@ -151,6 +208,7 @@ mod tests {
             accepted: Moment { mono: Duration::ZERO, unix_ms: 5 },
             expires: Duration::from_secs(60),
             adopted: None,
+            trail: Trail::NONE,
         }
     }
 
@@ -164,8 +222,9 @@ mod tests {
         if encoder.wants_own_cursor() {
             encoder.own_cursor(&cursor, &mut out);
         }
-        encoder.message(&entry, &mut out);
+        encoder.message(&entry, &entry.cursor(), &mut out);
         encoder.gap(entry.slot, &entry.channel, &Gap { reason: GapReason::Window, oldest: pos() }, &mut out);
+        encoder.unsubscribed(&entry.channel, &mut out);
         encoder.heartbeat(None, &mut out);
         encoder.farewell(CloseReason::Draining, Duration::from_millis(1500), &mut out);
         if framing == Framing::Chunked {
@@ -207,6 +266,8 @@ mod tests {
             json!({ "heartbeat": { "cursor": cursor } }),
             json!({ "channel": "</script><!--", "offset": 3, "cursor": cursor, "id": format!("{:032x}", 1), "data": "it's\n", "time": 5 }),
             json!({ "gap": { "channel": "</script><!--", "reason": "window", "oldest": cursor } }),
+            json!({ "unsubscribed": { "channel": "</script><!--",
+                "error": { "code": "unsubscribed", "message": "a backend ended this subscription", "retry": false } } }),
             json!({ "heartbeat": {} }),
             json!({ "close": { "code": "draining", "message": CloseReason::Draining.sentence(), "retry": true, "retry_after_ms": 1500 } }),
         ];
@@ -214,6 +275,23 @@ mod tests {
             for framing in [Framing::Chunked, Framing::Plain] {
                 assert_eq!(said(layout, framing), expected, "{layout:?} {framing:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_line_to_readers_that_go_by_unicode_too() {
+        let payload = "a\u{2028}{\"channel\":\"forged\"}\u{2029}\u{85}\u{b}\u{c}\u{1e}é€\u{2027}";
+        let channel = ChannelName::parse("c\u{2028}d").unwrap();
+        let entry = Entry { channel: channel.clone(), payload: Payload::text(payload), ..entry() };
+        for layout in [Layout::Line, Layout::LineWithOwnCursor] {
+            let mut out = Vec::new();
+            encoder(layout, Framing::Plain).message(&entry, &entry.cursor(), &mut out);
+            let line = String::from_utf8(out).unwrap();
+            let line = line.strip_suffix('\n').unwrap();
+            assert!(!line.contains(['\n', '\r', '\u{85}', '\u{b}', '\u{c}', '\u{1e}', '\u{2028}', '\u{2029}']), "{line}");
+            let whole = if layout == Layout::Line { line.to_owned() } else { format!("{{{line}") };
+            let object: Value = serde_json::from_str(&whole).unwrap();
+            assert_eq!((&object["data"], &object["channel"]), (&payload.into(), &channel.as_str().into()));
         }
     }
 

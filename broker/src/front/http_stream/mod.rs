@@ -1,7 +1,7 @@
 //! HTTP streaming: `GET /stream`, one JSON object a line for whoever reads a response as it comes, and with
 //! `format=html` the same objects as script calls for a hidden frame, where nothing else gets through.
 
-mod encoder;
+pub(super) mod encoder;
 mod script;
 
 use bytes::Bytes;
@@ -11,6 +11,7 @@ use http::request::Parts;
 
 use super::cors::Cors;
 use super::ground::Ground;
+use super::presence;
 use super::request::{self, Request, may_listen};
 use super::stream::{self, Stream};
 use crate::auth::Pass;
@@ -97,8 +98,12 @@ impl HttpStream {
             (Format::Page, false) => Layout::Script,
             (Format::Page, true) => Layout::ScriptWithOwnCursor,
         };
+        let presence = presence::enter(ground.hub(), parts, &pass, session, &request, &subscription)?;
+        let (user, stay) = (pass.take_place()?, pass.left());
         let headers = self.headers(*format, &parts.headers, session);
-        let stream = Stream { session, headers, greeting: greeting(*format, padding), subscription, starts, stay: pass.left() };
+        let (greeting, tells_cluster) = (greeting(*format, padding), request.is_set("cluster"));
+        let identity = pass.identity();
+        let stream = Stream { session, headers, greeting, subscription, starts, identity, presence, user, stay, tells_cluster };
         stream::answer(ground, stream, parts, |framing| encoder(layout, framing))
     }
 

@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use crate::close::CloseReason;
 use crate::front::stream::Framing;
-use crate::log::{Cursor, CursorText, Entry, Gap, Slot};
+use crate::log::{Cursor, Entry, Gap, Slot};
 use crate::message::{ChannelName, PayloadKind};
 use crate::metrics::Front;
+use crate::presence::Notice;
 use crate::shard::{Encoder, Form};
-use crate::wire::{write_close, write_gap, write_message};
+use crate::wire::{write_close, write_cluster, write_gap, write_message_at, write_notice, write_unsubscribed};
+
+use super::OVER;
 
 /// What stands in `data:`, and whose `id:` it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layout {
+pub(in crate::front) enum Layout {
     /// The payload itself: one channel.
     Payload,
     /// The message as JSON: several channels of one slot, whose position is the message's.
@@ -28,7 +31,7 @@ struct Events {
 }
 
 /// The encoder of this form; one value for all sessions.
-pub(super) fn encoder(layout: Layout, framing: Framing) -> &'static dyn Encoder {
+pub(in crate::front) fn encoder(layout: Layout, framing: Framing) -> &'static dyn Encoder {
     const fn events(layout: Layout, framing: Framing) -> Events {
         Events { layout, framing }
     }
@@ -57,10 +60,10 @@ impl Encoder for Events {
         self.layout == Layout::EnvelopeWithOwnId
     }
 
-    fn message(&self, entry: &Entry, out: &mut Vec<u8>) {
+    fn message(&self, entry: &Entry, cursor: &str, out: &mut Vec<u8>) {
         self.framing.write(out, |out| {
             if self.layout != Layout::EnvelopeWithOwnId {
-                write_id(out, &CursorText::of(entry.slot, entry.pos));
+                write_id(out, cursor);
             }
             if let Some(event) = &entry.event {
                 out.extend_from_slice(b"event: ");
@@ -72,7 +75,7 @@ impl Encoder for Events {
                 write_data(out, entry.payload.bytes());
             } else {
                 out.extend_from_slice(b"data: ");
-                write_message(out, entry);
+                write_message_at(out, entry, cursor);
                 out.push(b'\n');
             }
             out.push(b'\n');
@@ -91,6 +94,30 @@ impl Encoder for Events {
         });
     }
 
+    fn cluster(&self, is_degraded: bool, out: &mut Vec<u8>) {
+        self.framing.write(out, |out| {
+            out.extend_from_slice(b"event: tidings:cluster\ndata: ");
+            write_cluster(out, is_degraded);
+            out.extend_from_slice(b"\n\n");
+        });
+    }
+
+    fn presence(&self, channel: &ChannelName, notice: &Notice, out: &mut Vec<u8>) {
+        self.framing.write(out, |out| {
+            out.extend_from_slice(b"event: tidings:presence\ndata: ");
+            write_notice(out, channel, notice);
+            out.extend_from_slice(b"\n\n");
+        });
+    }
+
+    fn unsubscribed(&self, channel: &ChannelName, out: &mut Vec<u8>) {
+        self.framing.write(out, |out| {
+            out.extend_from_slice(b"event: tidings:unsubscribed\ndata: ");
+            write_unsubscribed(out, channel);
+            out.extend_from_slice(b"\n\n");
+        });
+    }
+
     fn heartbeat(&self, cursor: Option<&Cursor>, out: &mut Vec<u8>) {
         self.framing.write(out, |out| match cursor {
             // A block with nothing but an id sets what the client resumes with and fires no event (section 9.2.6).
@@ -104,7 +131,10 @@ impl Encoder for Events {
 
     fn farewell(&self, reason: CloseReason, retry: Duration, out: &mut Vec<u8>) {
         self.framing.write(out, |out| {
-            out.extend_from_slice(format!("retry: {}\nevent: tidings:close\ndata: ", retry.as_millis()).as_bytes());
+            // An `EventSource` comes back after any end. Who is not to is known by this id, and then answered so that it stops.
+            let next = if reason.may_retry() { format!("retry: {}", retry.as_millis()) } else { format!("id: {OVER}{}", reason.as_str()) };
+            out.extend_from_slice(next.as_bytes());
+            out.extend_from_slice(b"\nevent: tidings:close\ndata: ");
             write_close(out, reason);
             out.extend_from_slice(b"\n\n");
         });

@@ -1,6 +1,6 @@
 //! Server-Sent Events: `GET /sse` (WHATWG HTML, section 9.2).
 
-mod encoder;
+pub(super) mod encoder;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -10,6 +10,7 @@ use http::{Response, StatusCode};
 use super::config::SseConfig;
 use super::cors::Cors;
 use super::ground::Ground;
+use super::presence;
 use super::request::{self, header as text_of, may_listen};
 use super::stream::{self, Stream};
 use crate::auth::Pass;
@@ -17,6 +18,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::journal::SessionId;
 use crate::metrics::Front;
 use crate::session::{Bounds, Subscription};
+use crate::wire::write_number;
 use encoder::{Layout, encoder};
 
 const CONTENT_TYPE: &str = "text/event-stream";
@@ -85,7 +87,7 @@ impl Sse {
         // Stand-ins for EventSource that cannot set headers send the id as a parameter.
         let starts = request.starts(resume.or_else(|| request.get("lastEventId")))?;
         let padding = stream::padding(&request)?;
-        let wants_envelope = matches!(request.get("envelope"), Some("1" | "true"));
+        let wants_envelope = request.is_set("envelope");
         may_listen(pass, &request.channels, &starts)?;
         attended?;
         let subscription = Subscription::open(ground.hub(), &request.channels, self.bounds)?;
@@ -97,8 +99,12 @@ impl Sse {
         } else {
             Layout::Payload
         };
+        let presence = presence::enter(ground.hub(), parts, pass, session, &request, &subscription)?;
+        let (user, stay) = (pass.take_place()?, pass.left());
         let headers = stream::headers(CONTENT_TYPE, &self.cors, &parts.headers, session);
-        let stream = Stream { session, headers, greeting: self.greeting(padding), subscription, starts, stay: pass.left() };
+        let (greeting, tells_cluster) = (self.greeting(padding), request.is_set("cluster"));
+        let identity = pass.identity();
+        let stream = Stream { session, headers, greeting, subscription, starts, identity, presence, user, stay, tells_cluster };
         stream::answer(ground, stream, parts, |framing| encoder(layout, framing))
     }
 
@@ -112,7 +118,9 @@ impl Sse {
             greeting.resize(padding, b' ');
             greeting.push(b'\n');
         }
-        greeting.extend_from_slice(format!("retry: {}\n\n", rand::random_range(retry..=retry + retry / 2)).as_bytes());
+        greeting.extend_from_slice(b"retry: ");
+        write_number(&mut greeting, rand::random_range(retry..=retry + retry / 2));
+        greeting.extend_from_slice(b"\n\n");
         greeting
     }
 

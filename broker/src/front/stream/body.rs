@@ -14,16 +14,29 @@ use tokio::time::{Instant, Sleep};
 use super::super::ground::{Ground, Stay, Watch as _};
 use super::Stream;
 
+use crate::auth::pattern::Pattern;
 use crate::close::CloseReason;
+use crate::control::{Entered, Told, Word};
 use crate::error::Result;
-use crate::journal::{SessionId, What};
-use crate::log::{PageLimit, SlotCursor};
+use crate::journal::{Seated, SessionId, What};
+use crate::limits::UserPlace;
+use crate::log::{CursorText, GapReason, PageLimit};
+use crate::message::ChannelName;
 use crate::net::Frames;
-use crate::session::{Joined, News, OutOfWindow, Subscription, out_of_window, retry_after};
+use crate::session::{Joined, News, OutOfWindow, Presence, Subscription, out_of_window, retry_after};
 use crate::shard::{Encoder, Woken};
 
 /// One frame's worth of the log. A client that reads slower than this fills up waits at its window, not here.
 const PAGE: PageLimit = PageLimit { entries: 512, bytes: 64 << 10 };
+
+/// How often it is looked how the cluster is, for those who want to be told.
+const CLUSTER_LOOK: Duration = Duration::from_secs(1);
+
+/// When the timer is wanted next: for a heartbeat, for the end of the stay, to look how the cluster is.
+fn next_look(beat_at: Instant, ends_at: Option<Instant>, cluster_told: Option<bool>) -> Instant {
+    let look = cluster_told.map(|_| Instant::now() + CLUSTER_LOOK);
+    [ends_at, look].into_iter().flatten().fold(beat_at, Instant::min)
+}
 
 pub(crate) struct StreamBody<G: Ground> {
     ground: G,
@@ -31,6 +44,9 @@ pub(crate) struct StreamBody<G: Ground> {
     began: Duration,
     encoder: &'static dyn Encoder,
     subscription: Subscription,
+    /// Where orders of backends find it.
+    stay: Entered,
+    presence: Option<Box<Presence>>,
     watcher: G::Watcher,
     ready: VecDeque<Bytes>,
     heartbeat: Pin<Box<Sleep>>,
@@ -41,9 +57,15 @@ pub(crate) struct StreamBody<G: Ground> {
     cursor_due: bool,
     /// The position lies behind the last cursor the client was told; the next heartbeat tells it.
     is_ahead: bool,
+    /// What it was told last of the cluster, whether it is degraded; none for a client that did not ask.
+    cluster_told: Option<bool>,
+    /// When the next heartbeat is due; before it the timer only looks how the cluster is.
+    beat_at: Instant,
     ended: Option<CloseReason>,
     /// When the stay is over, because what its client showed does not count any longer.
     ends_at: Option<Instant>,
+    seated: Seated,
+    _user: Option<UserPlace>,
 }
 
 /// A stream that has joined.
@@ -56,7 +78,7 @@ pub(in crate::front) struct Begun<G: Ground> {
 
 impl<G: Ground> StreamBody<G> {
     pub(in crate::front) fn begin(ground: &G, encoder: &'static dyn Encoder, stream: Stream) -> Result<Begun<G>> {
-        let Stream { session, headers, greeting, mut subscription, starts, stay } = stream;
+        let Stream { session, headers, greeting, mut subscription, starts, identity, presence, user, stay, tells_cluster } = stream;
         // Listen first, then join: nothing is lost between the two.
         let watcher = ground.watch(&subscription, Stay::Stream)?;
         subscription.renew(ground.hub())?;
@@ -78,18 +100,24 @@ impl<G: Ground> StreamBody<G> {
             ground.tell(session, front, What::Gap(channel.name.clone(), gap.reason));
             encoder.gap(channel.slot, &channel.name, gap, &mut first);
         }
+        let cluster_told = tells_cluster.then(|| ground.hub().is_degraded());
+        if let Some(is_degraded) = cluster_told {
+            encoder.cluster(is_degraded, &mut first);
+        }
         let is_live = subscription.is_live(ground.hub());
         if is_live {
             encoder.heartbeat(subscription.cursor().as_ref(), &mut first);
         }
         metrics.session_opened(front);
         let ends_at = stay.map(|stay| Instant::now() + stay);
-        let after = ground.heartbeat_after();
-        let heartbeat = Box::pin(tokio::time::sleep(stay.map_or(after, |stay| stay.min(after))));
+        let beat_at = Instant::now() + ground.heartbeat_after();
+        let heartbeat = Box::pin(tokio::time::sleep_until(next_look(beat_at, ends_at, cluster_told)));
         let mut ready = VecDeque::new();
         if !first.is_empty() {
             ready.push_back(first.into());
         }
+        let seated = ground.sit(session, front, &subscription);
+        let stay = ground.register().enter(session, identity.unwrap_or_default());
         let (ground, cursor_due) = (ground.clone(), !is_live);
         let began = ground.hub().clock().mono();
         let body = Self {
@@ -98,14 +126,20 @@ impl<G: Ground> StreamBody<G> {
             ground,
             encoder,
             subscription,
+            stay,
+            presence,
             watcher,
             ready,
             heartbeat,
             live: false,
             cursor_due,
             is_ahead: false,
+            cluster_told,
+            beat_at,
             ended: None,
             ends_at,
+            seated,
+            _user: user,
         };
         Ok(Begun { headers, body })
     }
@@ -123,23 +157,29 @@ impl<G: Ground> StreamBody<G> {
         let mut messages = 0;
         for item in news {
             match item {
-                News::Gap(channel, _) if out_of_window(&channel) == OutOfWindow::Close => {
-                    self.end(CloseReason::TooSlow);
-                    return true;
-                }
                 News::Gap(channel, gap) => {
+                    if let OutOfWindow::Close(reason) = out_of_window(self.ground.hub(), &channel, gap.reason) {
+                        self.end(reason);
+                        return true;
+                    }
                     metrics.gap(front, gap.reason);
-                    self.ground.tell(self.session, front, What::Gap(channel.name.clone(), gap.reason));
+                    // What is passed over is no event in a client's life: it may be every other message.
+                    if gap.reason != GapReason::Conflated {
+                        self.ground.tell(self.session, front, What::Gap(channel.name.clone(), gap.reason));
+                    }
                     self.encoder.gap(channel.slot, &channel.name, &gap, &mut out);
                     self.cursor_due = true;
                 }
-                News::Message(entry) => {
+                News::Message(entry, own) => {
                     if let Some(cursor) = cursor.as_mut().filter(|_| self.encoder.wants_own_cursor()) {
                         // Its slot is in the cursor already, so this replaces and cannot be one too many.
-                        let _ = cursor.insert(SlotCursor::new(entry.slot, entry.pos));
+                        let _ = cursor.insert(own.as_deref().cloned().unwrap_or_else(|| entry.slot_cursor()));
                         self.encoder.own_cursor(cursor, &mut out);
                     }
-                    out.extend_from_slice(&self.ground.encoded(self.encoder, &entry));
+                    match own {
+                        Some(own) => self.encoder.message(&entry, &CursorText::after(*own), &mut out),
+                        None => out.extend_from_slice(&self.ground.encoded(self.encoder, &entry)),
+                    }
                     if self.live {
                         metrics.latency(front, now.saturating_sub(entry.accepted.mono), 1);
                     }
@@ -169,6 +209,67 @@ impl<G: Ground> StreamBody<G> {
         }
     }
 
+    /// Does what backends ordered about its client.
+    fn obey(&mut self, told: Told) {
+        let ended = match &told.word {
+            _ if self.ended.is_some() => 0,
+            Word::End(reason) => {
+                self.end(*reason);
+                1
+            }
+            Word::Unsubscribe(channels) => self.unsubscribe(channels),
+        };
+        told.done(ended);
+    }
+
+    /// Ends its subscriptions to these channels; without any it is over.
+    fn unsubscribe(&mut self, channels: &Pattern) -> u64 {
+        let names = self.subscription.channels().map(|channel| &channel.name).filter(|name| channels.covers(name));
+        let names: Vec<ChannelName> = names.cloned().collect();
+        let mut out = Vec::new();
+        for name in &names {
+            self.watcher.leave(name);
+            self.seated.leave(name);
+            self.subscription.remove(name);
+            if let Some(presence) = &mut self.presence {
+                presence.leave(name);
+            }
+            self.encoder.unsubscribed(name, &mut out);
+            self.ground.tell(self.session, self.encoder.front(), What::Unsubscribed(name.clone()));
+        }
+        if !out.is_empty() {
+            self.ready.push_back(out.into());
+        }
+        if !names.is_empty() && self.subscription.groups.is_empty() {
+            self.end(CloseReason::Unsubscribed);
+        }
+        names.len() as u64
+    }
+
+    /// Tells how the cluster is when that changed and the client asked. `true` when there is something to be sent.
+    fn tell_cluster(&mut self) -> bool {
+        let is_degraded = self.ground.hub().is_degraded();
+        if self.cluster_told.is_none_or(|told| told == is_degraded) {
+            return false;
+        }
+        self.cluster_told = Some(is_degraded);
+        let mut out = Vec::new();
+        self.encoder.cluster(is_degraded, &mut out);
+        self.ready.push_back(out.into());
+        true
+    }
+
+    /// `true` when there was something to tell.
+    fn tell_presence(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(presence) = self.presence.as_mut().filter(|presence| presence.has_ears()) else { return false };
+        let (encoder, mut out) = (self.encoder, Vec::new());
+        let told = presence.poll_told(context, |channel, notice| encoder.presence(channel, notice, &mut out));
+        if !out.is_empty() {
+            self.ready.push_back(out.into());
+        }
+        told.is_ready()
+    }
+
     fn beat(&mut self) {
         let moved = self.live && (self.subscription.refresh(self.ground.hub()) || std::mem::take(&mut self.is_ahead));
         let cursor = if moved { self.subscription.cursor() } else { None };
@@ -184,9 +285,12 @@ impl<G: Ground> Frames for StreamBody<G> {
             if self.ended.is_none() && self.ends_at.is_some_and(|at| at <= Instant::now()) {
                 self.end(CloseReason::TokenExpired);
             }
+            if let Some(told) = self.stay.take() {
+                self.obey(told);
+            }
             if let Some(bytes) = self.ready.pop_front() {
-                let next = Instant::now() + self.ground.heartbeat_after();
-                self.heartbeat.as_mut().reset(self.ends_at.map_or(next, |at| at.min(next)));
+                self.beat_at = Instant::now() + self.ground.heartbeat_after();
+                self.heartbeat.as_mut().reset(next_look(self.beat_at, self.ends_at, self.cluster_told));
                 return Poll::Ready(Some(bytes));
             }
             if self.ended.is_some() {
@@ -194,6 +298,10 @@ impl<G: Ground> Frames for StreamBody<G> {
             }
             if !self.live {
                 self.live = self.read();
+                continue;
+            }
+            if let Poll::Ready(told) = self.stay.poll_told(context) {
+                self.obey(told);
                 continue;
             }
             match self.watcher.poll_woken(context) {
@@ -208,10 +316,19 @@ impl<G: Ground> Frames for StreamBody<G> {
                 }
                 Poll::Pending => {}
             }
+            if self.tell_presence(context) {
+                continue;
+            }
             if self.heartbeat.as_mut().poll(context).is_pending() {
                 return Poll::Pending;
             }
-            if self.ends_at.is_none_or(|at| at > Instant::now()) {
+            if self.tell_cluster() {
+                continue;
+            }
+            let now = Instant::now();
+            if self.beat_at > now {
+                self.heartbeat.as_mut().reset(next_look(self.beat_at, self.ends_at, self.cluster_told));
+            } else if self.ends_at.is_none_or(|at| at > now) {
                 self.beat();
             }
         }

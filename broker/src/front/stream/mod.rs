@@ -14,10 +14,12 @@ use http::{Method, Response, StatusCode, Version};
 use super::cors::Cors;
 use super::ground::Ground;
 use super::request::{Request, tell_session};
+use crate::auth::Identity;
 use crate::error::{Error, ErrorCode, Result};
 use crate::journal::SessionId;
+use crate::limits::UserPlace;
 use crate::net::raw_head;
-use crate::session::{Starts, Subscription};
+use crate::session::{Presence, Starts, Subscription};
 use crate::shard::Encoder;
 
 pub(super) use body::{Begun, StreamBody};
@@ -38,21 +40,26 @@ pub(crate) struct Stream {
     pub(super) subscription: Subscription,
     /// From where.
     pub(super) starts: Starts,
+    /// By what orders of backends find its client.
+    pub(super) identity: Option<Identity>,
+    /// Where its client is seen, and what it is told of others.
+    pub(super) presence: Option<Box<Presence>>,
+    /// Its place among the connections of its user, if these are bounded.
+    pub(super) user: Option<UserPlace>,
     /// How long it may last; none for as long as the client likes.
     pub(super) stay: Option<Duration>,
+    /// Whether the client wants to be told how the cluster is.
+    pub(super) tells_cluster: bool,
 }
 
-impl Stream {
-    /// The head of the response and the greeting, for a socket that we write ourselves.
-    pub(super) fn head(&self, version: Version, framing: Framing) -> Vec<u8> {
-        let mut headers = self.headers.clone();
-        if framing == Framing::Chunked {
-            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        let mut head = raw_head(version, StatusCode::OK, &headers);
-        framing.write(&mut head, |out| out.extend_from_slice(&self.greeting));
-        head
+/// The head of a stream's response and its greeting, for a socket that we write ourselves.
+pub(super) fn head(version: Version, framing: Framing, mut headers: HeaderMap, greeting: &[u8]) -> Vec<u8> {
+    if framing == Framing::Chunked {
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
+    let mut head = raw_head(version, StatusCode::OK, &headers);
+    framing.write(&mut head, |out| out.extend_from_slice(greeting));
+    head
 }
 
 /// Parses the request for a stream.

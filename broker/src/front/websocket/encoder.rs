@@ -11,8 +11,9 @@ use crate::close::CloseReason;
 use crate::log::{Cursor, Entry, Gap, Slot};
 use crate::message::ChannelName;
 use crate::metrics::Front;
+use crate::presence::Notice;
 use crate::shard::{Encoder, Form};
-use crate::wire::{write_gap, write_message};
+use crate::wire::{write_cluster, write_gap, write_message_at, write_notice, write_unsubscribed};
 
 /// zlib's level, 1 to 9: higher costs the shard more time than it saves bytes of short texts.
 const LEVEL: u32 = 4;
@@ -24,18 +25,18 @@ thread_local! {
 
 /// A wire form: objects as frames of text.
 #[derive(Debug)]
-pub(super) struct Objects {
+pub(in crate::front) struct Objects {
     /// From this many bytes on they are compressed; 0 for never.
     compress_bytes: usize,
 }
 
 /// For clients that did not agree to compression.
-pub(super) static PLAIN: Objects = Objects { compress_bytes: 0 };
+pub(in crate::front) static PLAIN: Objects = Objects { compress_bytes: 0 };
 
 impl Objects {
     /// The form that compresses from so many bytes on. Encoders live as long as the process; there is one for each value
     /// that any node of it was ever configured with.
-    pub(super) fn compressing(compress_bytes: usize) -> &'static Self {
+    pub(in crate::front) fn compressing(compress_bytes: usize) -> &'static Self {
         static KNOWN: Mutex<Vec<&Objects>> = Mutex::new(Vec::new());
         let mut known = KNOWN.lock();
         if let Some(same) = known.iter().find(|objects| objects.compress_bytes == compress_bytes) {
@@ -94,14 +95,26 @@ impl Encoder for Objects {
         false
     }
 
-    fn message(&self, entry: &Entry, out: &mut Vec<u8>) {
-        self.write_reply(out, None, "message", |out| write_message(out, entry));
+    fn message(&self, entry: &Entry, cursor: &str, out: &mut Vec<u8>) {
+        self.write_reply(out, None, "message", |out| write_message_at(out, entry, cursor));
     }
 
     fn own_cursor(&self, _cursor: &Cursor, _out: &mut Vec<u8>) {}
 
     fn gap(&self, _slot: Slot, channel: &ChannelName, gap: &Gap, out: &mut Vec<u8>) {
         self.write_reply(out, None, "gap", |out| write_gap(out, channel, gap));
+    }
+
+    fn cluster(&self, is_degraded: bool, out: &mut Vec<u8>) {
+        self.write_reply(out, None, "cluster", |out| write_cluster(out, is_degraded));
+    }
+
+    fn presence(&self, channel: &ChannelName, notice: &Notice, out: &mut Vec<u8>) {
+        self.write_reply(out, None, "presence", |out| write_notice(out, channel, notice));
+    }
+
+    fn unsubscribed(&self, channel: &ChannelName, out: &mut Vec<u8>) {
+        self.write_reply(out, None, "unsubscribed", |out| write_unsubscribed(out, channel));
     }
 
     fn heartbeat(&self, cursor: Option<&Cursor>, out: &mut Vec<u8>) {

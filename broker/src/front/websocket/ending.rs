@@ -32,6 +32,7 @@ impl<'a> Ending<'a> {
             ErrorCode::Draining => CloseCode::GOING_AWAY,
             ErrorCode::Internal => CloseCode::INTERNAL,
             ErrorCode::TokenExpired => CloseCode::TOKEN_EXPIRED,
+            ErrorCode::Revoked => CloseCode::REVOKED,
             _ => CloseCode::POLICY,
         };
         Self { close, word: error.code.as_str(), sentence: &error.message, may_retry: error.code.may_retry() }
@@ -61,10 +62,14 @@ fn code_of(reason: CloseReason) -> CloseCode {
     match reason {
         CloseReason::ClientGone | CloseReason::Finished => CloseCode::NORMAL,
         CloseReason::Draining => CloseCode::GOING_AWAY,
-        CloseReason::TooSlow => CloseCode::TRY_AGAIN_LATER,
+        CloseReason::TooSlow | CloseReason::Lagged => CloseCode::TRY_AGAIN_LATER,
         CloseReason::Stopped => CloseCode::INTERNAL,
         CloseReason::Unresponsive | CloseReason::Refused => CloseCode::POLICY,
         CloseReason::ProtocolError => CloseCode::PROTOCOL_ERROR,
         CloseReason::TokenExpired => CloseCode::TOKEN_EXPIRED,
+        CloseReason::Revoked => CloseCode::REVOKED,
+        // A connection of this front stays without a subscription, so the second is never said here.
+        CloseReason::Disconnected | CloseReason::Unsubscribed => CloseCode::DISCONNECTED,
+        CloseReason::Reconnect => CloseCode::SERVICE_RESTART,
     }
 }

@@ -5,11 +5,11 @@
 
 mod client;
 pub mod codec;
-mod encoder;
+pub(super) mod encoder;
 mod ending;
 mod handshake;
 mod rates;
-mod request;
+pub(super) mod request;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,10 +20,12 @@ use http::request::Parts;
 
 use super::config::WebSocketConfig;
 use super::ground::Ground;
+use super::presence;
 use super::request::{Request, fresh_session, session as session_of, tell_session};
 use crate::auth::{Gate, Pass};
 use crate::error::Result;
-use crate::message::ChannelName;
+use crate::limits::Crowd;
+use crate::message::{ChannelName, MessageId};
 use crate::metrics::Front;
 use crate::session::{Bounds, Starts, Subscription};
 use crate::shard::Opening;
@@ -52,14 +54,31 @@ impl std::fmt::Debug for Outcome {
     }
 }
 
+/// A publish that is about to be made.
+pub struct Publish {
+    /// Makes it.
+    pub call: Call,
+    /// What of it its sender is not to hear, where it listens.
+    pub unechoed: Vec<(ChannelName, MessageId)>,
+}
+
+impl std::fmt::Debug for Publish {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publish").field("unechoed", &self.unechoed).finish_non_exhaustive()
+    }
+}
+
 /// What one connection may ask for besides listening. Made from its handshake by whoever knows the HTTP API, so that both
 /// allow the same and answer the same.
 pub trait Calls: Send {
     /// Publishes what the body of `POST /v1/publish` would.
-    fn publish(&self, pass: &Pass, body: &str) -> Call;
+    fn publish(&self, pass: &Pass, body: &str) -> Publish;
 
     /// Reads a page of history, as `GET /v1/channels/{channel}/messages`.
     fn history(&self, pass: &Pass, query: &str) -> Call;
+
+    /// Reads a page of who is on a channel, as `GET /v1/channels/{channel}/presence`.
+    fn presence(&self, pass: &Pass, query: &str) -> Call;
 }
 
 /// The front of one node.
@@ -75,6 +94,8 @@ struct Shared {
     config: WebSocketConfig,
     bounds: Bounds,
     gate: Gate,
+    /// Messages that are half here, in bytes.
+    incoming: Arc<Crowd>,
 }
 
 /// What the handshake's query asks to listen to.
@@ -82,14 +103,17 @@ struct Shared {
 struct Wanted {
     channels: Vec<ChannelName>,
     starts: Starts,
+    /// Whether to tell who comes and goes on them.
+    presence: bool,
 }
 
 impl WebSocket {
-    /// The front with these keys; `bounds` is how much one client may listen to, and the gate lets in who shows a token later.
+    /// The front with these keys; `bounds` is how much one client may listen to, the gate lets in who shows a token later, and among
+    /// what is `incoming` are messages that are half here.
     #[must_use]
-    pub fn new(config: WebSocketConfig, bounds: Bounds, gate: Gate) -> Self {
+    pub fn new(config: WebSocketConfig, bounds: Bounds, gate: Gate, incoming: Arc<Crowd>) -> Self {
         let compressing = (config.compress_bytes > 0).then(|| Objects::compressing(config.compress_bytes));
-        Self { shared: Arc::new(Shared { config, bounds, gate }), compressing }
+        Self { shared: Arc::new(Shared { config, bounds, gate, incoming }), compressing }
     }
 
     /// Answers `GET /ws`. What is no handshake is answered as HTTP; whatever else is wrong is told over the connection,
@@ -109,11 +133,12 @@ impl WebSocket {
         let mut headers = upgrade.headers();
         tell_session(session, &mut headers);
         let objects = self.compressing.filter(|_| upgrade.deflate.is_some()).unwrap_or(&encoder::PLAIN);
-        let (pass, wanted) = match pass {
-            Ok(pass) => (pass, wanted(parts)),
-            Err(error) => (self.shared.gate.anyone(), Err(error)),
+        let admitted = pass.and_then(|pass| Ok((pass.take_place()?, pass)));
+        let (place, pass, wanted) = match admitted {
+            Ok((place, pass)) => (place, pass, wanted(parts)),
+            Err(error) => (None, self.shared.gate.anyone(), Err(error)),
         };
-        let stay = pass.left();
+        let (stay, identity) = (pass.left(), pass.identity());
         let begun = ground.converse(parts, &headers, || Opening {
             session,
             head: Vec::new(),
@@ -121,23 +146,40 @@ impl WebSocket {
             subscription: Subscription::none(),
             starts: crate::session::Since::Live.into(),
             stay,
-            inbound: Some(Box::new(Client::new(self.shared.clone(), objects, upgrade.deflate.is_some(), wanted, pass, calls))),
+            tells_cluster: is_told_of_cluster(parts),
+            inbound: Some(Box::new(Client::new(
+                self.shared.clone(),
+                objects,
+                upgrade.deflate.is_some(),
+                wanted,
+                (pass, place, session),
+                calls,
+            ))),
             early: Bytes::new(),
             visit: None,
+            user: None,
+            presence: None,
+            identity,
         });
         begun.unwrap_or_else(|error| G::whole(super::error_response(&error)))
     }
+}
+
+/// Whether the query asks to be told how the cluster is. What else is wrong with it is told over the connection.
+fn is_told_of_cluster(parts: &Parts) -> bool {
+    Request::parse(parts.uri.query().unwrap_or_default()).is_ok_and(|request| request.is_set("cluster"))
 }
 
 /// Channels of the query, if there are any; each is subscribed to at once.
 fn wanted(parts: &Parts) -> Result<Wanted> {
     let request = Request::parse(parts.uri.query().unwrap_or_default())?;
     let starts = request.starts(None)?;
+    let presence = presence::is_wanted(&request)?;
     let mut channels: Vec<ChannelName> = Vec::with_capacity(request.channels.len());
     for channel in request.channels {
         if !channels.contains(&channel) {
             channels.push(channel);
         }
     }
-    Ok(Wanted { channels, starts })
+    Ok(Wanted { channels, starts, presence })
 }

@@ -25,15 +25,21 @@ impl Rates {
         }
     }
 
-    /// One more request, of so many bytes.
+    /// One more message of so many bytes, whatever it says.
     ///
     /// # Errors
     /// Which rate it exceeds, and what its client is told.
-    pub(super) fn take(&mut self, config: &WebSocketConfig, what: &What<'_>, bytes: usize, now: Duration) -> Result<(), (Rate, Error)> {
-        let too_many = |rate, limit: u64| move |wait| (rate, rate_exceeded(rate, limit, wait));
-        self.bytes.take(bytes as u64, now).map_err(too_many(Rate::ConnectionBytes, config.byte_rate))?;
+    pub(super) fn take_bytes(&mut self, config: &WebSocketConfig, bytes: usize, now: Duration) -> Result<(), (Rate, Error)> {
+        self.bytes.take(bytes as u64, now).map_err(too_many(Rate::ConnectionBytes, config.byte_rate))
+    }
+
+    /// One more request.
+    ///
+    /// # Errors
+    /// As [`Rates::take_bytes`].
+    pub(super) fn take(&mut self, config: &WebSocketConfig, what: &What<'_>, now: Duration) -> Result<(), (Rate, Error)> {
         match what {
-            What::Publish(_) | What::History(_) => {
+            What::Publish(_) | What::History(_) | What::Presence(_) => {
                 self.publishes.take(1, now).map_err(too_many(Rate::ConnectionPublishes, config.publish_rate.into()))
             }
             What::Subscribe(..) | What::Unsubscribe(_) | What::Auth(_) => {
@@ -42,4 +48,8 @@ impl Rates {
             What::Ping => Ok(()),
         }
     }
+}
+
+fn too_many(rate: Rate, limit: u64) -> impl Fn(Duration) -> (Rate, Error) {
+    move |wait| (rate, rate_exceeded(rate, limit, wait))
 }

@@ -16,7 +16,7 @@ const COMPLAINT_CHARS_MAX: usize = 300;
 /// One request.
 #[derive(PartialEq)]
 #[cfg_attr(test, derive(Debug))]
-pub(super) struct Request<'a> {
+pub(in crate::front) struct Request<'a> {
     /// Comes back in the answer.
     pub(super) id: Option<u64>,
     pub(super) what: What<'a>,
@@ -25,18 +25,20 @@ pub(super) struct Request<'a> {
 /// What is asked for. Bodies that are the HTTP API's are left to it.
 #[derive(PartialEq)]
 #[cfg_attr(test, derive(Debug))]
-pub(super) enum What<'a> {
-    Subscribe(ChannelName, Since),
+pub(in crate::front) enum What<'a> {
+    /// And whether to tell who comes and goes.
+    Subscribe(ChannelName, Since, bool),
     Unsubscribe(ChannelName),
     Publish(&'a str),
     History(&'a str),
+    Presence(&'a str),
     Auth(String),
     Ping,
 }
 
 /// A request that is none, and its id as far as that can be read.
 #[derive(Debug)]
-pub(super) struct Unread {
+pub(in crate::front) struct Unread {
     pub(super) id: Option<u64>,
     pub(super) why: Error,
 }
@@ -54,6 +56,8 @@ struct Outer<'a> {
     #[serde(borrow)]
     history: Option<&'a RawValue>,
     #[serde(borrow)]
+    presence: Option<&'a RawValue>,
+    #[serde(borrow)]
     auth: Option<&'a RawValue>,
     #[serde(borrow)]
     ping: Option<&'a RawValue>,
@@ -70,6 +74,8 @@ struct Subscribe {
     channel: String,
     since: Option<String>,
     last: Option<u32>,
+    #[serde(default)]
+    presence: bool,
 }
 
 #[derive(Deserialize)]
@@ -90,7 +96,7 @@ struct Nothing {}
 
 impl<'a> Request<'a> {
     /// Reads one message of a client.
-    pub(super) fn parse(text: &'a str) -> Result<Self, Unread> {
+    pub(in crate::front) fn parse(text: &'a str) -> Result<Self, Unread> {
         let id_of = |id: Option<u64>| id.filter(|id| *id <= ID_MAX);
         let outer: Outer<'a> = object(text, "a request").map_err(|why| {
             let id = serde_json::from_str::<OnlyId>(text).ok().and_then(|known| id_of(known.id));
@@ -105,9 +111,9 @@ impl<'a> Request<'a> {
 }
 
 fn what<'a>(outer: &Outer<'a>) -> Result<What<'a>> {
-    match (outer.subscribe, outer.unsubscribe, outer.publish, outer.history, outer.auth, outer.ping) {
-        (Some(body), None, None, None, None, None) => {
-            let Subscribe { channel, since, last } = object(body.get(), "`subscribe`")?;
+    match (outer.subscribe, outer.unsubscribe, outer.publish, outer.history, outer.presence, outer.auth, outer.ping) {
+        (Some(body), None, None, None, None, None, None) => {
+            let Subscribe { channel, since, last, presence } = object(body.get(), "`subscribe`")?;
             let since = match (since.as_deref(), last) {
                 (None, None) => Since::Live,
                 (Some(since), None) => parse_since(since)?,
@@ -115,24 +121,28 @@ fn what<'a>(outer: &Outer<'a>) -> Result<What<'a>> {
                 (None, Some(_)) => return Err(Error::invalid(format!("`last` is a number from 1 to {LAST_MAX}"))),
                 (Some(_), Some(_)) => return Err(Error::invalid("give `since` or `last`, not both")),
             };
-            Ok(What::Subscribe(ChannelName::parse(&channel)?, since))
+            Ok(What::Subscribe(ChannelName::parse(&channel)?, since, presence))
         }
-        (None, Some(body), None, None, None, None) => {
+        (None, Some(body), None, None, None, None, None) => {
             let Unsubscribe { channel } = object(body.get(), "`unsubscribe`")?;
             Ok(What::Unsubscribe(ChannelName::parse(&channel)?))
         }
-        (None, None, Some(body), None, None, None) => Ok(What::Publish(body.get())),
-        (None, None, None, Some(body), None, None) => Ok(What::History(body.get())),
-        (None, None, None, None, Some(body), None) => {
+        (None, None, Some(body), None, None, None, None) => Ok(What::Publish(body.get())),
+        (None, None, None, Some(body), None, None, None) => Ok(What::History(body.get())),
+        (None, None, None, None, Some(body), None, None) => Ok(What::Presence(body.get())),
+        (None, None, None, None, None, Some(body), None) => {
             // The library's complaint might quote the token.
             let Auth { token } = object(body.get(), "`auth`").map_err(|_| Error::invalid("`auth` is `{\"token\": \"…\"}`"))?;
             Ok(What::Auth(token))
         }
-        (None, None, None, None, None, Some(body)) => {
+        (None, None, None, None, None, None, Some(body)) => {
             let Nothing {} = object(body.get(), "`ping`")?;
             Ok(What::Ping)
         }
-        _ => Err(Error::invalid("ask for exactly one of `subscribe`, `unsubscribe`, `publish`, `history`, `auth` and `ping`")),
+        _ => {
+            let asks = "`subscribe`, `unsubscribe`, `publish`, `history`, `presence`, `auth` and `ping`";
+            Err(Error::invalid(format!("ask for exactly one of {asks}")))
+        }
     }
 }
 
@@ -158,17 +168,23 @@ mod tests {
     #[test]
     fn every_request_is_understood() {
         for (text, id, what) in [
-            (r#"{"id":1,"subscribe":{"channel":"a"}}"#, Some(1), What::Subscribe(channel("a"), Since::Live)),
+            (r#"{"id":1,"subscribe":{"channel":"a"}}"#, Some(1), What::Subscribe(channel("a"), Since::Live, false)),
             (
                 r#"{"id":9007199254740991,"subscribe":{"channel":"a","last":7}}"#,
                 Some(ID_MAX),
-                What::Subscribe(channel("a"), Since::Last(7)),
+                What::Subscribe(channel("a"), Since::Last(7), false),
             ),
-            (r#"{"subscribe":{"channel":"a","since":"earliest","last":null}}"#, None, What::Subscribe(channel("a"), Since::Earliest)),
-            (r#"{"id":0,"subscribe":{"since":"live","channel":"a"}}"#, Some(0), What::Subscribe(channel("a"), Since::Live)),
+            (
+                r#"{"subscribe":{"channel":"a","since":"earliest","last":null}}"#,
+                None,
+                What::Subscribe(channel("a"), Since::Earliest, false),
+            ),
+            (r#"{"subscribe":{"channel":"a","presence":true}}"#, None, What::Subscribe(channel("a"), Since::Live, true)),
+            (r#"{"id":0,"subscribe":{"since":"live","channel":"a"}}"#, Some(0), What::Subscribe(channel("a"), Since::Live, false)),
             (r#" {"id":2,"unsubscribe":{"channel":"h\u00fc"}} "#, Some(2), What::Unsubscribe(channel("hü"))),
             (r#"{"id":3,"publish":{"channel":1}}"#, Some(3), What::Publish(r#"{"channel":1}"#)),
             (r#"{"id":4,"history":[]}"#, Some(4), What::History("[]")),
+            (r#"{"id":7,"presence":{}}"#, Some(7), What::Presence("{}")),
             (r#"{"id":6,"auth":{"token":"a.b.c"}}"#, Some(6), What::Auth("a.b.c".to_owned())),
             (r#"{"id":5,"ping":{}}"#, Some(5), What::Ping),
         ] {
@@ -190,7 +206,7 @@ mod tests {
             (r#"{"id":1,"colour":{}}"#, Some(1), "`colour`"),
             (r#"{"id":1,"ping":{"x":1}}"#, Some(1), "`x`"),
             (r#"{"id":1,"ping":[]}"#, Some(1), "`ping` is an object"),
-            (r#"{"id":1,"subscribe":["a",null,null]}"#, Some(1), "`subscribe` is an object"),
+            (r#"{"id":1,"subscribe":["a",null,null,false]}"#, Some(1), "`subscribe` is an object"),
             (r#"{"id":1,"subscribe":{}}"#, Some(1), "`channel`"),
             (r#"{"id":1,"subscribe":{"channel":""}}"#, Some(1), "empty"),
             (r#"{"id":1,"subscribe":{"channel":"a","since":"yesterday"}}"#, Some(1), "cursor"),

@@ -169,6 +169,9 @@ proptest! {
         for (kept, full) in parsed.iter().zip(cursor.iter()) {
             prop_assert_eq!((kept.slot, kept.main), (full.slot, full.main));
             prop_assert!(kept.extras.iter().all(|extra| full.extras.contains(extra)));
+            let alone = Cursor::from(kept.clone()).encode();
+            prop_assert_eq!(&CursorText::trailing(kept.slot, kept.main, &kept.extras).to_string(), &alone);
+            prop_assert_eq!(CursorText::after(kept.clone()).to_string(), alone);
         }
         prop_assert_eq!(parsed.iter().len(), cursor.iter().len());
     }

@@ -51,6 +51,14 @@ fn resolving_takes_the_furthest_index_on_the_line_and_keeps_what_it_does_not_say
 }
 
 #[test]
+fn who_saw_an_epoch_elsewhere_gets_nothing_of_it_again_when_the_line_comes_to_it() {
+    let line = line();
+    let mut cursor = cursor(pos(1, 4), &[pos(2, 7)]);
+    let verdicts = [6, 7, 8].map(|idx| line.admit(&mut cursor, pos(2, idx), None).verdict);
+    assert_eq!(verdicts, [Verdict::Seen, Verdict::Seen, Verdict::Deliver]);
+}
+
+#[test]
 fn lines_share_what_both_have_of_the_newest_common_epoch() {
     let (mut left, mut right) = (line(), line());
     assert_eq!(left.common_prefix(&right), 12);

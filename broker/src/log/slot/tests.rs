@@ -3,6 +3,7 @@ use crate::log::read::{PageLimit, Start};
 use crate::log::{Gap, GapReason, Joined, Page, RETRY_WINDOW, SlotCursor, Tag};
 use crate::message::{Headers, Payload, PublishId};
 
+mod conflate;
 mod model;
 
 const ROOM: usize = usize::MAX;

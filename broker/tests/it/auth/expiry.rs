@@ -107,7 +107,7 @@ async fn a_grpc_subscription_ends_with_its_token() {
     let node = node().await;
     let address = format!("http://{}", node.addresses().grpc.unwrap());
     let mut client = BrokerClient::new(Endpoint::from_shared(address).unwrap().connect().await.unwrap());
-    let mut request = tonic::Request::new(v1::SubscribeRequest { channels: vec!["chat:a".into()], since: None });
+    let mut request = tonic::Request::new(v1::SubscribeRequest { channels: vec!["chat:a".into()], ..Default::default() });
     request.metadata_mut().insert("authorization", format!("Bearer {}", lasting(2)).parse().unwrap());
     let mut replies = client.subscribe(request).await.unwrap().into_inner();
     let closed = loop {

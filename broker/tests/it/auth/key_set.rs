@@ -15,8 +15,8 @@ use tidings::auth::token::{SigningKey, sign};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use super::scene::{denied, get, now, ok, start, verdict};
-use crate::support::soon;
+use super::scene::{denied, get, now, ok, post, start, verdict};
+use crate::support::{WebSocket, masked, soon};
 
 /// Says the same to whoever asks, until it is told otherwise.
 struct Issuer {
@@ -97,11 +97,31 @@ async fn the_first_token_waits_for_the_keys_and_a_flood_of_unknown_ones_asks_no_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_explanation_waits_for_the_keys_as_the_door_does() {
+    let (public, mine) = key("one");
+    let issuer = Issuer::start(answer(&json!({ "keys": [public] }).to_string())).await;
+    let node = node(issuer.url()).await;
+    let token = bearer(&mine).trim_end().rsplit_once(' ').unwrap().1.to_owned();
+    let question = json!({ "token": token, "channel": "chat:a", "action": "subscribe" }).to_string();
+    let said = soon("the answer", post(node.addresses().http, "/v1/explain", "", &question)).await;
+    assert!(said.text().contains("\"allowed\":true,\"rule\":\"grant\""), "{}", said.text());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_set_is_not_taken_and_nobody_is_followed() {
     let (public, mine) = key("one");
-    let elsewhere = Issuer::start(answer(&json!({ "keys": [public] }).to_string())).await;
+    let good = json!({ "keys": [public] }).to_string();
+    let elsewhere = Issuer::start(answer(&good)).await;
     let redirect = format!("HTTP/1.1 302 Found\r\nLocation: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", elsewhere.url());
-    let huge = answer(&format!("{{\"keys\":[],\"x\":\"{}\"}}", "x".repeat(300_000)));
+    // Nothing is wrong with it but its length.
+    let padded = |bytes: usize| answer(&format!("{},\"x\":\"{}\"}}", good.strip_suffix('}').unwrap(), "x".repeat(bytes)));
+    let issuer = Issuer::start(padded(1000)).await;
+    let node_that_takes_it = node(issuer.url()).await;
+    let said = soon("the answer", get(node_that_takes_it.addresses().http, "/poll?channel=chat:a", &bearer(&mine))).await;
+    assert_eq!(verdict(&said), ok());
+    node_that_takes_it.stop().await;
+    let huge = padded(300_000);
     for says in [redirect, huge, answer("{}"), "nonsense".to_owned(), String::new()] {
         let issuer = Issuer::start(says.clone()).await;
         let node = node(issuer.url()).await;
@@ -111,6 +131,24 @@ async fn what_is_no_set_is_not_taken_and_nobody_is_followed() {
         node.stop().await;
     }
     assert_eq!(elsewhere.asked(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_issuer_that_does_not_answer_holds_up_nobody_for_long() {
+    // Takes connections, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let node = node(format!("http://{}/keys", silent.local_addr().unwrap())).await;
+    let to = node.addresses().http;
+    let (_, mine) = key("one");
+    let header = bearer(&mine);
+    let asked = tokio::spawn(async move { verdict(&soon("an answer", get(to, "/poll?channel=chat:a", &header)).await) });
+    // Whoever needs no key of it is served meanwhile.
+    let began = tokio::time::Instant::now();
+    assert_eq!(verdict(&get(to, "/poll?channel=open:a", "").await), ok());
+    assert!(began.elapsed() < std::time::Duration::from_secs(2) && !asked.is_finished());
+    assert_eq!(asked.await.unwrap(), denied(401, "unauthenticated"));
+    assert!(began.elapsed() < std::time::Duration::from_secs(10), "it was given up in time");
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -127,5 +165,43 @@ async fn keys_stay_in_force_when_the_issuer_fails() {
     assert_eq!(verdict(&soon("the answer", get(to, "/poll?channel=chat:a", &bearer(&unknown))).await), denied(401, "unauthenticated"));
     assert_eq!(issuer.asked(), 2);
     assert_eq!(verdict(&get(to, "/poll?channel=chat:a", &bearer(&mine)).await), ok());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_a_websocket_too_a_token_waits_for_its_key_and_what_is_asked_after_it_is_asked_with_it() {
+    let (first, one) = key("one");
+    let issuer = Issuer::start(answer(&json!({ "keys": [first] }).to_string())).await;
+    let node = node(issuer.url()).await;
+    let token = |key: &SigningKey| bearer(key).trim_end().rsplit_once(' ').unwrap().1.to_owned();
+    let converse = async |key: &SigningKey| {
+        let mut socket = WebSocket::open(node.addresses().http, "/ws", "").await;
+        let asked = [json!({ "id": 1, "auth": { "token": token(key) } }), json!({ "id": 2, "subscribe": { "channel": "chat:a" } })];
+        // In one write: the second one is there before the first one can be answered.
+        let bytes: Vec<u8> = asked.iter().flat_map(|object| masked(0x81, object.to_string().as_bytes())).collect();
+        socket.send(&bytes).await;
+        let mut answers = Vec::new();
+        for id in 1..=2 {
+            let answer = soon("the answer", socket.object()).await.unwrap();
+            assert_eq!(answer["id"], id, "in their order: {answer}");
+            answers.push(answer);
+        }
+        let answer = socket.ask(&json!({ "id": 3, "ping": {} })).await;
+        assert!(answer.get("pong").is_some(), "the conversation goes on: {answer}");
+        answers
+    };
+    let answers = converse(&one).await;
+    assert!(answers[0].get("authenticated").is_some() && answers[1].get("subscribed").is_some(), "{answers:?}");
+    assert_eq!(issuer.asked(), 1);
+
+    // No other fetch so soon, so it hears at once what it would hear after it.
+    let (second, two) = key("two");
+    let answers = converse(&two).await;
+    assert_eq!([&answers[0], &answers[1]].map(|answer| &answer["error"]["code"]), ["unauthenticated", "unauthenticated"]);
+    *issuer.says.lock() = answer(&json!({ "keys": [second] }).to_string());
+    tokio::time::sleep(tidings::auth::sets::PAUSE + std::time::Duration::from_millis(200)).await;
+    let answers = converse(&two).await;
+    assert!(answers[0].get("authenticated").is_some() && answers[1].get("subscribed").is_some(), "{answers:?}");
+    assert_eq!(issuer.asked(), 2);
     node.stop().await;
 }

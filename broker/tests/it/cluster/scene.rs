@@ -8,7 +8,7 @@ use tidings::config::Config;
 
 use crate::support::{Commit, Scene, soon};
 
-const KEY: &str = "a cluster key of the tests";
+pub(super) const KEY: &str = "a cluster key of the tests";
 
 /// A cluster of nodes named `node-0`, `node-1` …
 pub(crate) struct Cluster {
@@ -35,15 +35,20 @@ impl Cluster {
         cluster
     }
 
-    /// One node more; the first one is everybody's seed.
+    /// One node more, which is named by its place; the first one is everybody's seed.
     pub(crate) async fn add(&mut self, change: impl FnOnce(&mut Config)) {
+        self.add_at(self.nodes.len(), change).await;
+    }
+
+    /// A node for a place from which one was taken out, under the name of that one.
+    pub(crate) async fn add_at(&mut self, place: usize, change: impl FnOnce(&mut Config)) {
         let seeds: Vec<SocketAddr> = self.nodes.first().into_iter().map(|first| first.node.addresses().cluster.unwrap()).collect();
-        let name = format!("node-{}", self.nodes.len());
+        let name = format!("node-{place}");
         let scene = Scene::with(Commit::AtOnce, |config| {
             join(config, name, &seeds);
             change(config);
         });
-        self.nodes.push(scene.await);
+        self.nodes.insert(place, scene.await);
     }
 
     /// Waits until all nodes agree on the view and are ready.

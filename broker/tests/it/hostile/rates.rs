@@ -1,12 +1,95 @@
 //! Who asks for more in a second than one may: it is told so and when to ask again, and others are served.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tidings::auth::config::{Key, KeyHash};
+use tidings::auth::secret::Secret;
+use tidings::auth::token::config::{Algorithm, TokenKey};
+use tidings::auth::token::{SigningKey, sign};
+use tidings::config::Config;
 use tidings_sdk::{Client, Message};
 
+use crate::cluster::scene::Cluster;
+use crate::raw::{Raw, ask, request};
 use crate::support::{Commit, Listener, Scene, Since, Way, WebSocket, masked, soon};
+
+/// Most subscribes of one user in a second, and twice as many at once: few, because a subscription spans 16 slots at most.
+const SUBSCRIBES: u32 = 4;
+
+fn token_key() -> TokenKey {
+    let secret = Some(Secret::new("the secret of these tests, long enough for HS256"));
+    TokenKey { kid: None, algorithm: Algorithm::HS256, secret, secret_file: None, public_key: None, public_key_file: None }
+}
+
+fn bounded(config: &mut Config) {
+    config.tokens.keys.push(token_key());
+    config.limits.subscribe_rate = SUBSCRIBES;
+}
+
+/// A token that may listen everywhere but to `secret`s.
+fn token(user: &str) -> String {
+    let exp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 600;
+    let claims = json!({ "sub": user, "exp": exp, "channels": [{ "match": "chan*", "can": ["subscribe"] }] });
+    sign(&SigningKey::of_secret(&token_key()).unwrap(), &claims).unwrap()
+}
+
+/// How often somebody was not allowed something.
+async fn denied(scene: &Scene) -> u64 {
+    scene.metric("tidings_auth_calls_refused_total", &["\"permission\""]).await as u64
+}
+
+/// One user subscribes over a WebSocket and by SSE, as often as it may and a little more, and takes a fresh token.
+async fn a_user_subscribes(scene: &Scene) {
+    let most = u64::from(2 * SUBSCRIBES);
+    let mut socket = WebSocket::open(scene.http(), &format!("/ws?token={}", token("ann")), "").await;
+    let subscribe = |id| json!({ "id": id, "subscribe": { "channel": format!("chan{id}") } });
+    let (done, refusal) = flood(&mut socket, most + 8, subscribe).await;
+    // While the rest is asked for, a few more may be.
+    assert!((most..most + 8).contains(&done), "each is charged once: {done}, {refusal}");
+    assert!(refusal["message"].as_str().unwrap().contains("limits.subscribe_rate"), "{refusal}");
+    // What is listened to already is no subscribe.
+    let answer = socket.ask(&json!({ "id": 90, "auth": { "token": token("ann") } })).await;
+    assert!(answer.get("authenticated").is_some(), "{answer}");
+    let pong = socket.ask(&json!({ "id": 91, "ping": {} })).await;
+    assert!(pong.get("pong").is_some(), "nothing was unsubscribed: {pong}");
+
+    let channels = |count: u64| (0..count).map(|n| format!("channel=chan{n}")).collect::<Vec<_>>().join("&");
+    let tried = async |count, user: &str| {
+        let answer = ask(scene.http(), request("GET", &format!("/poll?{}&token={}", channels(count), token(user)), scene.http(), "")).await;
+        (answer.status, answer.text().to_owned())
+    };
+    assert_eq!(tried(most, "bob").await.0, 200, "another user, who is charged once for each");
+    let mut events = Raw::connect(scene.http()).await;
+    events.send(request("GET", &format!("/sse?{}&token={}", channels(most), token("eve")), scene.http(), "")).await;
+    assert_eq!(events.head().await.status, 200);
+    let (status, said) = tried(most + 1, "kim").await;
+    assert!(status == 503 && said.contains("limits.subscribe_rate"), "{said}");
+    assert!(scene.metric("tidings_rates_exceeded_total", &["caller_subscribes"]).await >= 2.0);
+
+    let before = denied(scene).await;
+    let refused = socket.ask(&json!({ "id": 92, "subscribe": { "channel": "other" } })).await;
+    assert_eq!(refused["error"]["code"], "permission_denied", "{refused}");
+    assert_eq!(denied(scene).await, before + 1, "counted once over a WebSocket");
+    let answer = ask(scene.http(), request("GET", &format!("/sse?channel=other&token={}", token("joe")), scene.http(), "")).await;
+    assert_eq!((answer.status, denied(scene).await), (403, before + 2), "and once by SSE");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_subscribes_so_often_and_a_denial_is_one() {
+    let scene = Scene::with(Commit::AtOnce, bounded).await;
+    a_user_subscribes(&scene).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_cluster_too_a_subscribe_is_charged_once_and_a_denial_is_one() {
+    let mut cluster = Cluster { nodes: Vec::new() };
+    for _ in 0..2 {
+        cluster.add(bounded).await;
+    }
+    cluster.settle().await;
+    a_user_subscribes(&cluster.nodes[1]).await;
+}
 
 /// Sends requests in one go and says how many were done, and the first refusal.
 async fn flood(socket: &mut WebSocket, count: u64, request: impl Fn(u64) -> Value) -> (u64, Value) {
@@ -49,6 +132,14 @@ async fn one_websocket_asks_for_so_much_a_second_and_others_for_theirs() {
     let large = |id| json!({ "id": id, "publish": { "channel": "a", "text": "x".repeat(30_000) } });
     let (done, refusal) = flood(&mut wordy, 6, large).await;
     assert!((3..5).contains(&done) && refusal["message"].as_str().unwrap().contains("websocket.byte_rate"), "{done}: {refusal}");
+    // What is no request at all costs as much to read.
+    let mut nonsense = WebSocket::open(scene.http(), "/ws", "").await;
+    let (_, first) = flood(&mut nonsense, 1, |id| json!({ "id": id, "nonsense": "x".repeat(30_000) })).await;
+    assert_eq!(first["code"], "invalid_request", "{first}");
+    let before = scene.metric("tidings_rates_exceeded_total", &["connection_bytes"]).await;
+    flood(&mut nonsense, 9, |id| json!({ "id": id, "nonsense": "x".repeat(30_000) })).await;
+    let exceeded = scene.metric("tidings_rates_exceeded_total", &["connection_bytes"]).await - before;
+    assert!(exceeded >= 5.0, "of 10 times 30 kB at 50 kB a second only {exceeded} were too much");
     for rate in ["connection_publishes", "connection_subscribes", "connection_bytes"] {
         assert!(scene.metric("tidings_rates_exceeded_total", &[rate]).await >= 1.0, "{rate}");
     }

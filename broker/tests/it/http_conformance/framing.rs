@@ -58,6 +58,40 @@ async fn broken_chunks_end_the_connection_without_a_second_answer() {
 }
 
 #[tokio::test]
+async fn bare_line_ends_hide_nothing() {
+    let node = start().await;
+    let to = node.addresses().http;
+    let chunked = format!("POST /v1/channels/a/messages HTTP/1.1\r\nHost: {to}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for body in [
+        "5\nhello\r\n0\r\n\r\n",
+        "5;x\nhello\r\n0\r\n\r\n",
+        "5;x=\"\n\"\r\nhello\r\n0\r\n\r\n",
+        "5\rhello\r\n0\r\n\r\n",
+        "5\r\nhello\n0\r\n\r\n",
+    ] {
+        let mut raw = Raw::connect(to).await;
+        raw.send(format!("{chunked}{body}{SMUGGLED}")).await;
+        let heard = String::from_utf8_lossy(&raw.rest().await).into_owned();
+        assert!(heard.is_empty() || heard.starts_with("HTTP/1.1 400 "), "{body:?}: {heard}");
+        assert!(heard.matches("HTTP/1.1").count() <= 1, "{body:?}: {heard}");
+    }
+    // A carriage return alone is no end of a line, and no part of a value either.
+    for header in ["X: a\rContent-Length: 5", "X: a\r\rY: b", "X\r: a", "X: \0a"] {
+        let mut raw = Raw::connect(to).await;
+        raw.send(format!("POST /v1/channels/a/messages HTTP/1.1\r\nHost: {to}\r\n{header}\r\n\r\nhello{SMUGGLED}")).await;
+        assert_eq!(raw.head().await.status, 400, "{header:?}");
+        let rest = String::from_utf8_lossy(&raw.rest().await).into_owned();
+        assert!(!rest.contains("HTTP/1.1"), "a second answer after {header:?}: {rest}");
+    }
+    // A line feed alone ends a line of a head, as RFC 9112, section 2.2 allows: then it does so everywhere in it.
+    let mut raw = Raw::connect(to).await;
+    raw.send(format!("POST /v1/channels/lf/messages HTTP/1.1\nHost: {to}\nX: a\nContent-Length: 5\n\nhello{SMUGGLED}")).await;
+    assert_eq!(raw.answer().await.status, 200);
+    assert_eq!(raw.answer().await.status, 404, "what is behind the length is another request, and seen as one");
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn with_both_lengths_the_chunks_count_and_nothing_is_smuggled() {
     let node = start().await;
     let to = node.addresses().http;

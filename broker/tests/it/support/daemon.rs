@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
@@ -84,6 +85,33 @@ impl Daemon {
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
         kill_process(self.pid(), Signal::TERM).unwrap();
+    }
+
+    /// It does nothing any more, and still has its sockets. A signal is sent to a process and stops its threads one after the other, so
+    /// this waits until the last of them stands.
+    pub(crate) async fn pause(&self) {
+        kill_process(self.pid(), Signal::STOP).unwrap();
+        super::soon("a thread still runs", async {
+            while !self.stands() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+    }
+
+    /// Does every thread stand, as after SIGSTOP? See proc_pid_stat(5).
+    fn stands(&self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid().as_raw_nonzero())).unwrap();
+        threads.into_iter().all(|thread| {
+            let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default();
+            // After the name, which is in parentheses and may have some of its own.
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+        })
+    }
+
+    /// It goes on.
+    pub(crate) fn go_on(&self) {
+        kill_process(self.pid(), Signal::CONT).unwrap();
     }
 
     pub(crate) async fn ended(&mut self) -> ExitStatus {

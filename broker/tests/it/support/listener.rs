@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use tidings::broker::{Delivery, Since as DoorSince, Subscribe, Subscription};
-use tidings::log::{Cursor, SlotCursor};
+use tidings::log::Cursor;
 use tidings::message::ChannelName;
 use tidings_proto::v1;
 use tidings_proto::v1::broker_client::BrokerClient;
@@ -423,7 +423,7 @@ impl Listener {
                     }),
                     Reply::Gap(gap) => News::Gap { channel: gap.channel, reason: gap.reason },
                     Reply::Closed(closed) => News::Closed { code: closed.code, retry: closed.retry },
-                    Reply::Subscribed(_) | Reply::Heartbeat(_) => {
+                    Reply::Subscribed(_) | Reply::Heartbeat(_) | Reply::Cluster(_) | Reply::Presence(_) | Reply::Unsubscribed(_) => {
                         self.cursor = reply.cursor;
                         return Ok(());
                     }
@@ -434,12 +434,14 @@ impl Listener {
             Wire::Door { subscription, cursor } => match subscription.next().await {
                 Some(Delivery::Messages(entries)) => {
                     for entry in entries {
-                        cursor.insert(SlotCursor::new(entry.slot, entry.pos)).unwrap();
+                        let own = subscription.own().cloned().unwrap_or_else(|| entry.slot_cursor());
+                        let text = Cursor::from(own.clone()).encode();
+                        cursor.insert(own).unwrap();
                         self.cursors.push_back(cursor.encode());
                         self.ready.push_back(News::Message(Message {
                             channel: entry.channel.to_string(),
                             offset: entry.offset,
-                            cursor: Cursor::single(entry.slot, entry.pos).encode(),
+                            cursor: text,
                             text: String::from_utf8(entry.payload.bytes().to_vec()).unwrap(),
                         }));
                     }
@@ -448,6 +450,7 @@ impl Listener {
                     self.cursors.push_back(cursor.encode());
                     self.ready.push_back(News::Gap { channel: channel.to_string(), reason: gap.reason.as_str().to_owned() });
                 }
+                Some(Delivery::Presence { .. }) => panic!("nobody asked who is there"),
                 Some(Delivery::Closed(reason)) => {
                     self.cursors.push_back(cursor.encode());
                     self.ready.push_back(News::Closed { code: reason.as_str().to_owned(), retry: reason.may_retry() });
@@ -572,7 +575,7 @@ async fn grpc(scene: &Scene, channels: &[&str], since: Since) -> Result<Wire, St
         Since::Each(_) => panic!("gRPC takes one position for all channels"),
     };
     let channel = Endpoint::from_shared(format!("http://{}", scene.grpc())).unwrap().connect().await.unwrap();
-    let request = v1::SubscribeRequest { channels: channels.iter().map(ToString::to_string).collect(), since };
+    let request = v1::SubscribeRequest { channels: channels.iter().map(ToString::to_string).collect(), since, ..Default::default() };
     let replies = BrokerClient::new(channel).subscribe(request).await.map_err(|status| code_of(&status))?;
     Ok(Wire::Grpc(Box::new(replies.into_inner())))
 }
@@ -586,7 +589,7 @@ async fn door(scene: &Scene, channels: &[&str], since: Since) -> tidings::error:
         Since::Each(_) => panic!("the door takes one position for all channels"),
     };
     let channels = channels.iter().map(|channel| ChannelName::parse(channel)).collect::<tidings::error::Result<_>>()?;
-    let subscription = scene.node.broker().subscribe(Subscribe { channels, since }).await?;
+    let subscription = scene.node.broker().subscribe(Subscribe::to(channels, since)).await?;
     Ok(Wire::Door { cursor: subscription.cursor(), subscription: Box::new(subscription) })
 }
 

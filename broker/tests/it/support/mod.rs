@@ -20,7 +20,7 @@ pub(crate) use http2::Http2;
 pub(crate) use lines::{Lines, script_call};
 pub(crate) use listener::{Listener, Message, News, Since, Way};
 pub(crate) use scene::{Commit, Scene, draft, metric, over_tls, sibling};
-pub(crate) use tls::{Authority, bridge, connect, showing, trusting};
+pub(crate) use tls::{Authority, Signed, bridge, connect, showing, trusting};
 pub(crate) use websocket::{Framed, WebSocket, handshake, masked};
 
 use std::future::Future;

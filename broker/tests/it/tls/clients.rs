@@ -1,8 +1,9 @@
 //! Clients that prove who they are.
 
+use tidings::auth::certificate::KnownBy;
 use tidings::clock::Clock;
 use tidings::metrics::{Listener, Metrics};
-use tidings::tls::{ClientName, Credentials, Entrance, Turns, client_name, config};
+use tidings::tls::{Credentials, Entrance, Turns, client_name, config};
 use tidings_sdk::{Client, Delivery, Tls};
 use tokio::net::TcpListener;
 
@@ -86,9 +87,12 @@ async fn the_name_in_a_clients_certificate_is_known() {
     let credentials = Credentials::load(Listener::Grpc, &config, &[], &metrics).unwrap().unwrap();
     let entrance = Entrance { credentials, turns: Turns::new(1) };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let backend = showing(&authority, &[], &authority.sign("backend", 2099));
+    let uri = rcgen::SanType::URI("spiffe://example/backend".try_into().unwrap());
+    let backend = showing(&authority, &[], &authority.sign_holder("backend", &[uri]));
     let (near, _far) = tokio::join!(async { entrance.pass(listener.accept().await.unwrap().0).await.unwrap() }, async {
         connect(listener.local_addr().unwrap(), backend).await.unwrap()
     });
-    assert_eq!(client_name(near.get_ref().1), Some(ClientName("CN=backend".into())));
+    let name = client_name(near.get_ref().1).unwrap();
+    assert_eq!(name.subject(), "CN=backend");
+    assert!(name.is(&KnownBy::CommonName("backend".into())) && name.is(&KnownBy::Uri("spiffe://example/backend".into())));
 }

@@ -1,9 +1,14 @@
 // The two fronts that stream lines over HTTP: Server-Sent Events, and one JSON object a line.
 
-import { told } from "../error.js";
 import type { Query } from "../http.js";
-import type { Session } from "../session.js";
+import type { Session, Words } from "../session.js";
 import { Together } from "../together.js";
+import type { Gap } from "../types.js";
+
+interface Said extends Words {
+  gap?: Gap;
+  heartbeat?: { cursor?: string };
+}
 
 /** Takes one line after another, without its end. */
 type Take = (line: string) => void;
@@ -24,11 +29,8 @@ export const sse = (session: Session): Promise<void> =>
       else if (name === "retry") session.retry = Number(value) || 0;
       if (line) return;
       // What is not ended by an empty line is not whole and does not count.
-      if (event === "tidings:gap") {
-        together.head("");
-        together.gap(JSON.parse(data));
-      } else if (event === "tidings:close") {
-        close(session, { ...JSON.parse(data), retry_after_ms: session.retry });
+      if (event.startsWith("tidings:")) {
+        hear(session, together, { [event.slice(8)]: JSON.parse(data) });
       } else if (data) {
         together.message(JSON.parse(data), id);
       } else {
@@ -43,21 +45,20 @@ export const ndjson = (session: Session): Promise<void> =>
   stream(session, "stream", [], "application/x-ndjson", (together) => (line) => {
     if (!line.trim()) return;
     const object = JSON.parse(line);
-    if (object.gap) {
-      together.head("");
-      together.gap(object.gap);
-    } else if (object.close) {
-      close(session, object.close);
-    } else if (object.heartbeat) {
-      together.head(object.heartbeat.cursor);
-    } else if (object.channel) {
-      together.message(object, object.cursor);
-    }
+    if (object.channel) together.message(object, object.cursor);
+    else hear(session, together, object);
   });
 
-function close(session: Session, said: Parameters<typeof told>[0]): void {
-  const error = told(said);
-  session.end(error.retry ? "told" : "over", error);
+/** What is no message, by its one name. */
+function hear(session: Session, together: Together, said: Said): void {
+  if (said.gap) {
+    together.head("");
+    together.gap(said.gap);
+  } else if (said.heartbeat) {
+    together.head(said.heartbeat.cursor);
+  } else {
+    session.say(said);
+  }
 }
 
 async function stream(session: Session, path: string, more: Query, type: string, taker: (together: Together) => Take): Promise<void> {
@@ -66,7 +67,7 @@ async function stream(session: Session, path: string, more: Query, type: string,
   session.expect(session.around.connectTimeout);
   const response = await session.around.http.ask(path, [...together.query(), ...more], { signal: session.signal });
   // A page that somebody put in between is no stream, whatever its status says.
-  if (!response.headers.get("content-type")?.startsWith(type)) throw new Error("something on the way answered instead of the broker");
+  if (!response.headers.get("content-type")?.startsWith(type)) throw new Error("this is no answer of the broker");
   const reader = (response.body as ReadableStream<Uint8Array>).getReader();
   const decoder = new TextDecoder();
   const take = taker(together);

@@ -19,6 +19,6 @@ export async function poll(session: Session): Promise<void> {
     if (after) throw told({ code: "draining", message: "this node is leaving" }, after);
     quick = session.brought || Date.now() - asked > HELD ? 0 : quick + 1;
     session.brought ||= brought;
-    if (quick > 3) throw new Error("polls come back empty and at once");
+    if (quick > 3) throw new Error("polls come back at once");
   }
 }

@@ -19,7 +19,7 @@ const RENEW = 10_000;
 
 export async function websocket(session: Session): Promise<void> {
   const { http, WebSocket, subscriptions, silence, connectTimeout } = session.around;
-  if (!WebSocket) throw new Error("there is no WebSocket here");
+  if (!WebSocket) throw new Error("no WebSocket");
   const token = await http.token();
   if (session.over) return;
   const socket = new WebSocket(http.socket(), "tidings.v1.json");
@@ -37,7 +37,7 @@ export async function websocket(session: Session): Promise<void> {
   /** Shows a token, and in time before it expires a fresh one. */
   const show = (token: string): void =>
     send({ auth: { token } }, ({ authenticated, error }) => {
-      if (error) return session.end(error.retry ? "told" : "over", told(error));
+      if (error) return session.close(error);
       if (!authenticated.expires) return;
       const left = authenticated.expires * 1000 - Date.now();
       // A clock that is off must not make it ask all the time.
@@ -100,19 +100,13 @@ export async function websocket(session: Session): Promise<void> {
     } else if (frame.gap) {
       session.brought = true;
       listener(frame.gap.channel)?._miss(frame.gap);
-    } else if (frame.unsubscribed) {
-      const { channel, error } = frame.unsubscribed;
-      const gone = listener(channel);
-      joined.delete(channel);
-      gone?._close(told(error));
     } else if (frame.heartbeat?.cursor) {
       for (const [channel] of joined) {
         const found = listener(channel);
         if (found) found.cursor = frame.heartbeat.cursor;
       }
-    } else if (frame.close) {
-      const error = told(frame.close);
-      session.end(error.retry ? "told" : "over", error);
+    } else {
+      session.say(frame);
     }
   };
 
@@ -157,7 +151,7 @@ export async function websocket(session: Session): Promise<void> {
     };
     socket.onclose = ({ code, reason }) => {
       if (session.openedAt) resolve();
-      else reject(new TidingsError("unreachable", `the WebSocket could not be opened (${reason || code})`, true));
+      else reject(new TidingsError("unreachable", `no WebSocket (${reason || code})`, true));
     };
   });
 }

@@ -416,11 +416,57 @@ test("a machine that goes offline waits, and goes on the moment it is back", asy
   tidings.close();
 });
 
+test("one name goes along with every request of a front, whichever it is, and with nothing else", async () => {
+  const { calls, sockets, tidings, listen } = fakeClient({ fronts: ["websocket", "sse", "stream", "poll"], session: "anna" });
+  listen("a");
+  await pass(1);
+  assert.equal(sockets[0].url.searchParams.get("session"), "anna");
+  sockets[0].drop();
+  await pass(40_000);
+  assert.ok(calls.length > 0);
+  for (const call of calls) assert.deepEqual(call.query("session"), ["anna"], call.path);
+  tidings.history("a").catch(() => {});
+  await settle();
+  assert.deepEqual(calls.at(-1).query("session"), []);
+  tidings.close();
+  const { sockets: others, listen: again, tidings: other } = fakeClient();
+  again("a");
+  await pass(1);
+  assert.match(others[0].url.searchParams.get("session"), /^[0-9a-f]{32}$/);
+  assert.equal(others[0].url.searchParams.get("cluster"), null);
+  other.close();
+});
+
+for (const front of ["websocket", "sse", "stream", "poll"]) {
+  test(`${front}: who asks for it is told how the cluster is`, async () => {
+    const { calls, sockets, tidings, listen } = fakeClient({ fronts: [front], cluster: true });
+    const told = [];
+    tidings.on("cluster", ({ condition }) => told.push(condition));
+    const { heard } = listen("a");
+    await pass(1);
+    const asked = front === "websocket" ? sockets[0].url.searchParams.getAll("cluster") : calls[0].query("cluster");
+    assert.deepEqual(asked, ["1"]);
+    const cluster = { condition: "degraded" };
+    if (front === "websocket") {
+      sockets[0].open();
+      sockets[0].say({ cluster });
+    } else if (front === "poll") {
+      calls[0].answer(200, { messages: [], cursor: "c", cluster });
+    } else {
+      calls[0].stream(TYPES[front]).write(front === "sse" ? sse({ event: "tidings:cluster", data: JSON.stringify(cluster) }) : line({ cluster }));
+    }
+    await settle();
+    assert.deepEqual(told, ["degraded"]);
+    assert.deepEqual(heard.filter((one) => one !== "subscribed"), [], "it is no message");
+    tidings.close();
+  });
+}
+
 test("what cannot be is refused at once", () => {
   const { tidings, listen } = fakeClient({ WebSocket: undefined });
-  assert.throws(() => fakeClient({ fronts: [] }), /none of these fronts/);
+  assert.throws(() => fakeClient({ fronts: [] }), /no front of  can be used/);
   listen("a");
-  assert.throws(() => tidings.subscribe("a"), /listens to "a" already/);
-  assert.throws(() => tidings.subscribe("b", { since: "x", last: 1 }), /exclude/);
+  assert.throws(() => tidings.subscribe("a"), /"a" is listened to already/);
+  assert.throws(() => tidings.subscribe("b", { since: "x", last: 1 }), /`since` or `last`/);
   tidings.close();
 });

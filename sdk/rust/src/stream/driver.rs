@@ -10,7 +10,7 @@ use tonic::Streaming;
 
 use crate::backoff::Backoff;
 use crate::client::{Client, TRY_MAX};
-use crate::error::{Code, Error, Refused, Result};
+use crate::error::{Code, Refused, Result};
 use crate::failure::{Failure, given_up};
 use crate::message::Published;
 
@@ -168,7 +168,8 @@ impl Driver {
         // An unknown number belongs to a message whose sender stopped waiting.
         let place = ack.seq.checked_sub(self.first).and_then(|place| usize::try_from(place).ok());
         if let Some(waiting) = place.and_then(|place| self.waiting.get_mut(place)).and_then(Option::take) {
-            let _ = waiting.answer.send(answer.map_err(Error::Refused));
+            let patience = self.client.patience();
+            let _ = waiting.answer.send(answer.map_err(|refused| refused.into_error(patience)));
         }
         self.trim();
         Ok(())

@@ -24,11 +24,14 @@ use crate::client::{Client, TRY_MAX};
 use crate::error::{Code, Error, Refused, Result};
 use crate::failure::{Effect, Failure, Tries};
 use crate::link::Line;
+use crate::presence::Presence;
 use crate::query::Answer;
 use crate::received::{Gap, Received};
 
 /// Longest silence of a stream that lives: a broker says something every 20 seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
+/// By which a broker is told whose story goes on.
+const SESSION: &str = "tidings-session";
 /// Longest wait that a broker can ask for before the next try.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
 
@@ -38,11 +41,25 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(600);
 pub struct Subscribe {
     client: Client,
     request: v1::SubscribeRequest,
+    session: Option<String>,
 }
 
 impl Subscribe {
     pub(crate) fn new(client: Client, channels: Vec<String>) -> Self {
-        Self { client, request: v1::SubscribeRequest { channels, since: None } }
+        Self { client, request: v1::SubscribeRequest { channels, ..v1::SubscribeRequest::default() }, session: None }
+    }
+
+    /// Tells how the cluster is, as [`Delivery::Cluster`]: at the beginning, and whenever that changed.
+    pub fn tell_cluster(mut self) -> Self {
+        self.request.tells_cluster = true;
+        self
+    }
+
+    /// Under this name in the brokers' logs, 1 to 32 letters, digits, `-` or `_`. Without one the first broker gives it a name, under
+    /// which it goes on wherever it comes back.
+    pub fn session(mut self, name: impl Into<String>) -> Self {
+        self.session = Some(name.into());
+        self
     }
 
     /// From right after this cursor; from any surface of the broker.
@@ -54,6 +71,12 @@ impl Subscribe {
     /// From the oldest message that is still kept.
     pub fn earliest(mut self) -> Self {
         self.request.since = Some(Since::Earliest(true));
+        self
+    }
+
+    /// Tells also who is on the channels, who joins and who leaves. Their namespaces must allow it.
+    pub fn presence(mut self) -> Self {
+        self.request.presence = true;
         self
     }
 
@@ -74,10 +97,10 @@ impl IntoFuture for Subscribe {
     /// [`Error::Refused`] when the broker says no, [`Error::Unavailable`] when none was reached within the client's patience.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Self { client, request } = self;
+            let Self { client, request, session } = self;
             let mut tries = Tries::new(Effect::Reads, client.patience());
             loop {
-                match open(client.clone(), request.clone(), tries.deadline).await {
+                match open(client.clone(), request.clone(), session.clone(), tries.deadline).await {
                     Ok(open) => return Ok(Subscription::new(client, request, open)),
                     Err(failure) => sleep(tries.failed(failure)?).await,
                 }
@@ -98,13 +121,31 @@ pub enum Delivery {
     Interrupted(Interruption),
     /// It stands again.
     Resumed,
+    /// How the cluster is, for who asked by [`Subscribe::tell_cluster`]: `whole`, or `degraded` when a part of it may go on without the
+    /// node that says so, and what is published there comes late.
+    Cluster(String),
+    /// Who is on a channel, or who joined and left; told when it was asked for. After an interruption it begins with all again.
+    Presence(Presence),
+    /// A backend ended the subscription to one of the channels: nothing of it comes any more. After the last one the subscription ends
+    /// with an error.
+    Unsubscribed(Unsubscribed),
+}
+
+/// A channel that is not listened to any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unsubscribed {
+    /// Which.
+    pub channel: String,
+    /// Why, in words.
+    pub message: String,
 }
 
 /// Why a subscription was interrupted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Interruption {
-    /// Why the broker closed it (`draining`, `too_slow`, `stopped` …); none when the connection broke.
+    /// Why the broker closed it (`draining`, `too_slow`, `lagged`, `stopped` …); none when the connection broke.
     pub code: Option<String>,
     /// The same in words.
     pub message: String,
@@ -120,6 +161,8 @@ pub struct Subscription {
     /// With the cursor that goes on after what was handed on, once there is one.
     request: v1::SubscribeRequest,
     cursor: String,
+    /// Its name in the brokers' logs.
+    session: Option<String>,
     state: State,
     backoff: Backoff,
     /// Gaps told since the cursor last moved, by channel: whoever is cut off behind one is told it again.
@@ -143,15 +186,17 @@ struct Open {
     replies: Streaming<v1::SubscribeReply>,
     /// The cursor of its first reply.
     cursor: String,
+    /// The name that the broker told.
+    session: Option<String>,
     /// When its silence has lasted too long.
     silence: Pin<Box<Sleep>>,
 }
 
 impl Subscription {
     fn new(client: Client, request: v1::SubscribeRequest, open: Box<Open>) -> Self {
-        let cursor = open.cursor.clone();
+        let (cursor, session) = (open.cursor.clone(), open.session.clone());
         let (told, seen) = (HashMap::new(), Seen::default());
-        Self { client, request, cursor, state: State::Open(open), backoff: Backoff::of_a_subscription(), told, seen }
+        Self { client, request, cursor, session, state: State::Open(open), backoff: Backoff::of_a_subscription(), told, seen }
     }
 
     /// The next delivery. `None` after an error: the end.
@@ -167,6 +212,12 @@ impl Subscription {
     #[must_use]
     pub fn cursor(&self) -> &str {
         &self.cursor
+    }
+
+    /// Its name in the brokers' logs, which it keeps wherever it comes back.
+    #[must_use]
+    pub fn session(&self) -> Option<&str> {
+        self.session.as_deref()
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Delivery>>> {
@@ -194,8 +245,8 @@ impl Subscription {
                 }
                 State::Pausing(pause) => {
                     ready!(pause.as_mut().poll(cx));
-                    let (client, request) = (self.client.clone(), self.request.clone());
-                    self.state = State::Opening(Box::pin(open(client, request, Instant::now() + TRY_MAX)));
+                    let (client, request, session) = (self.client.clone(), self.request.clone(), self.session.clone());
+                    self.state = State::Opening(Box::pin(open(client, request, session, Instant::now() + TRY_MAX)));
                 }
                 State::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
                     Ok(open) => {
@@ -239,6 +290,13 @@ impl Subscription {
                     self.went_on();
                 }
                 None
+            }
+            Some(Reply::Cluster(cluster)) => Some(Ok(Delivery::Cluster(cluster.condition))),
+            Some(Reply::Presence(told)) => Some(Ok(Delivery::Presence(told.into()))),
+            Some(Reply::Unsubscribed(v1::Unsubscribed { channel, message, .. })) => {
+                // It comes back without it.
+                self.request.channels.retain(|known| *known != channel);
+                Some(Ok(Delivery::Unsubscribed(Unsubscribed { channel, message })))
             }
             // One of tomorrow may be passed over.
             Some(Reply::Subscribed(_)) | None => None,
@@ -289,12 +347,19 @@ impl std::fmt::Debug for State {
 }
 
 /// One try: opens a stream and waits for its first reply, which says that the subscription stands.
-async fn open(client: Client, request: v1::SubscribeRequest, deadline: Instant) -> Result<Box<Open>, Failure> {
+async fn open(client: Client, request: v1::SubscribeRequest, session: Option<String>, deadline: Instant) -> Result<Box<Open>, Failure> {
     let deadline = deadline.min(Instant::now() + TRY_MAX);
     let mut line = client.link().line();
+    let mut request = client.request(request);
+    // A name that cannot be one is told by the broker, in words.
+    if let Some(name) = session.and_then(|name| name.parse().ok()) {
+        request.metadata_mut().insert(SESSION, name);
+    }
     let begin = async {
-        let mut replies = line.grpc.subscribe(client.request(request)).await?.into_inner();
-        Ok((replies.message().await?, replies))
+        let response = line.grpc.subscribe(request).await?;
+        let session = response.metadata().get(SESSION).and_then(|name| name.to_str().ok()).map(str::to_owned);
+        let mut replies = response.into_inner();
+        Ok((replies.message().await?, replies, session))
     };
     let begun: Result<_, tonic::Status> = match timeout_at(deadline, begin).await {
         Ok(begun) => begun,
@@ -304,10 +369,10 @@ async fn open(client: Client, request: v1::SubscribeRequest, deadline: Instant) 
         }
     };
     match begun.map_err(|status| Failure::of(&status))? {
-        (Some(v1::SubscribeReply { cursor, reply: Some(Reply::Subscribed(_)) }), replies) => {
-            Ok(Box::new(Open { line, replies, cursor, silence: Box::pin(sleep_until(Instant::now() + SILENCE_MAX)) }))
+        (Some(v1::SubscribeReply { cursor, reply: Some(Reply::Subscribed(_)) }), replies, session) => {
+            Ok(Box::new(Open { line, replies, cursor, session, silence: Box::pin(sleep_until(Instant::now() + SILENCE_MAX)) }))
         }
-        (Some(v1::SubscribeReply { reply: Some(Reply::Closed(closed)), .. }), _) => {
+        (Some(v1::SubscribeReply { reply: Some(Reply::Closed(closed)), .. }), ..) => {
             let refused = Refused { code: Code::parse(&closed.code), message: closed.message, retry: closed.retry };
             Err(if closed.retry { Failure::Later(refused) } else { Failure::Final(refused) })
         }

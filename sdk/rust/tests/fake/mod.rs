@@ -165,6 +165,18 @@ impl Broker for Fake {
         Ok(Response::new(v1::PublishBatchResponse { outcomes }))
     }
 
+    async fn disconnect(&self, _: Request<v1::DisconnectRequest>) -> Result<Response<v1::ControlResult>, Status> {
+        Err(Status::unimplemented("nobody asks the fake for it"))
+    }
+
+    async fn unsubscribe(&self, _: Request<v1::UnsubscribeRequest>) -> Result<Response<v1::ControlResult>, Status> {
+        Err(Status::unimplemented("nobody asks the fake for it"))
+    }
+
+    async fn revoke(&self, _: Request<v1::RevokeRequest>) -> Result<Response<v1::ControlResult>, Status> {
+        Err(Status::unimplemented("nobody asks the fake for it"))
+    }
+
     type PublishStreamStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<v1::PublishAck, Status>> + Send>>;
 
     async fn publish_stream(
@@ -219,11 +231,25 @@ impl Broker for Fake {
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
+    async fn presence(&self, request: Request<v1::PresenceRequest>) -> Result<Response<v1::PresenceResponse>, Status> {
+        let v1::PresenceRequest { channel, after, limit } = request.into_inner();
+        // Somebody on a channel of that name, and the one who comes next.
+        let users = [channel.clone(), format!("{channel}-2")].map(|user| v1::PresenceUser { user, info: "{}".to_owned(), connections: 1 });
+        let users: Vec<_> = users.into_iter().filter(|user| user.user > after).take(limit as usize).collect();
+        let next = users.last().filter(|user| user.user == channel).map(|user| user.user.clone()).unwrap_or_default();
+        let counts = Some(v1::PresenceCounts { users: 2, anonymous: 1, connections: 3 });
+        Ok(Response::new(v1::PresenceResponse { counts, users, next, ..Default::default() }))
+    }
+
     async fn history(&self, _: Request<v1::HistoryRequest>) -> Result<Response<v1::HistoryResponse>, Status> {
         Err(Status::unimplemented("publishing only"))
     }
 
     async fn channels(&self, _: Request<v1::ChannelsRequest>) -> Result<Response<v1::ChannelsResponse>, Status> {
+        Err(Status::unimplemented("publishing only"))
+    }
+
+    async fn cluster_info(&self, _: Request<v1::ClusterInfoRequest>) -> Result<Response<v1::ClusterInfoResponse>, Status> {
         Err(Status::unimplemented("publishing only"))
     }
 

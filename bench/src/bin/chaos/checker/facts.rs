@@ -71,8 +71,11 @@ pub(super) struct Facts<'a> {
     pub(super) logs: BTreeMap<&'a str, BTreeMap<&'a str, &'a [Kept]>>,
     /// All that is in any log, by channel.
     pub(super) kept: BTreeMap<&'a str, BTreeSet<&'a str>>,
+    /// What each node said of how many are on a channel, and how many were.
+    pub(super) present: Vec<(&'a str, u64, u64)>,
     breakages: Vec<Breakage>,
     crashes: Vec<u64>,
+    starts: Vec<u64>,
     pub(super) end: u64,
 }
 
@@ -141,6 +144,8 @@ impl<'a> Facts<'a> {
                 self.counts.crashes += 1;
                 self.crashes.push(at);
             }
+            Event::Started { .. } => self.starts.push(at),
+            Event::Present { node, counted, there } => self.present.push((node, *counted, *there)),
             Event::Final { node, channel, messages } => {
                 self.logs.entry(channel).or_default().insert(node, messages);
                 self.kept.entry(channel).or_default().extend(messages.iter().map(|kept| kept.id.as_str()));
@@ -183,6 +188,11 @@ impl<'a> Facts<'a> {
     /// Whether any process died between these two.
     pub(super) fn has_crashed(&self, from: u64, to: u64) -> bool {
         self.crashes.iter().any(|crash| (from..=to).contains(crash))
+    }
+
+    /// Whether a process was started again before this, which remembers nothing of what was before it.
+    pub(super) fn has_restarted(&self, before: u64) -> bool {
+        self.starts.iter().any(|start| *start < before)
     }
 
     /// Whether nodes may have taken each other for dead between these two moments, or not yet have got over it.

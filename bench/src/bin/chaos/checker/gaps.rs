@@ -37,6 +37,10 @@ fn is_true(facts: &Facts<'_>, channel: &str, stay: &Stay<'_>, reason: &str, stoo
     if reason == "failover" && facts.is_divided(since, told) {
         return true;
     }
+    // Nor can a process that began anew, and is cut off from all who remember: as far as it can tell everybody began anew.
+    if reason == "restart" && facts.is_divided(since, told) && facts.has_restarted(told) {
+        return true;
+    }
     // A takeover that cannot ask the old home may have to assume that it answered for something alone.
     if !facts.has_crashed(since, told) {
         return false;

@@ -9,6 +9,7 @@ mod gaps;
 mod healed;
 mod misses;
 mod order;
+mod presence;
 mod repeats;
 #[cfg(test)]
 mod tests;
@@ -50,13 +51,15 @@ pub(crate) enum Verdict {
     FalseGap,
     /// A client's cursor went back within an epoch.
     CursorWentBack,
+    /// Somebody who is on a channel is not said to be there, or somebody is who is not, long after everything was mended.
+    PresenceWrong,
     /// Nodes still differ, or a listener is still not up to date, long after everything was mended.
     NotHealed,
 }
 
 impl Verdict {
     /// All of them.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Lost,
         Self::Missed,
         Self::Repeated,
@@ -67,6 +70,7 @@ impl Verdict {
         Self::Phantom,
         Self::FalseGap,
         Self::CursorWentBack,
+        Self::PresenceWrong,
         Self::NotHealed,
     ];
 }
@@ -137,6 +141,7 @@ pub(crate) fn judge(records: &[Record]) -> anyhow::Result<Judgement> {
     order::judge(&facts, &mut judgement);
     gaps::judge(&facts, &mut judgement);
     healed::judge(&facts, &mut judgement);
+    presence::judge(&facts, &mut judgement);
     judgement.findings.sort_by(|a, b| (a.at, a.verdict, &a.words).cmp(&(b.at, b.verdict, &b.words)));
     Ok(judgement)
 }

@@ -17,13 +17,12 @@ pub(super) fn judge(facts: &Facts<'_>, judgement: &mut Judgement) {
                     let pos = position(receipt.cursor);
                     let before = seen.entry(receipt.id).or_default();
                     if !before.is_empty() {
-                        // The same place in the log, or a publisher's second try that the log took for another message?
-                        let retry =
-                            pos.is_some() && !before.contains(&receipt.cursor) && facts.publishes.get(receipt.id).is_some_and(is_retried);
-                        let split = facts
-                            .publishes
-                            .get(receipt.id)
-                            .is_some_and(|publish| publish.tries.iter().any(|(tried, _)| facts.is_divided(publish.asked_at, *tried)));
+                        // The same place in the log, or a second try that the log took for another message? The publisher's; or, as
+                        // long as it was not answered, that of the node it was sent to, which sends it to whoever is the home.
+                        let is_elsewhere = pos.is_some_and(|pos| before.iter().all(|cursor| position(cursor) != Some(pos)));
+                        let publish = facts.publishes.get(receipt.id).filter(|_| is_elsewhere);
+                        let split = publish.is_some_and(|publish| facts.is_divided(publish.asked_at, unanswered_until(publish)));
+                        let retry = split || publish.is_some_and(is_retried);
                         let words = format!("{client} got {} of {channel} again, on {place}", receipt.id);
                         match (retry, split) {
                             (true, true) => judgement.counts.split_retries += 1,
@@ -65,6 +64,12 @@ fn cursors_never_go_back(client: &str, channel: &str, steps: &[(u64, Step<'_>)],
             judgement.find(Verdict::CursorWentBack, *at, format!("{client} stood at {was:?} of {channel} and was sent back to {pos:?}"));
         }
     }
+}
+
+/// Until when somebody may have tried it.
+fn unanswered_until(publish: &Publish<'_>) -> u64 {
+    let tried = publish.tries.iter().map(|(tried, _)| *tried).max().unwrap_or(publish.asked_at);
+    publish.acked.map_or(tried, |ack| ack.at.max(tried))
 }
 
 fn is_retried(publish: &Publish<'_>) -> bool {

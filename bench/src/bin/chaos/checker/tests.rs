@@ -182,6 +182,16 @@ fn a_retry_may_come_twice_after_a_split_only() {
 }
 
 #[test]
+fn a_node_may_send_a_publish_to_both_sides_of_a_split_only() {
+    let twice = |story: Story| story.got("c", "a", (1, 1)).got("c", "a", (2, 3)).log("n1", &[("a", (1, 1)), ("a", (2, 3))]);
+    twice(Story::of(3).resumed("c", None).asked("a").acked("a", (1, 1), 1)).breaks(Verdict::Repeated);
+    let split = || Story::of(3).resumed("c", None).cut().asked("a").acked("a", (1, 1), 1).mended();
+    assert_eq!(twice(split()).holds().counts.split_retries, 1);
+    // One place in the log is no second try.
+    split().got("c", "a", (1, 1)).got("c", "a", (1, 1)).log("n1", &[("a", (1, 1))]).breaks(Verdict::Repeated);
+}
+
+#[test]
 fn an_epochs_messages_come_in_its_order() {
     let before = || Story::of(3).resumed("c", None).asked("a").asked("b").acked("a", (1, 1), 2).acked("b", (1, 2), 2);
     let log = [("a", (1, 1)), ("b", (1, 2))];
@@ -242,6 +252,10 @@ fn a_gap_is_told_only_when_it_may_be_true() {
     let cut = || before().cut().resumed("c", Some((1, 1)));
     cut().gap("c").mended().log("n1", &log).holds();
     cut().gap_because("restart", "c").mended().log("n1", &log).breaks(Verdict::FalseGap);
+    // Unless a process did: it remembers nothing, and reaches nobody who does. Without a cut it has only to ask.
+    let restarted = || before().then(Event::Started { node: "n2".into() });
+    restarted().cut().resumed("c", Some((1, 1))).gap_because("restart", "c").mended().log("n1", &log).holds();
+    restarted().seconds(9).resumed("c", Some((1, 1))).gap_because("restart", "c").log("n1", &log).breaks(Verdict::FalseGap);
     // What one node held alone may have died with it, and so may something that nobody answered for.
     let alone = Story::of(3).resumed("c", None).asked("a").acked("a", (1, 1), 1).got("c", "a", (1, 1)).left("c").crashed("n1");
     alone.resumed("c", Some((1, 1))).gap("c").log("n2", &log).holds();
@@ -281,6 +295,14 @@ fn nodes_agree_in_the_end() {
     let before = || Story::of(3).published("a", (1, 1)).published("b", (1, 2)).log("n1", &[("a", (1, 1)), ("b", (1, 2))]);
     before().log("n2", &[("a", (1, 1))]).breaks(Verdict::NotHealed);
     before().log("n2", &[("a", (1, 1)), ("b", (1, 2))]).holds();
+}
+
+#[test]
+fn who_is_there_is_the_truth_at_rest() {
+    let said = |counted| Story::of(3).log("n1", &[]).then(Event::Present { node: "n1".into(), counted, there: 3 });
+    said(3).holds();
+    said(2).breaks(Verdict::PresenceWrong);
+    said(4).breaks(Verdict::PresenceWrong);
 }
 
 #[test]

@@ -59,7 +59,9 @@ impl News {
             Reply::Message(message) => Self::Message { id: message.id, cursor: reply.cursor, late: false },
             Reply::Gap(gap) => Self::Gap { reason: gap.reason },
             Reply::Closed(closed) => Self::Closed(closed.code),
-            Reply::Subscribed(_) | Reply::Heartbeat(_) => Self::Place(reply.cursor),
+            Reply::Subscribed(_) | Reply::Heartbeat(_) | Reply::Cluster(_) | Reply::Presence(_) | Reply::Unsubscribed(_) => {
+                Self::Place(reply.cursor)
+            }
         })
     }
 }

@@ -111,8 +111,8 @@ async fn over_http(to: std::net::SocketAddr, channel: &str, id: &str) -> Outcome
             let copies = answer["copies"].as_u64().and_then(|copies| u32::try_from(copies).ok()).unwrap_or_default();
             Outcome::Acked { cursor: answer["cursor"].as_str().unwrap_or_default().to_owned(), copies }
         }
-        // 500 says that whether it went through is unknown.
-        Ok((500, answer)) => Outcome::Lost(answer.to_string()),
+        // These say that whether it went through is unknown.
+        Ok((500 | 504, answer)) => Outcome::Lost(answer.to_string()),
         Ok((status, answer)) => Outcome::Refused(format!("{status} {answer}")),
         Err(why) => Outcome::Lost(why.to_string()),
     }

@@ -79,7 +79,7 @@ impl Wire {
                     "" => v1::subscribe_request::Since::Earliest(true),
                     cursor => v1::subscribe_request::Since::Cursor(cursor.to_owned()),
                 };
-                let request = v1::SubscribeRequest { channels: vec![channel.to_owned()], since: Some(since) };
+                let request = v1::SubscribeRequest { channels: vec![channel.to_owned()], since: Some(since), ..Default::default() };
                 let replies = BrokerClient::new(endpoint.connect().await?).subscribe(request).await?;
                 Kind::Grpc(Box::new(replies.into_inner()))
             }

@@ -7,6 +7,8 @@ const TAIL_KEPT = 200;
 
 let after;
 let rows = [];
+/** Nodes that did not answer. */
+let silent = [];
 
 function draw_list() {
   const columns = [
@@ -18,11 +20,12 @@ function draw_list() {
   ];
   by("channels-list").replaceChildren(rows.length > 0 ? table(columns, rows, { caption: "Channels" }) : nothing("No such channel: nobody listens, and nothing is kept."));
   by("channels-more").hidden = !after;
+  by("channels-silent").textContent = silent.length > 0 ? `Channels that only ${silent.join(", ")} holds are missing: no answer within a second.` : "";
 }
 
 export async function show_list(signal) {
   const page = await ask(`channels?${query({ prefix: by("channels-prefix").value, limit: Math.max(50, Math.min(200, rows.length)) })}`, { signal });
-  [rows, after] = [page.channels, page.next];
+  [rows, after, silent] = [page.channels, page.next, page.silent_nodes];
   draw_list();
 }
 
@@ -56,9 +59,10 @@ export async function show_one(name, signal) {
   }
   by("channel-line").textContent = `${whole.format(found.listeners)} listen, ${whole.format(found.messages)} messages kept (${bytes(found.bytes)}), ${whole.format(found.offset)} published`;
   by("channel-try").replaceChildren(link("try", name, "Publish to it, or watch it"));
-  const { count, sessions, silent_shards: silent } = found.on_shards;
-  const beside = found.listeners - count;
-  const notes = [sessions.length < count && `The first ${sessions.length} of ${whole.format(count)}; held polls and HTTP/2 streams are only counted.`, beside > 0 && `${whole.format(beside)} more over gRPC or inside this process.`, silent > 0 && `${silent} shards did not answer in time.`];
+  const { count, sessions, silent_shards: hung } = found.on_shards;
+  const beside = found.listeners_here - count;
+  const elsewhere = found.listeners - found.listeners_here;
+  const notes = [sessions.length < count && `The first ${sessions.length} of ${whole.format(count)}; the others are only counted.`, beside > 0 && `${whole.format(beside)} more over gRPC or inside this process.`, elsewhere > 0 && `${whole.format(elsewhere)} threads or streams of other nodes: ask there who they are.`, hung > 0 && `${hung} shards did not answer in time.`];
   by("on-note").textContent = notes.filter(Boolean).join(" ");
   by("on-list").replaceChildren(sessions.length > 0 ? table(session_columns, sessions, { caption: "Sessions on this channel" }) : nothing("Nobody on a socket of this node."));
   by("newest").replaceChildren(...(found.newest.length > 0 ? found.newest.map(message) : [nothing("Nothing is kept.")]));
@@ -108,7 +112,7 @@ export function begin() {
   });
   by("channels-more").addEventListener("click", async () => {
     const page = await ask(`channels?${query({ prefix: by("channels-prefix").value, after, limit: 50 })}`);
-    [rows, after] = [[...rows, ...page.channels], page.next];
+    [rows, after, silent] = [[...rows, ...page.channels], page.next, page.silent_nodes];
     draw_list();
   });
   by("publish-form").addEventListener("submit", async (event) => {

@@ -25,9 +25,12 @@ let minutes = 60;
 
 const NAMES = {
   connections: "Connections", grpc_connections: "gRPC connections", connections_pending: "Newcomers", channels: "Channels",
-  history_bytes: "Histories", dedupe_ids: "Publish ids", shard_inbox: "Fullest inbox", shard_ring: "Fullest ring",
+  channels_silent: "Channels nobody published to", history_bytes: "Histories", dedupe_ids: "Publish ids", presence_members: "Members present",
+  shard_inbox: "Fullest inbox", shard_ring: "Fullest ring", unsent_bytes: "Not taken by sockets", unread_bytes: "Answers not read",
+  incoming_bytes: "Half here", cluster_link: "Fullest link", cluster_publishes: "Publishes on their way", cluster_nodes: "Nodes known",
+  revocations: "Revoked",
 };
-const IN_BYTES = new Set(["history_bytes", "shard_ring"]);
+const IN_BYTES = new Set(["history_bytes", "shard_ring", "unsent_bytes", "unread_bytes", "incoming_bytes", "cluster_link", "cluster_publishes"]);
 /** Full is how these are meant to be. */
 const MAY_BE_FULL = new Set(["history_bytes", "dedupe_ids", "shard_ring"]);
 

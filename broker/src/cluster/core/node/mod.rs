@@ -17,11 +17,11 @@ use foldhash::{HashMap, HashMapExt};
 pub use io::{Beat, NodeInput, NodeOutput};
 
 use super::member::{Departure, Member, NodeId, State};
-use super::settings::Settings;
+use super::settings::{Bug, Settings};
 use super::view::View;
 use crate::log::Tag;
 
-/// How long it is remembered how a process left.
+/// How long it is remembered how a process left, or that gossip told of one that never linked.
 const REMEMBERED: Duration = Duration::from_secs(600);
 /// A node that was stopped, and hears nobody, acts again after this long.
 const DOUBT: Duration = Duration::from_secs(2);
@@ -43,8 +43,8 @@ pub struct Node {
     beaten: Option<Duration>,
     seq: u64,
     sent: VecDeque<(u64, Duration)>,
-    /// Since when this node doubts what it knows.
-    doubts: Option<Duration>,
+    /// Since when this node doubts what it knows, and its count of beats then: an answer to a later one ends the doubt.
+    doubts: Option<(Duration, u64)>,
     told_reach: Vec<Tag>,
     view: Arc<View>,
 }
@@ -56,9 +56,13 @@ struct Peer {
     is_linked: bool,
     /// When it was heard last.
     heard: Option<Duration>,
-    /// When it was last known to live, by whomever.
+    /// When it was last known to live, by whomever; `None` for one of which only gossip told.
     alive: Option<Duration>,
+    /// When gossip told of it last, or it linked.
+    known: Duration,
     has_ended: bool,
+    /// With `has_ended`: it heard this node to the last.
+    heard_us: bool,
     reach: Vec<Tag>,
     echo: u64,
     rtt: Option<Duration>,
@@ -118,6 +122,14 @@ impl Node {
         listed.map(|(via, _)| *via).min()
     }
 
+    /// Processes that left without a word: nobody hears them, and they may live behind a cut and go on.
+    #[must_use]
+    pub fn silent(&self, now: Duration) -> Vec<Tag> {
+        let is_silent =
+            |peer: &Peer| peer.alive.is_some() && !peer.has_ended && peer.state != State::Leaving && !self.is_present(peer, now);
+        self.peers.iter().filter(|(_, peer)| is_silent(peer)).map(|(tag, _)| *tag).collect()
+    }
+
     /// The view that a process said it has.
     #[must_use]
     pub fn view_of(&self, tag: Tag) -> Option<u64> {
@@ -130,17 +142,25 @@ impl Node {
         match input {
             NodeInput::Tick => {}
             NodeInput::Linked { tag, id } => self.linked(now, tag, id),
-            NodeInput::Unlinked { tag } => {
-                if let Some(peer) = self.peers.get_mut(&tag) {
+            NodeInput::Unlinked { tag } => match self.peers.get_mut(&tag) {
+                // It said that it would end.
+                Some(peer) if peer.state == State::Leaving => self.ended(now, tag),
+                Some(peer) => {
                     peer.is_linked = false;
                     self.changed = now;
                 }
-            }
+                None => {}
+            },
             NodeInput::Ended { tag } => self.ended(now, tag),
             NodeInput::Beat { from, beat } => self.beat(now, from, beat),
             NodeInput::Known(member) => {
                 if member.tag != self.me.tag {
-                    self.peer(member.tag, member.id).state = member.state;
+                    let peer = self.peer(now, member.tag, member.id);
+                    peer.known = now;
+                    // Its own beats know better: gossip comes later.
+                    if !peer.is_linked {
+                        peer.state = member.state;
+                    }
                 }
             }
             NodeInput::Drain => self.set_state(State::Draining, out),
@@ -148,18 +168,21 @@ impl Node {
         }
         self.note_alive(now);
         self.join(now, out);
-        self.send_beats(now, out);
+        // The view comes first: who hears of a change from here asks at once, and is to be answered accordingly.
         self.renew_view(now, out);
+        self.send_beats(now, out);
     }
 
-    fn peer(&mut self, tag: Tag, id: NodeId) -> &mut Peer {
+    fn peer(&mut self, now: Duration, tag: Tag, id: NodeId) -> &mut Peer {
         self.peers.entry(tag).or_insert_with(|| Peer {
             id,
             state: State::Joining,
             is_linked: false,
             heard: None,
             alive: None,
+            known: now,
             has_ended: false,
+            heard_us: false,
             reach: Vec::new(),
             echo: 0,
             rtt: None,
@@ -169,14 +192,14 @@ impl Node {
 
     /// After a stop all silence is our own.
     fn notice_pause(&mut self, now: Duration) {
-        if now.saturating_sub(self.ticked) > self.settings.pause {
-            self.doubts = Some(now);
+        if now.saturating_sub(self.ticked) > self.settings.pause && !self.settings.has(Bug::NoDoubt) {
+            self.doubts = Some((now, self.seq));
             for peer in self.peers.values_mut().filter(|peer| peer.alive.is_some_and(|at| at + self.settings.down > self.ticked)) {
                 peer.alive = Some(now);
             }
         }
         self.ticked = self.ticked.max(now);
-        if self.doubts.is_some_and(|since| since + DOUBT <= now) || !self.peers.values().any(|peer| peer.is_linked) {
+        if self.doubts.is_some_and(|(since, _)| since + DOUBT <= now) || !self.peers.values().any(|peer| peer.is_linked) {
             self.doubts = None;
         }
     }
@@ -186,7 +209,7 @@ impl Node {
         for tag in older {
             self.ended(now, tag);
         }
-        let peer = self.peer(tag, id);
+        let peer = self.peer(now, tag, id);
         (peer.is_linked, peer.has_ended, peer.heard, peer.alive) = (true, false, Some(now), Some(now));
         self.changed = now;
         // Whoever came new should not wait to be counted.
@@ -194,7 +217,9 @@ impl Node {
     }
 
     fn ended(&mut self, now: Duration, tag: Tag) {
-        if let Some(peer) = self.peers.get_mut(&tag) {
+        if let Some(peer) = self.peers.get_mut(&tag).filter(|peer| !peer.has_ended) {
+            // It had heard us within `fresh` when it said so last, and takes nobody for down before `down` is over after that.
+            peer.heard_us = peer.reach.contains(&self.me.tag) && peer.heard.is_some_and(|at| now < at + self.settings.fresh);
             (peer.has_ended, peer.is_linked, peer.heard) = (true, false, None);
             self.changed = now;
         }
@@ -211,21 +236,24 @@ impl Node {
         if let Some(sent) = sent {
             peer.rtt = Some(now.saturating_sub(sent).saturating_sub(beat.held));
         }
-        self.doubts = None;
+        // What a socket kept while this node stood still is no answer.
+        self.doubts = self.doubts.filter(|(_, seq)| beat.echo <= *seq);
     }
 
     fn hears(&self, peer: &Peer, now: Duration) -> bool {
         peer.is_linked && peer.heard.is_some_and(|at| now < at + self.settings.fresh)
     }
 
-    fn reach(&self, now: Duration) -> Vec<Tag> {
+    /// Processes that were heard lately by this node itself, ascending.
+    #[must_use]
+    pub fn heard(&self, now: Duration) -> Vec<Tag> {
         let mut reach: Vec<Tag> = self.peers.iter().filter(|(_, peer)| self.hears(peer, now)).map(|(tag, _)| *tag).collect();
         reach.sort_unstable();
         reach
     }
 
     fn note_alive(&mut self, now: Duration) {
-        let reach = self.reach(now);
+        let reach = self.heard(now);
         let listed: foldhash::HashSet<Tag> =
             reach.iter().filter_map(|tag| self.peers.get(tag)).flat_map(|peer| peer.reach.clone()).collect();
         for (tag, peer) in &mut self.peers {
@@ -237,7 +265,7 @@ impl Node {
                 peer.alive = peer.alive.map(|at| at.min(now.saturating_sub(self.settings.down)));
             }
         }
-        self.peers.retain(|_, peer| peer.is_linked || peer.alive.is_none_or(|at| now < at + REMEMBERED));
+        self.peers.retain(|_, peer| peer.is_linked || now < peer.alive.unwrap_or(peer.known) + REMEMBERED);
     }
 
     fn is_present(&self, peer: &Peer, now: Duration) -> bool {
@@ -269,7 +297,7 @@ impl Node {
     }
 
     fn send_beats(&mut self, now: Duration, out: &mut Vec<NodeOutput>) {
-        let reach = self.reach(now);
+        let reach = self.heard(now);
         let is_due = self.beaten.is_none_or(|at| at + self.settings.beat <= now);
         if !is_due && reach == self.told_reach {
             return;
@@ -297,12 +325,22 @@ impl Node {
             .peers
             .iter()
             .filter(|(_, peer)| peer.alive.is_some() && !self.is_present(peer, now))
-            .map(|(tag, peer)| (*tag, if peer.has_ended { Departure::Ended } else { Departure::Silent }))
+            .map(|(tag, peer)| (*tag, peer.departure()))
             .collect();
         if self.view.is_same(&members, &departed, may_act) {
             return;
         }
         self.view = Arc::new(View::new(self.me.tag, members, self.settings.replicas, departed, may_act));
         out.push(NodeOutput::View(self.view.clone()));
+    }
+}
+
+impl Peer {
+    fn departure(&self) -> Departure {
+        match (self.has_ended, self.heard_us) {
+            (true, true) => Departure::Ended,
+            (true, false) => Departure::Lost,
+            (false, _) => Departure::Silent,
+        }
     }
 }

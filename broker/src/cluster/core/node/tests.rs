@@ -84,8 +84,11 @@ fn a_node_that_nobody_hears_is_down_and_one_heartbeat_ends_it() {
     room.run(3000);
     assert_eq!((room.present(0), room.present(1), room.present(2)), (1, 2, 2));
     assert_eq!(room.nodes[1].view().departure(tag(1)), Departure::Silent);
+    assert_eq!(room.nodes[1].silent(room.now), [tag(1)], "it may live behind the cut");
+    assert_eq!(room.nodes[0].silent(room.now), [tag(2), tag(3)]);
     room.cut.clear();
     room.run(500);
+    assert_eq!(room.nodes[1].silent(room.now), []);
     assert_eq!((room.present(0), room.present(1), room.present(2)), (3, 3, 3));
 }
 
@@ -100,6 +103,52 @@ fn a_process_that_ended_is_gone_at_once() {
     room.run(100);
     assert_eq!((room.present(1), room.present(2)), (2, 2));
     assert_eq!(room.nodes[1].view().departure(tag(1)), Departure::Ended);
+    assert_eq!(room.nodes[1].silent(room.now), [], "it is known to go on nowhere");
+}
+
+#[test]
+fn a_node_that_said_goodbye_is_not_missed() {
+    let mut room = Room::new(3);
+    room.run(3000);
+    room.tell(0, NodeInput::Drain);
+    room.tell(0, NodeInput::Leave);
+    room.run(300);
+    room.stopped.push(0);
+    room.run(3000);
+    assert_eq!((room.present(1), room.nodes[1].silent(room.now)), (2, vec![]));
+}
+
+#[test]
+fn a_process_that_left_is_gone_with_its_connection() {
+    let mut room = Room::new(3);
+    room.run(3000);
+    room.tell(0, NodeInput::Drain);
+    room.tell(0, NodeInput::Leave);
+    room.stopped.push(0);
+    for at in [1, 2] {
+        room.tell(at, NodeInput::Unlinked { tag: tag(1) });
+    }
+    room.run(50);
+    assert_eq!((room.present(1), room.present(2)), (2, 2));
+}
+
+#[test]
+fn that_a_process_ended_long_after_it_was_heard_proves_nothing_about_the_time_between() {
+    let mut room = Room::new(2);
+    room.run(3000);
+    room.stopped.push(0);
+    room.run(1200);
+    room.tell(1, NodeInput::Ended { tag: tag(1) });
+    room.run(50);
+    assert_eq!(room.nodes[1].view().departure(tag(1)), Departure::Lost);
+}
+
+#[test]
+fn what_gossip_says_of_a_node_that_is_heard_is_old_news() {
+    let mut room = Room::new(2);
+    room.run(3000);
+    room.tell(1, NodeInput::Known(Member { id: NodeId(0), tag: tag(1), state: State::Joining }));
+    assert!(room.nodes[1].view().members().iter().all(|member| member.state == State::Active));
 }
 
 #[test]
@@ -113,6 +162,26 @@ fn invariant_18_a_node_that_was_stopped_doubts_itself_before_it_doubts_others() 
     let now = room.now;
     room.nodes[0].handle(now, NodeInput::Tick, &mut out);
     assert_eq!((room.present(0), room.nodes[0].view().may_act()), (3, false));
+    // What its sockets kept meanwhile was said to nobody.
+    let seq = room.nodes[1].seq;
+    let stale = Beat { seq, state: State::Active, reach: vec![tag(1)], view: 0, echo: 1, held: Duration::ZERO };
+    room.nodes[0].handle(now, NodeInput::Beat { from: tag(2), beat: stale }, &mut out);
+    assert!(!room.nodes[0].view().may_act());
     room.run(500);
     assert!(room.nodes[0].view().may_act());
+}
+
+#[test]
+fn processes_that_never_linked_and_those_that_left_are_forgotten_after_a_while() {
+    let mut node = Node::new(NodeId(0), tag(1), Settings::default(), Duration::ZERO);
+    let mut out = Vec::new();
+    let mut most = 0;
+    for restart in 0..100 {
+        let (now, silent, gone) = (ms(restart * 60_000), tag(1000 + restart), tag(2000 + restart));
+        node.handle(now, NodeInput::Known(Member { id: NodeId(1), tag: silent, state: State::Joining }), &mut out);
+        node.handle(now, NodeInput::Linked { tag: gone, id: NodeId(2) }, &mut out);
+        node.handle(now, NodeInput::Ended { tag: gone }, &mut out);
+        most = most.max(node.peers.len());
+    }
+    assert!(most <= 22, "of 100 restarts {most} processes are known at once, those of ten minutes are enough");
 }

@@ -8,7 +8,7 @@ use super::super::member::Departure;
 use super::super::settings::Bug;
 use super::home::Home;
 use super::receiver::Kind;
-use super::{Context, Event, Output, Replica, Role};
+use super::{Context, Event, Opening, Output, Replica, Role};
 use crate::log::{Epoch, Line, SlotLog, Tag};
 
 /// Wishes and publishes that wait for a claim; more are sent back and come again.
@@ -45,6 +45,11 @@ impl Claim {
             Phase::Warming(from) => Some((from, Kind::Everything)),
             Phase::Pulling(from) => Some((from, Kind::Copy)),
         }
+    }
+
+    /// Who orders the slot meanwhile.
+    pub(super) fn incumbent(&self) -> Option<Tag> {
+        if let Phase::Warming(incumbent) = self.phase { Some(incumbent) } else { None }
     }
 
     pub(super) fn link(&mut self, peer: Tag, is_up: bool) {
@@ -96,6 +101,10 @@ impl Replica {
         if home.is_some() {
             self.receiver.redirect_to(home, self.me);
         }
+        if self.receiver.live_channels().is_some() && self.interest.iter().any(|(_, is_held)| !is_held) {
+            // Somebody came meanwhile, to whose channel the stream that still flows does not belong.
+            self.receiver.ask_again(cx);
+        }
         for (from, frame) in claim.early {
             send_back(cx, from, frame, home);
         }
@@ -135,13 +144,18 @@ impl Replica {
         }
         match claim.phase {
             Phase::Asking => self.weigh(log, cx),
-            Phase::Warming(from) => {
-                // What flows is complete up to a moment ago, and stays so: the rest comes before its answer does.
-                if self.is_whole && self.receiver.live_everything().is_some_and(|(source, _)| source == from) {
-                    self.seal(log, cx, from);
-                }
-            }
+            Phase::Warming(_) => self.warm(log, cx),
             Phase::Sealing(_) | Phase::Pulling(_) => {}
+        }
+    }
+
+    /// Lets the incumbent seal once everything it has flows here.
+    pub(super) fn warm(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
+        let Role::Claiming(claim) = &self.role else { return };
+        let Phase::Warming(from) = claim.phase else { return };
+        // What flows is complete up to a moment ago, and stays so: the rest comes before its answer does.
+        if self.is_whole && self.receiver.live_everything().is_some_and(|(source, _)| source == from) {
+            self.seal(log, cx, from);
         }
     }
 
@@ -169,7 +183,7 @@ impl Replica {
         let newest = incumbents.max_by_key(|(_, standing)| standing.line.as_ref().map(Line::epoch));
         if let Some((&incumbent, standing)) = newest {
             if standing.is_placed {
-                // Views differ. It serves meanwhile.
+                // Views differ. It serves meanwhile, and says so when that changes.
                 let again = cx.settings.retry * 5;
                 self.give_up_claim(cx, Some(incumbent), again);
                 return;
@@ -178,7 +192,11 @@ impl Replica {
             for (from, frame) in std::mem::take(&mut claim.early) {
                 send_back(cx, from, frame, Some(incumbent));
             }
-            self.receiver.ask_again(cx);
+            // A follower has all of it already.
+            if self.receiver.live_everything().is_none_or(|(source, _)| source != incumbent) {
+                self.receiver.ask_again(cx);
+            }
+            self.warm(log, cx);
             return;
         }
         let key = |line: &Line| (line.epoch(), line.head().idx);
@@ -234,8 +252,16 @@ impl Replica {
 
     fn open(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, is_forced: bool) {
         let Role::Claiming(claim) = std::mem::replace(&mut self.role, Role::Guest) else { return };
-        let own = self.standing(log, self.me);
-        let mut is_uncertain = self.is_whole && !self.rules_out_loss(log.epoch(), &own, &claim, cx, is_forced);
+        let is_held = self.is_whole || claim.replies.values().any(|standing| standing.line.is_some());
+        let opening = match claim.phase {
+            Phase::Sealing(_) => Opening::Moved,
+            _ if is_held => Opening::TakenOver,
+            _ => Opening::First,
+        };
+        let own = self.standing(log, cx, self.me);
+        // Without a copy: who wrote the slot before is gone with it, or lives behind a cut.
+        let is_known = self.seen.is_some();
+        let mut is_uncertain = if self.is_whole { !self.rules_out_loss(log.epoch(), &own, &claim, cx, is_forced) } else { is_known };
         if cx.settings.has(Bug::NoFailoverGap) {
             is_uncertain = false;
         }
@@ -252,7 +278,7 @@ impl Replica {
             if self.interest.holds_any() {
                 cx.out.push(Output::Turn);
             }
-            log.renew(epoch, cx.now, &mut evicted);
+            log.renew(epoch, is_uncertain, cx.now, &mut evicted);
             cx.out.extend(evicted.into_iter().map(Output::Evicted));
         }
         self.is_whole = true;
@@ -260,7 +286,7 @@ impl Replica {
         let mut home = Home::new(epoch, log.head().idx);
         home.note_uncommitted(log.commit().idx, before.max(log.head().idx), cx.now.mono);
         self.role = Role::Home(Box::new(home));
-        cx.out.push(Event::Opened { epoch, is_uncertain, is_forced }.into_output());
+        cx.out.push(Event::Opened { epoch, is_uncertain, is_forced, opening }.into_output());
         cx.send_all(&Frame::Opened { line: log.line().clone() });
         self.advance(log, cx);
         self.hold_commits(cx);
@@ -294,13 +320,19 @@ impl Replica {
             // It speaks for itself; and it does not write any more, or it would have been asked to seal.
             return standing.is_counted || standing.line.is_none() && self.counted == Some(last);
         }
-        let is_counted = |standing: &Standing| standing.is_counted && standing.line.as_ref().is_some_and(|line| line.epoch() == last);
+        if cx.settings.replicas < 2 {
+            // There are other copies only while a slot moves, and its home lets them go without waiting for them.
+            return false;
+        }
+        let is_asked = |witness: &Tag| *witness == writer || *witness == self.me || claim.replies.contains_key(witness);
+        // Its home waited for this copy, or told one of those who say now that they know of nothing.
+        let is_sure = |standing: &Standing| {
+            let is_counted = standing.is_counted && standing.line.as_ref().is_some_and(|line| line.epoch() == last);
+            is_counted && standing.witnesses.iter().all(is_asked)
+        };
         let is_noted = |standing: &Standing| standing.solo.is_some_and(|(of, _)| of >= last);
         let everyone = || claim.replies.values().chain([own]);
-        (self.counted == Some(last) || everyone().any(is_counted))
-            && cx.view.departure(writer) == Departure::Ended
-            && !everyone().any(is_noted)
-            && self.witnesses.iter().all(|witness| *witness == writer || claim.replies.contains_key(witness))
+        everyone().any(is_sure) && cx.view.departure(writer) == Departure::Ended && !everyone().any(is_noted)
     }
 
     /// Somebody wants to be the home.
@@ -308,7 +340,7 @@ impl Replica {
         if seal && self.is_home() && !self.is_placed() {
             self.yield_to(log, cx, from);
         }
-        let mut standing = self.standing(log, from);
+        let mut standing = self.standing(log, cx, from);
         standing.is_open &= !(seal && cx.settings.has(Bug::AppendAfterSeal));
         cx.send(from, Frame::Standing { round, standing });
     }
@@ -319,9 +351,9 @@ impl Replica {
         let is_news = self.seen.is_none_or(|seen| epoch >= seen);
         self.note_epoch(epoch);
         match &mut self.role {
-            Role::Home(home) => {
-                if self.place.is_some_and(|place| place.home == self.me) {
-                    home.rival(from);
+            Role::Home(_) => {
+                if self.is_placed() {
+                    self.meet_rival(log, cx, from, &line);
                 }
             }
             Role::Claiming(claim) => {
@@ -348,14 +380,14 @@ impl Replica {
     }
 
     /// An open home says that the slot should be ours.
-    pub(super) fn yielded(&mut self, cx: &mut Context<'_>, from: Tag, line: &Line) {
+    pub(super) fn yielded(&mut self, log: &SlotLog, cx: &mut Context<'_>, from: Tag, line: &Line) {
         self.note_epoch(line.epoch());
-        let is_placed = self.is_placed();
-        match &mut self.role {
-            Role::Home(home) if is_placed => home.rival(from),
-            Role::Guest if is_placed => {
+        match &self.role {
+            Role::Home(_) if self.is_placed() => self.meet_rival(log, cx, from, line),
+            Role::Guest => {
+                // Our own view may be a moment behind.
                 self.is_wanted = true;
-                self.claim_after = self.claim_after.min(cx.now.mono + cx.settings.retry);
+                self.claim_after = Duration::ZERO;
             }
             _ => {}
         }

@@ -37,18 +37,39 @@ impl Replica {
     /// Counts a follower that has caught up.
     fn count(&mut self, log: &SlotLog, cx: &mut Context<'_>, follower: Tag) {
         let Role::Home(home) = &mut self.role else { return };
-        let (epoch, commit, head) = (home.epoch, log.commit().idx, log.head().idx);
+        let (commit, head) = (log.commit().idx, log.head().idx);
         let Some(flow) = home.flow(follower).filter(|flow| flow.channels.is_none() && !flow.is_counted) else { return };
         if flow.acked < commit || head.saturating_sub(flow.acked) > LAG_MAX {
             return;
         }
         flow.is_counted = true;
         flow.owes = (flow.acked < head).then_some(cx.now.mono);
-        cx.send(follower, Frame::Counted { epoch });
-        cx.out.push(Event::Counted { follower }.into_output());
         home.hold = None;
         if std::mem::take(&mut home.is_noted) {
-            cx.send_all(&Frame::Note { epoch, from: head, solo: false });
+            self.take_note_back(log, cx);
+        } else {
+            self.tell_counted(cx, follower);
+        }
+        cx.out.push(Event::Counted { follower }.into_output());
+    }
+
+    /// Tells a follower that it counts, and on whose word it may rely for that when this home is gone.
+    fn tell_counted(&self, cx: &mut Context<'_>, follower: Tag) {
+        let Role::Home(home) = &self.role else { return };
+        let witnesses = cx.view.peers().filter(|peer| *peer != follower).collect();
+        cx.send(follower, Frame::Counted { epoch: home.epoch, witnesses });
+    }
+
+    /// Tells everybody who counts so again. Who left the view since may have noted something; that is settled now.
+    pub(super) fn tell_all_counted(&self, cx: &mut Context<'_>) {
+        let Role::Home(home) = &self.role else { return };
+        if cx.settings.has(Bug::StaleWitness) {
+            return;
+        }
+        // Whoever is being noted must not hear the contrary.
+        let is_noted = |follower: Tag| home.note.as_ref().is_some_and(|note| note.follower == follower);
+        for flow in home.counted().filter(|flow| !flow.is_lost && !is_noted(flow.to)) {
+            self.tell_counted(cx, flow.to);
         }
     }
 
@@ -76,21 +97,28 @@ impl Replica {
             others.iter().any(told) && others.iter().all(|peer| told(peer) || self.lost.contains(peer))
         };
         // Whoever has ended takes nothing over.
-        let is_known = is_known || !is_present && cx.view.departure(note.follower) == Departure::Ended;
+        let is_known = is_known || !is_present && cx.view.departure(note.follower) != Departure::Silent;
         if !is_known && !note.acked.contains(&note.follower) && !cx.settings.has(Bug::NoNote) {
             return;
         }
         let follower = note.follower;
         home.note = None;
-        home.is_noted = true;
-        if let Some(flow) = home.flow(follower) {
-            flow.is_counted = false;
-            flow.owes = None;
-        }
-        home.flows.retain(|flow| !flow.is_lost || flow.is_counted);
-        if home.counted().next().is_none() {
+        home.uncount(follower);
+        let is_alone = home.counted().next().is_none();
+        home.is_noted = is_alone;
+        if is_alone {
             cx.out.push(Event::Solo.into_output());
+        } else {
+            // Another one came to count meanwhile.
+            self.take_note_back(log, cx);
         }
         self.advance(log, cx);
+    }
+
+    /// Tells everybody that this home is not alone after all.
+    pub(super) fn take_note_back(&self, log: &SlotLog, cx: &mut Context<'_>) {
+        let Role::Home(home) = &self.role else { return };
+        cx.send_all(&Frame::Note { epoch: home.epoch, from: log.head().idx, solo: false });
+        self.tell_all_counted(cx);
     }
 }

@@ -8,9 +8,10 @@ use foldhash::{HashMap, HashMapExt, HashSet};
 
 use super::super::frame::{Ack, Ask, Done, Forward, Frame, Offer, Outcome, Refusal, Standing, Stream, Terms};
 use super::super::settings::Bug;
+use super::orphans::Branch;
 use super::receiver::commit_to;
-use super::{Context, Event, Output, Replica, Role};
-use crate::log::{Entry, Epoch, Pos, Record, SlotLog, Tag};
+use super::{Context, Event, Opening, Output, Replica, Role};
+use crate::log::{Appended, Entry, Epoch, Line, Pos, Record, SlotLog, Tag};
 use crate::message::ChannelName;
 
 #[derive(Debug)]
@@ -19,8 +20,8 @@ pub(super) struct Home {
     pub(super) flows: Vec<Flow>,
     /// Appended and not committed: index, and whether it waits for a copy.
     pub(super) waiting: VecDeque<(u64, bool)>,
-    /// Who is to be answered at which index, ascending.
-    pub(super) askers: VecDeque<(u64, Asker, Done)>,
+    /// Who is to be answered, ascending by index.
+    pub(super) asked: VecDeque<Asked>,
     /// The last flight of each ingress that was refused something.
     pub(super) refused: HashMap<Tag, u32>,
     pub(super) note: Option<Note>,
@@ -47,6 +48,17 @@ pub(super) enum Asker {
     Here(u64),
     /// A forward.
     There { peer: Tag, rid: u64, flight: u32 },
+}
+
+/// A publish that waits for its answer.
+#[derive(Debug)]
+pub(super) struct Asked {
+    idx: u64,
+    asker: Asker,
+    done: Done,
+    /// With fewer copies it is not answered.
+    copies_min: u32,
+    since: Duration,
 }
 
 /// One stream to another node.
@@ -95,7 +107,7 @@ impl Home {
             epoch,
             flows: Vec::new(),
             waiting: VecDeque::new(),
-            askers: VecDeque::new(),
+            asked: VecDeque::new(),
             refused: HashMap::new(),
             note: None,
             is_noted: false,
@@ -127,14 +139,15 @@ impl Home {
             || self.flows.iter().any(|flow| flow.channels.is_none() && !flow.is_counted && !flow.is_lagging)
     }
 
-    pub(super) fn rival(&mut self, tag: Tag) {
+    fn rival(&mut self, tag: Tag) {
         if !self.rivals.contains(&tag) {
             self.rivals.push(tag);
+            self.tried = Duration::ZERO;
         }
     }
 
     pub(super) fn forget_asker(&mut self, gone: Asker) {
-        self.askers.retain(|(_, asker, _)| *asker != gone);
+        self.asked.retain(|asked| asked.asker != gone);
     }
 
     pub(super) fn owe(&mut self, to: Tag, idx: u64, end: Pos) {
@@ -142,11 +155,11 @@ impl Home {
     }
 
     /// One more part of an offer; everything, once it is whole.
-    pub(super) fn take_offer(&mut self, from: Tag, offer: Offer) -> Option<(Vec<Arc<Entry>>, Vec<Pos>)> {
+    pub(super) fn take_offer(&mut self, from: Tag, offer: Offer) -> Option<Branch> {
         let flow = self.flows.iter_mut().find(|flow| flow.to == from && flow.generation == offer.generation)?;
         flow.offer.extend(offer.run);
         flow.has_orphans = true;
-        offer.is_last.then(|| (std::mem::take(&mut flow.offer), offer.ends))
+        offer.is_last.then(|| Branch { run: std::mem::take(&mut flow.offer), ends: offer.ends, lost: offer.lost })
     }
 
     pub(super) fn flow(&mut self, to: Tag) -> Option<&mut Flow> {
@@ -155,6 +168,23 @@ impl Home {
 
     pub(super) fn counted(&self) -> impl Iterator<Item = &Flow> {
         self.flows.iter().filter(|flow| flow.is_counted)
+    }
+
+    /// The next publish that can be answered: it is committed, and as many hold it as its publisher insists on. A home that was left
+    /// alone meanwhile has it in its log and cannot say no any more, so the answer waits for another copy.
+    fn next_answer(&mut self, commit: u64) -> Option<Asked> {
+        let is_held = |asked: &Asked| self.copies(asked.idx) >= asked.copies_min;
+        let at = self.asked.iter().take_while(|asked| asked.idx <= commit).position(is_held)?;
+        self.asked.remove(at)
+    }
+
+    /// A follower is not waited for any more.
+    pub(super) fn uncount(&mut self, follower: Tag) {
+        if let Some(flow) = self.flow(follower) {
+            flow.is_counted = false;
+            flow.owes = None;
+        }
+        self.flows.retain(|flow| !flow.is_lost || flow.is_counted);
     }
 
     fn copies(&self, idx: u64) -> u32 {
@@ -207,13 +237,14 @@ impl Replica {
         let done = match ask {
             Ask::Publish(draft) => {
                 let key = cx.channels.open(log, &draft.channel, cx.now);
-                let appended = log.append(key, draft, cx.now, cx.dedupe_room);
-                Done { pos: appended.pos, offset: appended.offset, id: appended.id, copies: 1, duplicate: appended.duplicate }
+                let Appended { pos, offset, id, duplicate, trail } = log.append(key, draft, cx.now, cx.dedupe_room);
+                Done { pos, offset, id, copies: 1, duplicate, trail }
             }
             Ask::Clear(channel) => {
                 let key = cx.channels.open(log, &channel, cx.now);
                 let pos = log.clear(key);
-                Done { pos, offset: 0, id: crate::message::MessageId::Auto(0), copies: 1, duplicate: false }
+                let (id, trail) = (crate::message::MessageId::Auto(0), log.trail_of(pos.epoch));
+                Done { pos, offset: 0, id, copies: 1, duplicate: false, trail }
             }
         };
         let idx = done.pos.idx;
@@ -221,14 +252,14 @@ impl Replica {
             home.waiting.push_back((idx, terms.replicas > 1));
             self.stream(log, cx, before);
         }
-        let is_committed = idx <= log.commit().idx;
-        if is_committed || terms.ack == Ack::Appended || cx.settings.has(Bug::AckBeforeCopy) {
-            let Role::Home(home) = &self.role else { return };
+        let Role::Home(home) = &mut self.role else { return };
+        let copies_min = if cx.settings.has(Bug::FewerCopies) { 0 } else { terms.copies_min };
+        if terms.ack == Ack::Appended || cx.settings.has(Bug::AckBeforeCopy) {
             let copies = home.copies(idx);
             self.answer(cx, asker, Outcome::Done(Done { copies, ..done }));
-        } else if let Role::Home(home) = &mut self.role {
-            let at = home.askers.partition_point(|(known, ..)| *known <= idx);
-            home.askers.insert(at, (idx, asker, done));
+        } else {
+            let at = home.asked.partition_point(|known| known.idx <= idx);
+            home.asked.insert(at, Asked { idx, asker, done, copies_min, since: cx.now.mono });
         }
         self.advance(log, cx);
     }
@@ -288,9 +319,8 @@ impl Replica {
         }
         let commit = log.commit().idx;
         while let Role::Home(home) = &mut self.role
-            && home.askers.front().is_some_and(|(idx, ..)| *idx <= commit)
+            && let Some(Asked { idx, asker, done, .. }) = home.next_answer(commit)
         {
-            let Some((idx, asker, done)) = home.askers.pop_front() else { break };
             let copies = home.copies(idx);
             self.answer(cx, asker, Outcome::Done(Done { copies, ..done }));
         }
@@ -316,7 +346,7 @@ impl Replica {
         let Role::Home(home) = &mut self.role else { return };
         if !is_up {
             home.refused.remove(&peer);
-            home.askers.retain(|(_, asker, _)| !matches!(asker, Asker::There { peer: of, .. } if *of == peer));
+            home.asked.retain(|asked| !matches!(asked.asker, Asker::There { peer: of, .. } if of == peer));
         }
         for flow in home.flows.iter_mut().filter(|flow| flow.to == peer) {
             // Whatever was sent may be lost; it asks again.
@@ -331,9 +361,17 @@ impl Replica {
     pub(super) fn tick_home(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
         let Role::Home(home) = &mut self.role else { return };
         let (now, settings) = (cx.now.mono, cx.settings);
-        home.flows.retain(|flow| flow.is_counted || cx.view.is_present(flow.to));
+        for flow in home.flows.extract_if(.., |flow| !flow.is_counted && !cx.view.is_present(flow.to)) {
+            // It may live and believe that its stream flows; when it wakes up it asks again.
+            if settings.has(Bug::SilentDrop) {
+                continue;
+            }
+            cx.out.push(Output::Send { to: flow.to, frame: Frame::NotHome { generation: flow.generation, home: Some(self.me) } });
+        }
         home.rivals.retain(|rival| cx.view.is_present(*rival));
         home.refused.retain(|peer, _| cx.view.is_present(*peer));
+        // Whoever asked has given up by now.
+        home.asked.retain(|asked| now < asked.since + settings.publish);
         if home.hold.is_some_and(|(_, until)| until <= now) {
             home.hold = None;
         }
@@ -341,12 +379,18 @@ impl Replica {
             let owes = flow.owes.is_some_and(|since| since + settings.ack <= now);
             flow.is_counted && (owes || flow.is_lost || !cx.view.is_present(flow.to))
         };
-        if home.note.is_none()
-            && let Some(late) = home.flows.iter().find(is_late)
-        {
-            let note = Note { follower: late.to, from: log.commit().idx + 1, at: Duration::ZERO, acked: Vec::new() };
-            home.note = Some(note);
+        let late = home.flows.iter().find(is_late).map(|flow| flow.to);
+        let is_alone = !home.counted().any(|flow| !is_late(&flow));
+        if let Some(late) = late.filter(|_| !is_alone) {
+            // Nobody need be told of one copy less while another one is waited for: whoever has that is asked by all.
+            home.uncount(late);
+            if home.note.take_if(|note| note.follower == late).is_some() {
+                self.take_note_back(log, cx);
+            }
+        } else if let Some(follower) = late.filter(|_| home.note.is_none()) {
+            home.note = Some(Note { follower, from: log.commit().idx + 1, at: Duration::ZERO, acked: Vec::new() });
         }
+        let Role::Home(home) = &mut self.role else { return };
         if let Some(note) = home.note.as_mut().filter(|note| note.at + settings.retry <= now) {
             note.at = now;
             let frame = Frame::Note { epoch: home.epoch, from: note.from, solo: true };
@@ -431,24 +475,36 @@ impl Replica {
         self.seen = Some(epoch);
         let before = log.head().idx;
         log.open_epoch(epoch, false);
-        cx.out.push(Event::Opened { epoch, is_uncertain: false, is_forced: false }.into_output());
+        cx.out.push(Event::Opened { epoch, is_uncertain: false, is_forced: false, opening: Opening::Merged }.into_output());
         self.appended(log, cx, before);
         cx.send_all(&Frame::Opened { line: log.line().clone() });
-        if let Role::Home(home) = &mut self.role {
-            for flow in home.flows.iter().filter(|flow| flow.is_counted) {
-                cx.out.push(Output::Send { to: flow.to, frame: Frame::Counted { epoch } });
+        self.tell_all_counted(cx);
+    }
+
+    /// Another open home shows its line. Where that one holds all that this one has there is nothing to merge: this one follows, and
+    /// takes over from it as from any incumbent. Else the other one is to seal.
+    pub(super) fn meet_rival(&mut self, log: &SlotLog, cx: &mut Context<'_>, from: Tag, line: &Line) {
+        let is_part = log.line().common_prefix(line) == log.head().idx && log.epoch() < line.epoch();
+        match &mut self.role {
+            Role::Home(_) if is_part => {
+                self.yield_to(log, cx, from);
+                self.is_wanted = true;
+                self.claim_after = Duration::ZERO;
             }
+            Role::Home(home) => home.rival(from),
+            _ => {}
         }
     }
 
-    /// A rival answers: once it has sealed, its epoch lies behind ours.
+    /// A rival answers. Once it has sealed it follows whoever has the higher epoch, which is this one already, or is opened now.
     pub(super) fn rival_stood(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, from: Tag, standing: &Standing) {
         let Role::Home(home) = &mut self.role else { return };
         if standing.is_open {
             return;
         }
         let was_rival = home.rivals.iter().position(|rival| *rival == from).map(|at| home.rivals.swap_remove(at)).is_some();
-        if was_rival && standing.line.as_ref().is_some_and(|line| line.epoch().tag() == from) {
+        let is_higher = standing.line.as_ref().is_some_and(|line| line.epoch().tag() == from && line.epoch() > home.epoch);
+        if was_rival && is_higher {
             let epoch = self.next_epoch();
             self.open_next(log, cx, epoch);
         }
@@ -464,8 +520,8 @@ impl Replica {
         self.granted = Some(successor);
         self.is_whole = true;
         self.note_epoch(log.epoch());
-        for (_, asker, _) in home.askers {
-            if let Asker::There { peer, rid, flight } = asker {
+        for asked in home.asked {
+            if let Asker::There { peer, rid, flight } = asked.asker {
                 cx.send(peer, Frame::ForwardAck { rid, flight, outcome: Outcome::NotHome(Some(successor)) });
             }
         }
@@ -495,5 +551,10 @@ impl Replica {
 /// The records between two indices that are no messages and yet of use to those who copy channels.
 fn controls(log: &SlotLog, after: u64, upto: u64) -> Vec<Record> {
     let waiting = log.uncommitted(after).into_iter().take_while(|record| record.idx() <= upto);
-    waiting.filter(|record| matches!(record, Record::Open { .. } | Record::Clear { .. })).collect()
+    let is_of_use = |record: &Record| match record {
+        Record::Open { .. } | Record::Clear { .. } => true,
+        Record::Cover { lost, .. } => !lost.is_empty(),
+        Record::Message(_) => false,
+    };
+    waiting.filter(is_of_use).collect()
 }

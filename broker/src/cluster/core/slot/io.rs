@@ -132,6 +132,41 @@ pub enum Answer {
     Unknown,
 }
 
+/// How a node came to order a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// Nobody held anything of it.
+    First,
+    /// The node before it handed it over.
+    Moved,
+    /// The node before it was gone, or said nothing.
+    TakenOver,
+    /// Two nodes ordered it, and one of them gave way.
+    Merged,
+}
+
+impl Opening {
+    /// Every way, in the order of [`Opening::index`].
+    pub const ALL: [Self; 4] = [Self::First, Self::Moved, Self::TakenOver, Self::Merged];
+
+    /// The word for people and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Moved => "moved",
+            Self::TakenOver => "taken_over",
+            Self::Merged => "merged",
+        }
+    }
+
+    /// A dense number for tables.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
 /// What happened in a slot, for logs and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -143,6 +178,8 @@ pub enum Event {
         is_uncertain: bool,
         /// Whether somebody who is not down never answered or refused: views differed for too long.
         is_forced: bool,
+        /// How it came to it.
+        opening: Opening,
     },
     /// This node sealed its epoch for another one.
     Sealed {

@@ -9,6 +9,7 @@
 //! orphans until the home has taken it over.
 
 mod claim;
+mod figures;
 mod follower;
 mod home;
 mod interest;
@@ -23,7 +24,8 @@ use std::time::Duration;
 
 use foldhash::{HashSet, HashSetExt};
 
-pub use io::{Answer, Channels, Context, Event, Input, Output};
+pub use figures::{Figures, Part};
+pub use io::{Answer, Channels, Context, Event, Input, Opening, Output};
 
 use self::claim::Claim;
 use self::home::Home;
@@ -32,6 +34,9 @@ use self::orphans::Orphans;
 use self::publish::Publishes;
 use self::receiver::Receiver;
 use super::frame::{Frame, Standing};
+use super::member::Departure;
+#[cfg(debug_assertions)]
+use super::settings::Bug;
 use super::view::Place;
 use crate::log::{Entry, Epoch, Slot, SlotLog, Tag};
 use crate::message::ChannelName;
@@ -47,7 +52,7 @@ pub struct Replica {
     is_whole: bool,
     /// The home of this epoch waits for our acknowledgements.
     counted: Option<Epoch>,
-    /// Who could find our note when we were counted; each of them must be asked before a loss can be ruled out.
+    /// Whom that home would tell before it goes on without us; each of them must be asked before a loss can be ruled out.
     witnesses: Vec<Tag>,
     /// For whom our own epoch was sealed, until somebody opened a new one.
     granted: Option<Tag>,
@@ -106,6 +111,10 @@ impl Replica {
     /// Takes what happened, changes the log, and says what is to be done.
     pub fn handle(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, input: Input) {
         log.share();
+        #[cfg(debug_assertions)]
+        if cx.settings.has(Bug::NoTrail) {
+            log.lose_trails();
+        }
         self.place = cx.view.place(self.slot);
         match input {
             Input::Tick => self.tick(log, cx),
@@ -198,13 +207,13 @@ impl Replica {
             Frame::Sync(sync) => self.synced(log, cx, from, sync),
             Frame::Stream(stream) => self.streamed(log, cx, from, stream),
             Frame::StreamAck(ack) => self.acked(log, cx, from, ack),
-            Frame::Counted { epoch } => self.now_counted(cx, from, epoch),
-            Frame::Note { epoch, from: idx, solo } => self.noted(cx, from, epoch, idx, solo),
+            Frame::Counted { epoch, witnesses } => self.now_counted(from, epoch, witnesses),
+            Frame::Note { epoch, from: idx, solo } => self.noted(log, cx, from, epoch, idx, solo),
             Frame::NoteAck { epoch, from: idx } => self.note_acked(log, cx, from, epoch, idx),
             Frame::Claim { round, seal } => self.claimed(log, cx, from, round, seal),
             Frame::Standing { round, standing } => self.stood(log, cx, from, round, standing),
             Frame::Opened { line } => self.opened(log, cx, from, line),
-            Frame::Yield { line } => self.yielded(cx, from, &line),
+            Frame::Yield { line } => self.yielded(log, cx, from, &line),
             Frame::Release { generation } => self.released(log, cx, from, generation),
             Frame::Offer(offer) => self.offered(log, cx, from, offer),
             Frame::OfferAck { end } => self.offer_acked(cx, from, end),
@@ -214,7 +223,7 @@ impl Replica {
     fn tick(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
         self.expire_publishes(cx);
         self.linger(cx);
-        self.orphans.expire(cx);
+        self.orphans.expire(log, cx);
         match &mut self.role {
             Role::Guest => {}
             Role::Claiming(_) => self.tick_claim(log, cx),
@@ -229,7 +238,12 @@ impl Replica {
         match &mut self.role {
             Role::Guest => {}
             Role::Claiming(_) => self.tick_claim(log, cx),
-            Role::Home(_) => self.tick_home(log, cx),
+            Role::Home(home) => {
+                // Whoever is to have the slot, or to follow, hears it at once.
+                home.tried = Duration::ZERO;
+                self.tick_home(log, cx);
+                self.tell_all_counted(cx);
+            }
         }
     }
 
@@ -257,21 +271,32 @@ impl Replica {
             }
         }
         match self.role {
-            Role::Guest | Role::Claiming(_) => self.receive(log, cx),
+            Role::Guest => self.receive(log, cx),
+            Role::Claiming(_) => {
+                self.warm(log, cx);
+                self.receive(log, cx);
+            }
             Role::Home(_) => self.settle(log, cx),
         }
         self.send_publishes(log, cx);
     }
 
     /// What this node holds, for one who claims the slot.
-    fn standing(&self, log: &SlotLog, claimant: Tag) -> Standing {
+    fn standing(&self, log: &SlotLog, cx: &Context<'_>, claimant: Tag) -> Standing {
         let epoch = log.epoch();
         let is_writer = epoch.tag() == self.me;
-        let is_counted = if is_writer { self.granted.is_none_or(|tag| tag == claimant) } else { self.counted == Some(epoch) };
+        // Its home may have gone on without a copy that lost sight of it.
+        let is_in_sight = || {
+            let is_present = cx.view.is_present(epoch.tag()) && cx.view.may_act();
+            is_present || cx.view.departure(epoch.tag()) == Departure::Ended
+        };
+        let is_counted =
+            if is_writer { self.granted.is_none_or(|tag| tag == claimant) } else { self.counted == Some(epoch) && is_in_sight() };
         Standing {
             line: self.serves_all().then(|| log.line().clone()),
             commit: log.commit().idx,
             is_counted: is_counted && self.seen.is_none_or(|seen| seen <= epoch),
+            witnesses: if is_writer || !is_counted { Vec::new() } else { self.witnesses.clone() },
             solo: self.solo,
             is_open: self.is_home(),
             is_placed: self.is_placed(),
@@ -280,8 +305,10 @@ impl Replica {
     }
 
     /// Whom to ask for the slot.
-    fn target(&self) -> Option<Tag> {
-        self.receiver.redirect().or(self.place.map(|place| place.home)).filter(|tag| *tag != self.me)
+    fn target(&self, cx: &Context<'_>) -> Option<Tag> {
+        let incumbent = if let Role::Claiming(claim) = &self.role { claim.incumbent() } else { None };
+        let redirect = self.receiver.redirect().filter(|tag| self.can_reach(*tag, cx));
+        incumbent.or(redirect).or(self.place.map(|place| place.home)).filter(|tag| *tag != self.me)
     }
 
     fn can_reach(&self, peer: Tag, cx: &Context<'_>) -> bool {
@@ -291,7 +318,8 @@ impl Replica {
     fn next_due(&self, cx: &Context<'_>) -> Option<Duration> {
         let settings = cx.settings;
         let is_moving = match &self.role {
-            Role::Guest => self.receiver.is_waiting() || self.is_wanted && self.is_placed(),
+            // Whoever is to be the home and let another one go on looks again soon.
+            Role::Guest => self.receiver.is_waiting() || self.is_placed() && (self.is_wanted || cx.now.mono < self.claim_after),
             Role::Claiming(_) => true,
             Role::Home(home) => home.is_moving() || !self.is_placed(),
         };

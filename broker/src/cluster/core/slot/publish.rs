@@ -44,6 +44,11 @@ impl Publishes {
         self.waiting.is_empty()
     }
 
+    /// How many wait, how many bytes they are, and since when the oldest has waited.
+    pub(super) fn figures(&self) -> (usize, usize, Option<Duration>) {
+        (self.waiting.len(), self.bytes, self.waiting.front().map(|oldest| oldest.since))
+    }
+
     /// What was sent to this process and not answered may be lost.
     pub(super) fn link(&mut self, peer: Tag) {
         if self.to == Some(peer) {
@@ -98,7 +103,11 @@ impl Replica {
     /// Sends what is not sent to whoever should be the home, or appends it when that is here.
     pub(super) fn send_publishes(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
         if self.publishes.waiting.iter().all(|waiting| waiting.is_sent) {
-            return;
+            // Whom nobody reaches any more answers nothing, and that is known long before the connection to it breaks.
+            let is_answered = self.publishes.to.is_none_or(|to| self.can_reach(to, cx));
+            if is_answered || self.publishes.is_empty() {
+                return;
+            }
         }
         if self.is_home() {
             self.publishes.to = None;
@@ -114,7 +123,7 @@ impl Replica {
             }
             return;
         }
-        let Some(to) = self.target().filter(|to| self.can_reach(*to, cx)) else { return };
+        let Some(to) = self.target(cx).filter(|to| self.can_reach(*to, cx)) else { return };
         if self.publishes.to != Some(to) {
             self.publishes.to = Some(to);
             self.publishes.start_again();

@@ -119,7 +119,7 @@ impl Replica {
                 self.receiver.follows &= is_follower || self.is_whole;
                 let kind = if self.is_whole || self.receiver.follows { Some(Kind::Everything) } else { None };
                 let kind = kind.or((!self.interest.is_empty()).then_some(Kind::Channels));
-                kind.and_then(|kind| Some((self.target()?, kind)))
+                kind.and_then(|kind| Some((self.target(cx)?, kind)))
             }
         };
         let Some((source, kind)) = wish.filter(|(source, _)| self.can_reach(*source, cx)) else {
@@ -231,7 +231,7 @@ impl Replica {
     fn take_over(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
         let mut parts = std::mem::take(&mut self.receiver.parts).into_iter();
         let Some(first) = parts.next() else { return };
-        let Sync { line, mut fork, channels, floors, uncertain, covered, tail: first_tail, .. } = first;
+        let Sync { line, mut fork, channels, floors, uncertain, covered, lost, tail: first_tail, .. } = first;
         let mut states: Vec<ChannelState> = channels;
         let mut tail = first_tail;
         for mut part in parts {
@@ -260,7 +260,7 @@ impl Replica {
         let mut evicted = Vec::new();
         let floors = is_whole.then_some(floors);
         let epoch = line.epoch();
-        let copied = Copied { line, fork, channels, floors, uncertain, covered };
+        let copied = Copied { line, fork, channels, floors, uncertain, covered, lost };
         log.restore(copied, cx.now, cx.dedupe_room, &mut evicted);
         cx.out.extend(evicted.into_iter().map(Output::Evicted));
         self.note_epoch(epoch);
@@ -350,18 +350,22 @@ impl Replica {
     }
 
     /// The home waits for our acknowledgements from now on.
-    pub(super) fn now_counted(&mut self, cx: &mut Context<'_>, from: Tag, epoch: Epoch) {
+    pub(super) fn now_counted(&mut self, from: Tag, epoch: Epoch, witnesses: Vec<Tag>) {
         if self.receiver.live_everything().is_none_or(|(source, _)| source != from) {
             return;
         }
         self.counted = Some(epoch);
         self.solo = self.solo.filter(|(of, _)| *of > epoch);
-        self.witnesses = cx.view.peers().filter(|peer| *peer != from).collect();
+        self.witnesses = witnesses;
     }
 
-    pub(super) fn noted(&mut self, cx: &mut Context<'_>, from: Tag, epoch: Epoch, idx: u64, solo: bool) {
+    pub(super) fn noted(&mut self, log: &SlotLog, cx: &mut Context<'_>, from: Tag, epoch: Epoch, idx: u64, solo: bool) {
         self.note_epoch(epoch);
-        if solo {
+        let is_theirs = self.place.is_some_and(|place| place.home == from);
+        if solo && self.is_home() && is_theirs && epoch < log.epoch() {
+            // It stood still while its slot moved here, and is to hear of that before it goes on alone.
+            cx.send(from, Frame::Yield { line: log.line().clone() });
+        } else if solo {
             if self.solo.is_none_or(|(of, _)| of <= epoch) {
                 self.solo = Some((epoch, idx));
             }
@@ -391,7 +395,7 @@ impl Replica {
     }
 }
 
-/// Commits, and hands on what became visible. Where an epoch begins listeners are sent to the log first.
+/// Commits, and hands on what became visible. Where an epoch begins, or a loss is told, listeners are sent to the log first.
 pub(super) fn commit_to(log: &mut SlotLog, cx: &mut Context<'_>, upto: u64) -> Vec<(ChannelKey, std::sync::Arc<Entry>)> {
     let before = log.commit().idx;
     if upto <= before {
@@ -400,7 +404,7 @@ pub(super) fn commit_to(log: &mut SlotLog, cx: &mut Context<'_>, upto: u64) -> V
     let (mut committed, mut evicted) = (Vec::new(), Vec::new());
     log.commit_to(upto, cx.now, &mut committed, &mut evicted);
     let turns = log.line().segments().iter().any(|segment| before < segment.start && segment.start <= upto);
-    if turns && !cx.settings.has(Bug::NoTurn) {
+    if (turns || log.tells_loss(before, upto)) && !cx.settings.has(Bug::NoTurn) {
         cx.out.push(Output::Turn);
     }
     cx.out.extend(committed.iter().map(|(key, entry)| Output::Committed { key: *key, entry: entry.clone() }));

@@ -3,6 +3,7 @@
 use foldhash::HashSet;
 
 use super::super::frame::{Channel, Frame, Sub, Sync, Wants};
+use super::super::settings::Bug;
 use super::home::Flow;
 use super::{Context, Replica, Role};
 use crate::log::{ChannelState, Line, SlotLog, Tag};
@@ -68,6 +69,10 @@ impl Replica {
         let Some(flow) = home.flow(from).filter(|flow| flow.generation == generation) else { return };
         let Some(known) = &mut flow.channels else { return };
         known.extend(channels.iter().cloned());
+        if flow.is_lagging {
+            // It lacks records of its other channels, and will ask for all of them anew.
+            return;
+        }
         let wanted: Vec<Channel> = channels.into_iter().map(|name| Channel { name, is_held: false }).collect();
         let sub = Sub {
             generation,
@@ -104,6 +109,9 @@ impl Replica {
     /// What it missed comes from the log: it is told to ask again with what it has.
     pub(super) fn drained(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, peer: Tag) {
         let me = self.me;
+        if cx.settings.has(Bug::NoRefill) {
+            return;
+        }
         let Role::Home(home) = &mut self.role else { return };
         if let Some(flow) = home.flow(peer).filter(|flow| flow.is_lagging) {
             flow.is_lost = true;
@@ -145,7 +153,7 @@ fn send_parts(
     is_whole: bool,
 ) {
     let floors = if is_whole { log.closed_floors() } else { Vec::new() };
-    let covered = if is_whole { log.covered().to_vec() } else { Vec::new() };
+    let (covered, lost) = (log.covered(), log.lost());
     let mut parts: Vec<Vec<ChannelState>> = vec![Vec::new()];
     let mut room = cx.settings.page_records;
     for mut state in states {
@@ -176,6 +184,7 @@ fn send_parts(
             floors: floors.clone(),
             uncertain: log.uncertain().to_vec(),
             covered: covered.clone(),
+            lost: lost.clone(),
             tail: if is_whole && nth + 1 == count { log.uncommitted(log.commit().idx) } else { Vec::new() },
             is_last: nth + 1 == count,
         };

@@ -27,6 +27,10 @@ impl CloseCode {
     pub const TRY_AGAIN_LATER: Self = Self(1013);
     /// The client's token has expired; come back with a fresh one. Of our own, after HTTP's 401.
     pub const TOKEN_EXPIRED: Self = Self(4401);
+    /// What the client showed was revoked. Of our own, after HTTP's 403.
+    pub const REVOKED: Self = Self(4403);
+    /// A backend ended the connection for good. Of our own, after HTTP's 410.
+    pub const DISCONNECTED: Self = Self(4410);
 
     /// A code that may stand in a close frame: those of the RFC and of its registry, and 3000 to 4999, which are for
     /// frameworks and applications. Not 1004, 1005, 1006 and 1015, which only say what happened without a frame.

@@ -128,6 +128,17 @@ impl Decoder {
         next
     }
 
+    /// Memory that an unfinished message takes here.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.partial.as_ref().and_then(|partial| partial.message.as_ref()).map_or(0, |message| message.bytes.capacity())
+    }
+
+    /// Lets go of what is unfinished, and listens to nothing any more.
+    pub fn give_up(&mut self) {
+        (self.partial, self.is_over) = (None, true);
+    }
+
     /// Whether a client that leaves now leaves in the middle of something.
     #[must_use]
     pub fn is_in_the_middle(&self) -> bool {

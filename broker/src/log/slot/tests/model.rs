@@ -213,7 +213,9 @@ impl Model {
             Some(GapReason::Window) => assert!(!lost.is_empty(), "invariant 12: false gap"),
             Some(GapReason::Cleared) => assert!(is_cleared, "invariant 12: false gap"),
             Some(GapReason::Unknown) => assert!(!is_young, "invariant 12: false gap for a young cursor"),
-            Some(GapReason::Restart | GapReason::Failover) => panic!("nothing restarted or was taken over"),
+            Some(GapReason::Restart | GapReason::Failover | GapReason::Conflated) => {
+                panic!("nothing restarted, was taken over or conflates")
+            }
         }
         if is_young && lost.is_empty() && !is_cleared {
             assert_eq!(gap, None, "invariant 12: false gap for a young cursor");

@@ -1,0 +1,124 @@
+//! How long things take, in the simulator's time: what the rules themselves cost, without a machine beside them.
+
+use crate::plant::Planted;
+use crate::world::World;
+use tidings::cluster::core::Bug;
+
+/// Between two publishes, at most.
+const PACE: u64 = 10;
+/// Between two publishes when there are to be none.
+const SELDOM: u64 = 1 << 40;
+/// When a cluster has long been whole.
+const WHOLE: u64 = 8000;
+
+/// The worst of many runs, one for each seed and node that it happens to.
+fn worst(count: usize, mut trial: impl FnMut(&mut World, usize) -> Result<u64, String>) -> u64 {
+    let times = (0..8).flat_map(|seed| (0..count).map(move |at| (seed, at))).map(|(seed, at)| {
+        let mut world = World::calm(seed, count, None);
+        world.pace = PACE;
+        world.go_to(WHOLE).and_then(|()| trial(&mut world, at)).unwrap_or_else(|why| panic!("seed {seed}, node {at}: {why}"))
+    });
+    times.max().unwrap_or(0)
+}
+
+#[test]
+fn when_a_process_dies_publishing_stops_for_less_than_half_a_second() {
+    let worst = worst(3, |world, at| {
+        world.crash(at, false)?;
+        world.keep_away(at);
+        world.go_to(WHOLE + 4000)?;
+        Ok(world.silence(at, WHOLE, WHOLE + 4000))
+    });
+    println!("a process dies: {worst} ms");
+    assert!(worst <= 500, "no answer for {worst} ms");
+}
+
+#[test]
+fn when_a_host_is_lost_publishing_stops_for_less_than_three_seconds() {
+    let worst = worst(3, |world, at| {
+        world.unplug(at);
+        world.go_to(WHOLE + 6000)?;
+        Ok(world.silence(at, WHOLE, WHOLE + 6000))
+    });
+    println!("a host is lost: {worst} ms");
+    assert!(worst <= 3000, "no answer for {worst} ms");
+}
+
+#[test]
+fn what_was_sent_to_a_lost_host_is_not_kept_waiting_for_its_connection_to_break() {
+    let worst = worst(3, |world, at| {
+        // Nobody else publishes: nothing newer takes it along.
+        world.pace = SELDOM;
+        world.go_to(WHOLE + 1000)?;
+        world.unplug(at);
+        let others: Vec<usize> = (0..3).filter(|other| *other != at).collect();
+        world.publish_through(&others)?;
+        world.go_to(WHOLE + 7000)?;
+        Ok(world.slowest(WHOLE + 1000, WHOLE + 7000))
+    });
+    println!("one message to a lost host: {worst} ms");
+    assert!(worst <= 2800, "an answer took {worst} ms");
+}
+
+#[test]
+fn when_a_node_leaves_or_comes_publishing_goes_on() {
+    let worst = worst(3, |world, at| {
+        world.drain(at)?;
+        world.go_to(WHOLE + 20_000)?;
+        // Whoever asks a node that is gone asks again.
+        assert!(world.silence(at, WHOLE, WHOLE + 20_000) < 500, "publishing stood still");
+        Ok(world.slowest(WHOLE, WHOLE + 20_000))
+    });
+    println!("a node leaves and comes back: {worst} ms");
+    assert!(worst <= 100, "an answer took {worst} ms");
+}
+
+#[test]
+fn two_halves_are_one_again_three_seconds_after_they_can_be() {
+    for seed in 0..20 {
+        let mut world = World::calm(seed, 3, None);
+        let healed = world.go_to(WHOLE).and_then(|()| {
+            world.unplug(seed as usize % 3);
+            world.go_to(WHOLE + 5000)?;
+            world.come_to_rest(1000)
+        });
+        healed.unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+    }
+}
+
+/// One node is killed and started again, then another one.
+fn killed_in_turn(seed: u64, victims: [usize; 2], bug: Option<Planted>) -> Result<u64, String> {
+    let mut world = World::calm(seed, 3, bug);
+    world.go_to(WHOLE)?;
+    for at in victims {
+        world.crash(at, false)?;
+        world.keep_away(at);
+        world.go_to(world.now + 2500)?;
+        world.start(at);
+        world.go_to(world.now + 5500)?;
+    }
+    Ok(world.figures.uncertain)
+}
+
+#[test]
+fn when_one_node_after_the_other_is_killed_nobody_is_told_of_a_loss() {
+    let pairs = || (0..3).flat_map(|first| (0..3).filter(move |second| *second != first).map(move |second| [first, second]));
+    for (seed, victims) in (0..3).flat_map(|seed| pairs().map(move |victims| (seed, victims))) {
+        assert_eq!(killed_in_turn(seed, victims, None), Ok(0), "seed {seed}, nodes {victims:?}");
+    }
+    let is_told = pairs().any(|victims| killed_in_turn(0, victims, Some(Planted::Core(Bug::StaleWitness))) != Ok(0));
+    assert!(is_told, "a follower that never hears that others left would not be noticed");
+}
+
+#[test]
+fn a_node_that_stood_still_for_ten_seconds_has_everything_five_seconds_later() {
+    for (seed, at) in (0..8).flat_map(|seed| (0..3).map(move |at| (seed, at))) {
+        let mut world = World::calm(seed, 3, None);
+        let whole = world.go_to(WHOLE).and_then(|()| {
+            world.pause(at, 10_000);
+            world.go_to(WHOLE + 10_000)?;
+            world.come_to_rest(5000)
+        });
+        whole.unwrap_or_else(|why| panic!("seed {seed}, node {at}: {why}"));
+    }
+}
