@@ -425,6 +425,14 @@ impl Broker {
         self.shared.hub.is_degraded()
     }
 
+    /// Whether one subscription may be to so many channels: told before they are looked at one by one.
+    ///
+    /// # Errors
+    /// `invalid_request`.
+    pub(crate) fn check_subscribe_channels(&self, count: usize) -> Result<()> {
+        self.shared.limits.load().subscribe.check_channels(count)
+    }
+
     /// Listens to channels from any runtime. The shards' sockets are faster; this is for gRPC and for embedding.
     ///
     /// # Errors
@@ -433,6 +441,8 @@ impl Broker {
     pub async fn subscribe(&self, subscribe: Subscribe) -> Result<Subscription> {
         let Shared { hub, limits, .. } = &*self.shared;
         subscribe.member.as_ref().map_or(Ok(()), Member::check)?;
+        // Before other nodes are asked for what they keep of each.
+        session::Subscription::check(&subscribe.channels, limits.load().subscribe)?;
         let _attendance = hub.attend(&subscribe.channels, ATTEND_LIMIT).await?;
         let state = session::Subscription::open(hub, &subscribe.channels, limits.load().subscribe)?;
         if subscribe.presence {

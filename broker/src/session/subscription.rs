@@ -29,14 +29,23 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Refuses what is more than allowed.
-    fn check(self, channels: usize, slots: usize) -> Result<()> {
+    /// Refuses more channels than allowed.
+    ///
+    /// # Errors
+    /// `invalid_request`.
+    pub fn check_channels(self, channels: usize) -> Result<()> {
         if channels > self.channels {
             return Err(Error::invalid(format!(
                 "one subscription takes at most {} channels (limits.subscribe_channels), {channels} were asked for",
                 self.channels
             )));
         }
+        Ok(())
+    }
+
+    /// Refuses what is more than allowed.
+    fn check(self, channels: usize, slots: usize) -> Result<()> {
+        self.check_channels(channels)?;
         let slots_max = self.slots.min(CURSOR_SLOTS_MAX);
         if slots > slots_max {
             return Err(Error::invalid(format!(
@@ -304,18 +313,32 @@ impl Subscription {
         Self { groups: SmallVec::new() }
     }
 
-    /// Looks the channels up, once each, and groups them by slot. Nothing is joined yet.
+    /// Whether one client may listen to all of these; nothing is looked up for it.
     ///
     /// # Errors
-    /// `invalid_request` without a channel or with too many channels or slots, `overloaded` at the bound of channels.
-    pub fn open(hub: &Hub, names: &[ChannelName], bounds: Bounds) -> Result<Self> {
+    /// `invalid_request` without a channel or with too many channels or slots.
+    pub fn check(names: &[ChannelName], bounds: Bounds) -> Result<()> {
+        Self::slots(names, bounds).map(drop)
+    }
+
+    fn slots(names: &[ChannelName], bounds: Bounds) -> Result<Vec<Slot>> {
         if names.is_empty() {
             return Err(Error::invalid("name at least one channel: ?channel=NAME"));
         }
+        bounds.check_channels(names.len())?;
         let mut slots: Vec<Slot> = names.iter().map(Slot::of).collect();
         slots.sort_unstable();
         slots.dedup();
         bounds.check(names.len(), slots.len())?;
+        Ok(slots)
+    }
+
+    /// Looks the channels up, once each, and groups them by slot. Nothing is joined yet.
+    ///
+    /// # Errors
+    /// As [`Self::check`], and `overloaded` at the bound of channels.
+    pub fn open(hub: &Hub, names: &[ChannelName], bounds: Bounds) -> Result<Self> {
+        let slots = Self::slots(names, bounds)?;
         let mut groups: SmallVec<[Group; 1]> = slots.into_iter().map(|slot| Group::new(slot, hub.commit(slot))).collect();
         for name in names {
             let channel = hub.open(name)?;

@@ -212,11 +212,12 @@ impl Shard {
             })
             .await;
             shard.0.cell.with(|state| state.remove(key));
-            shard.metrics().session_closed(front, reason);
-            shard.metrics().connection_closed();
             let now = shard.clock().now();
             shard.0.journal.tell(session, front, What::Closed { reason, lasted: now.mono.saturating_sub(began) }, now.unix_ms);
+            // Whoever sees in the metrics that it is gone finds its place free.
             drop(seat);
+            shard.metrics().session_closed(front, reason);
+            shard.metrics().connection_closed();
         });
         Ok(())
     }

@@ -62,7 +62,7 @@ test("the ticker moves, and whoever comes back gets the newest price of each and
   await page.locator("#told", { hasText: /^Back: / }).waitFor();
   const came = Number(/Back: (\d+) prices/.exec(await page.textContent("#told"))[1]);
   // One for each of the five, and perhaps a few that were published in the meantime.
-  assert.ok(came >= 5 && came <= 9, `${came} prices came`);
+  assert.ok(came >= 5 && came < 20, `${came} prices came`);
   assert.ok(await isNarrowEnough(page));
   await pictures(page, "ticker");
   assert.deepEqual(page.faults, []);

@@ -95,7 +95,7 @@ async fn a_second_signal_ends_at_once() {
 
 #[tokio::test]
 async fn who_has_not_said_a_word_does_not_hold_up_the_end() {
-    let mut daemon = soon("the start", Daemon::start(&["drain.grace=8s", "drain.waves=1"])).await;
+    let mut daemon = soon("the start", Daemon::start(&["drain.grace=60s", "drain.waves=1"])).await;
     // Browsers open connections ahead of need.
     let silent = TcpStream::connect(daemon.http).await.unwrap();
     let accepted = async {
@@ -108,6 +108,6 @@ async fn who_has_not_said_a_word_does_not_hold_up_the_end() {
     daemon.terminate();
     let ended = soon("the end", daemon.ended()).await;
     assert!(ended.success(), "{ended}");
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     drop(silent);
 }

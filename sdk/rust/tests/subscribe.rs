@@ -103,7 +103,7 @@ async fn a_broker_that_leaves_says_when_to_come_back_and_is_obeyed() {
     let mut subscription = listen(&fake).await;
     assert_eq!(hear(&mut subscription, 1).await, ["interrupted draining"]);
     tokio::time::pause();
-    let early = tokio::time::timeout(Duration::from_millis(6_900), subscription.next()).await;
+    let early = tokio::time::timeout(Duration::from_millis(6_000), subscription.next()).await;
     assert!(early.is_err(), "{early:?}");
     tokio::time::resume();
     assert_eq!(hear(&mut subscription, 1).await, ["Resumed"]);

@@ -64,6 +64,7 @@ impl GrpcServices {
         session: SessionId,
         drain: CancellationToken,
     ) -> Result<Replies> {
+        self.broker.check_subscribe_channels(request.channels.len())?;
         let asked = Subscribe { member: pass.member(session.as_str()), ..asked(request)? };
         let looks_back = matches!(asked.since, Since::Earliest | Since::Last(_));
         for channel in &asked.channels {

@@ -30,7 +30,7 @@ impl Drop for Attendance {
 }
 
 impl Hub {
-    /// Waits until the log of this node answers for these channels: at once for a node alone; else once their slots' homes
+    /// Waits until the log of this node answers for these channels, of which there are as many as one subscription takes: at once for a node alone; else once their slots' homes
     /// have sent what they keep of them. They stay so as long as the attendance is kept, and for a while after that.
     ///
     /// # Errors

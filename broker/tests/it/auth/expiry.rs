@@ -35,12 +35,12 @@ async fn streams_end_with_a_word_that_says_come_back() {
         [("/sse", "event: tidings:close\ndata: {\"code\":\"token_expired\""), ("/stream", "{\"close\":{\"code\":\"token_expired\"")]
     {
         let mut raw = Raw::connect(to).await;
-        raw.send(request("GET", &format!("{path}?channel=chat:a&token={}", lasting(2)), to, "")).await;
+        raw.send(request("GET", &format!("{path}?channel=chat:a&token={}", lasting(4)), to, "")).await;
         assert_eq!(raw.head().await.status, 200);
         let heard = soon("the end", raw.chunks_until(|text| text.contains(says))).await;
         assert!(heard.contains("\"retry\":true"), "{heard}");
     }
-    let mut stream = Http2::get(to, &format!("/sse?channel=chat:a&token={}", lasting(2)), &[]).await;
+    let mut stream = Http2::get(to, &format!("/sse?channel=chat:a&token={}", lasting(4)), &[]).await;
     let heard = String::from_utf8(soon("the end over HTTP/2", stream.rest()).await).unwrap();
     assert!(heard.contains("\"code\":\"token_expired\""), "{heard}");
     node.stop().await;
@@ -49,7 +49,7 @@ async fn streams_end_with_a_word_that_says_come_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_held_poll_ends_with_its_token_and_the_next_is_told() {
     let node = node().await;
-    let (to, token) = (node.addresses().http, lasting(2));
+    let (to, token) = (node.addresses().http, lasting(4));
     let head = get(to, &format!("/poll?channel=chat:a&token={token}"), "").await;
     let cursor = head.header("tidings-cursor").unwrap().to_owned();
     let path = format!("/poll?channel=chat:a&since={cursor}&wait=50&token={token}");
@@ -63,8 +63,8 @@ async fn a_held_poll_ends_with_its_token_and_the_next_is_told() {
 async fn a_websocket_is_closed_unless_it_shows_a_fresh_token_in_time() {
     let node = node().await;
     let to = node.addresses().http;
-    let mut left = WebSocket::open(to, &format!("/ws?channel=chat:a&token={}", lasting(2)), "").await;
-    let mut stays = WebSocket::open(to, &format!("/ws?channel=chat:a&token={}", lasting(2)), "").await;
+    let mut left = WebSocket::open(to, &format!("/ws?channel=chat:a&token={}", lasting(4)), "").await;
+    let mut stays = WebSocket::open(to, &format!("/ws?channel=chat:a&token={}", lasting(4)), "").await;
     for socket in [&mut left, &mut stays] {
         assert!(socket.object().await.unwrap().get("subscribed").is_some());
     }
@@ -108,7 +108,7 @@ async fn a_grpc_subscription_ends_with_its_token() {
     let address = format!("http://{}", node.addresses().grpc.unwrap());
     let mut client = BrokerClient::new(Endpoint::from_shared(address).unwrap().connect().await.unwrap());
     let mut request = tonic::Request::new(v1::SubscribeRequest { channels: vec!["chat:a".into()], ..Default::default() });
-    request.metadata_mut().insert("authorization", format!("Bearer {}", lasting(2)).parse().unwrap());
+    request.metadata_mut().insert("authorization", format!("Bearer {}", lasting(4)).parse().unwrap());
     let mut replies = client.subscribe(request).await.unwrap().into_inner();
     let closed = loop {
         match soon("a reply", replies.message()).await.unwrap().unwrap().reply {

@@ -72,6 +72,7 @@ async fn when_a_home_dies_nothing_acknowledged_is_lost_and_publishing_goes_on() 
             publish(&cluster.nodes[number % 3], channel, &number.to_string()).await;
         }
     }
+    cluster.copied().await;
     let dead = cluster.nodes.remove(1);
     dead.node.stop().await;
     drop(dead);
@@ -135,6 +136,7 @@ async fn after_a_takeover_each_message_says_where_the_epoch_before_ended() {
             |scene: &Scene| scene.node.embedded().cluster().unwrap().info().nodes.iter().any(|node| node.is_me && node.tag == tag);
         cluster.nodes.iter().position(is_home).unwrap()
     };
+    cluster.copied().await;
     let dead = cluster.nodes.remove(home);
     dead.node.stop().await;
     drop(dead);

@@ -13,6 +13,7 @@ async fn a_node_that_is_started_again_under_its_name_has_everything_and_takes_it
         listeners.push(Listener::open(Way::Door, &cluster.nodes[0], &[channel], Since::Earliest).await);
         publish(&cluster.nodes[0], channel, "before").await;
     }
+    cluster.copied().await;
     let dead = cluster.nodes.pop().unwrap();
     dead.node.stop().await;
     drop(dead);

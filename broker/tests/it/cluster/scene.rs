@@ -51,6 +51,20 @@ impl Cluster {
         self.nodes.insert(place, scene.await);
     }
 
+    /// Waits until nothing is held by one node only: a home goes on without a follower that is late, and what it acknowledged alone
+    /// goes with it.
+    pub(crate) async fn copied(&self) {
+        soon("a slot never got its copy", async {
+            while self.nodes.iter().any(|scene| {
+                let slots = scene.node.embedded().cluster().unwrap().info().slots;
+                slots.solo + slots.lag + slots.claiming > 0
+            }) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    }
+
     /// Waits until all nodes agree on the view and are ready.
     pub(crate) async fn settle(&self) {
         soon("the nodes never agreed", async {
@@ -59,6 +73,9 @@ impl Cluster {
                 let agree = infos
                     .iter()
                     .all(|info| info.view == infos[0].view && info.nodes.iter().filter(|node| node.home > 0).count() == self.nodes.len());
+                // With all connections: an order that finds none to a node says that it was missed.
+                let linked = infos.iter().flat_map(|info| &info.nodes).filter(|node| !node.is_me && node.home > 0);
+                let agree = agree && linked.into_iter().all(|node| node.queued.iter().all(Option::is_some));
                 let ready = self.nodes.iter().all(|scene| scene.node.embedded().ready().is_ok());
                 if agree && ready {
                     return;

@@ -108,8 +108,17 @@ async fn a_node_that_looks_for_the_others_is_not_ready_and_says_so() {
     let mut cluster = Cluster { nodes: Vec::new() };
     // Nobody is there.
     cluster.add(|config| config.cluster.seeds = vec!["127.0.0.1:9".into()]).await;
-    let told = json(&cluster.nodes[0], "/readyz").await;
-    assert_eq!((told["reason"].as_str(), told["cluster"].as_str()), (Some("joining"), Some("joining")), "{told}");
+    soon("it says that it joins", async {
+        loop {
+            let told = json(&cluster.nodes[0], "/readyz").await;
+            if told["reason"] == "joining" && told["cluster"] == "joining" {
+                return;
+            }
+            assert_eq!(told["ready"], false, "{told}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -162,7 +162,7 @@ async fn slow_heads_run_out_of_time_and_so_do_idle_connections() {
     stream.send(request("GET", "/sse?channel=a", to, "")).await;
     stream.head().await;
     let mut poll = Raw::connect(to).await;
-    poll.send(request("GET", "/poll?channel=a&since=earliest&wait=1", to, "")).await;
+    poll.send(request("GET", "/poll?channel=a&since=earliest&wait=2", to, "")).await;
     assert_eq!(poll.answer().await.status, 204);
     scene.answers().await;
     stream.chunks_until(|text| text.contains("id: ")).await;

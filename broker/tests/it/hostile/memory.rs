@@ -3,9 +3,14 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tidings::broker::Subscribe;
 use tidings::config::Config;
+use tidings::error::ErrorCode;
+use tidings::message::ChannelName;
+use tidings::session::Since as From;
 use tokio::time::timeout;
 
+use crate::cluster::scene::Cluster;
 use crate::support::{Commit, Framed, Http1, Listener, Scene, Since, Way, WebSocket, masked, soon};
 
 /// A history of four megabytes.
@@ -121,4 +126,22 @@ async fn who_only_listens_cannot_use_up_the_channels_of_those_who_publish() {
     scene.publish("{s}made-up-0", "x").await;
     let mut other = WebSocket::open(scene.http(), "/ws", "").await;
     assert!(other.ask(&json!({ "id": 1, "subscribe": { "channel": "{s}one-more" } })).await.get("subscribed").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_to_too_many_channels_is_refused_before_any_of_them_is_opened_or_asked_for_elsewhere() {
+    let cluster = Cluster::start(2).await;
+    let used = async |scene: &Scene| scene.metric("tidings_bound_used", &["\"channels_silent\""]).await;
+    for scene in &cluster.nodes {
+        let before = used(scene).await;
+        let broker = scene.node.embedded().broker();
+        let asked = |count: usize| (0..count).map(|n| ChannelName::parse(&format!("many-{n}")).unwrap()).collect();
+        let refused = broker.subscribe(Subscribe::to(asked(5_000), From::Live)).await.unwrap_err();
+        assert!(refused.code == ErrorCode::InvalidRequest && refused.message.contains("limits.subscribe_channels"), "{refused}");
+        // Few enough, but each in a slot of its own: as many as no cursor holds.
+        let refused = broker.subscribe(Subscribe::to(asked(40), From::Live)).await.unwrap_err();
+        assert!(refused.code == ErrorCode::InvalidRequest && refused.message.contains("limits.subscribe_slots"), "{refused}");
+        // The probe has channels of its own.
+        assert!(used(scene).await < before + 20.0, "channels were opened for it");
+    }
 }

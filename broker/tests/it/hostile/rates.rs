@@ -15,7 +15,7 @@ use crate::raw::{Raw, ask, request};
 use crate::support::{Commit, Listener, Scene, Since, Way, WebSocket, masked, soon};
 
 /// Most subscribes of one user in a second, and twice as many at once: few, because a subscription spans 16 slots at most.
-const SUBSCRIBES: u32 = 4;
+const SUBSCRIBES: u32 = 2;
 
 fn token_key() -> TokenKey {
     let secret = Some(Secret::new("the secret of these tests, long enough for HS256"));
@@ -44,9 +44,9 @@ async fn a_user_subscribes(scene: &Scene) {
     let most = u64::from(2 * SUBSCRIBES);
     let mut socket = WebSocket::open(scene.http(), &format!("/ws?token={}", token("ann")), "").await;
     let subscribe = |id| json!({ "id": id, "subscribe": { "channel": format!("chan{id}") } });
-    let (done, refusal) = flood(&mut socket, most + 8, subscribe).await;
+    let (done, refusal) = flood(&mut socket, most + 12, subscribe).await;
     // While the rest is asked for, a few more may be.
-    assert!((most..most + 8).contains(&done), "each is charged once: {done}, {refusal}");
+    assert!((most..most + 12).contains(&done), "each is charged once: {done}, {refusal}");
     assert!(refusal["message"].as_str().unwrap().contains("limits.subscribe_rate"), "{refusal}");
     // What is listened to already is no subscribe.
     let answer = socket.ask(&json!({ "id": 90, "auth": { "token": token("ann") } })).await;
@@ -131,7 +131,7 @@ async fn one_websocket_asks_for_so_much_a_second_and_others_for_theirs() {
     let mut wordy = WebSocket::open(scene.http(), "/ws", "").await;
     let large = |id| json!({ "id": id, "publish": { "channel": "a", "text": "x".repeat(30_000) } });
     let (done, refusal) = flood(&mut wordy, 6, large).await;
-    assert!((3..5).contains(&done) && refusal["message"].as_str().unwrap().contains("websocket.byte_rate"), "{done}: {refusal}");
+    assert!((3..6).contains(&done) && refusal["message"].as_str().unwrap().contains("websocket.byte_rate"), "{done}: {refusal}");
     // What is no request at all costs as much to read.
     let mut nonsense = WebSocket::open(scene.http(), "/ws", "").await;
     let (_, first) = flood(&mut nonsense, 1, |id| json!({ "id": id, "nonsense": "x".repeat(30_000) })).await;
@@ -153,7 +153,7 @@ async fn a_key_has_one_rate_over_all_its_connections_and_another_key_its_own() {
     })
     .await;
     let address = format!("http://{}", scene.grpc());
-    let wild = Client::connect(&address).await.unwrap().with_key("wild").unwrap().with_patience(Duration::from_millis(1));
+    let wild = Client::connect(&address).await.unwrap().with_key("wild").unwrap().with_patience(Duration::from_millis(24));
     for _ in 0..60 {
         // Some are not answered within its patience; what the node did is what counts.
         let _ = wild.publish("a", Message::new("x")).await;

@@ -43,8 +43,8 @@ pub(crate) struct Scene {
 /// Short patience, so that what waits for it does not wait long.
 pub(crate) fn impatient() -> Config {
     let mut config = config();
-    config.http.header_timeout = Duration::from_millis(200);
-    config.http.idle_timeout = Duration::from_millis(400);
+    config.http.header_timeout = Duration::from_millis(600);
+    config.http.idle_timeout = Duration::from_millis(1200);
     config
 }
 

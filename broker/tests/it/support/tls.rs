@@ -76,8 +76,12 @@ impl Authority {
 impl Signed {
     pub(crate) fn write(&self, folder: &Path, name: &str) -> (PathBuf, PathBuf) {
         let (certificate, key) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")));
-        std::fs::write(&certificate, pem("CERTIFICATE", &self.chain[0])).unwrap();
-        std::fs::write(&key, pem("PRIVATE KEY", &self.key)).unwrap();
+        // Each a file of its own, as a careful program does it: written within one tick of the clock they could look unchanged.
+        for (file, text) in [(&certificate, pem("CERTIFICATE", &self.chain[0])), (&key, pem("PRIVATE KEY", &self.key))] {
+            let fresh = file.with_extension("fresh");
+            std::fs::write(&fresh, text).unwrap();
+            std::fs::rename(fresh, file).unwrap();
+        }
         (certificate, key)
     }
 }

@@ -94,7 +94,7 @@ fn files_that_do_not_fit_change_nothing_are_told_once_and_heal() {
     let before = files.expires();
     let (_, other_key) = files.authority.write(files.home.path(), "other");
     let spoiled: [&dyn Fn(); 4] = [
-        &|| assert!(std::fs::copy(&other_key, files.config.key.as_ref().unwrap()).is_ok()),
+        &|| assert!(std::fs::rename(&other_key, files.config.key.as_ref().unwrap()).is_ok()),
         &|| std::fs::write(files.config.key.as_ref().unwrap(), "no key at all").unwrap(),
         &|| std::fs::remove_file(files.config.certificate.as_ref().unwrap()).unwrap(),
         &|| drop(files.authority.sign("node", 2020).write(files.home.path(), "node")),

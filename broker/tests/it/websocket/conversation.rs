@@ -242,10 +242,13 @@ async fn a_node_that_leaves_tells_newcomers_over_the_connection() {
     let mut polite = WebSocket::open(http, "/ws", "").await;
     let leaving = tokio::spawn(scene.node.drain());
     assert_eq!(next(&mut polite).await["close"]["code"], "draining");
-    let mut socket = WebSocket::open_on(socket, "/ws?channel=talk", "").await;
+    // Both at once: what has not said a word is closed after a second.
+    let (mut socket, status) = tokio::join!(WebSocket::open_on(socket, "/ws?channel=talk", ""), async move {
+        stream.write_all(b"GET /stream?channel=talk HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        crate::support::Http1::reading(stream).status().await
+    });
     assert_eq!(next(&mut socket).await["close"]["code"], "draining", "and nothing was subscribed to");
-    stream.write_all(b"GET /stream?channel=talk HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    assert_eq!(crate::support::Http1::reading(stream).status().await, 503, "every front tells them");
+    assert_eq!(status, 503, "every front tells them");
     drop((socket, polite));
     soon("the node to leave", leaving).await.unwrap();
 }

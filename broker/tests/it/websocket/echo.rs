@@ -11,7 +11,6 @@ use crate::support::{Commit, Listener, Scene, Since, Way, WebSocket, soon};
 
 fn silent(config: &mut Config) {
     config.namespaces.insert("quiet", Rules { echo: false, ..Rules::default() }.open());
-    (config.shard.heartbeat_min, config.shard.heartbeat_max) = (Duration::from_secs(1), Duration::from_secs(1));
 }
 
 /// The texts of the next messages, so many; other objects are passed over.
@@ -96,7 +95,11 @@ async fn nor_does_it_when_another_node_orders_the_channel() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn its_cursor_moves_on_past_what_it_said_and_a_new_connection_hears_all() {
-    let scene = Scene::with(Commit::AtOnce, silent).await;
+    let often = |config: &mut Config| {
+        silent(config);
+        (config.shard.heartbeat_min, config.shard.heartbeat_max) = (Duration::from_secs(1), Duration::from_secs(1));
+    };
+    let scene = Scene::with(Commit::AtOnce, often).await;
     let mut ann = WebSocket::open(scene.http(), "/ws?channel=quiet:room", "").await;
     assert!(ann.object().await.unwrap().get("subscribed").is_some());
     let published = ann.ask(&publish("quiet:room", "mine", None)).await;
