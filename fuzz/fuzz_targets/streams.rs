@@ -85,6 +85,7 @@ fn entry((channel, event, payload, content_type, id, headers): Published) -> Opt
         payload,
         headers: Headers::parse(headers).ok()?,
         accepted: Moment::default(),
+        asked: Duration::ZERO,
         expires: Duration::MAX,
         adopted: None,
         trail: Trail::NONE,

@@ -320,6 +320,9 @@ pub struct Entry {
     pub life_ns: u64,
     #[prost(message, optional, tag = "11")]
     pub adopted: ::core::option::Option<Adopted>,
+    /// How long it had been on its way then, since its publisher's node took it, in µs. Older releases do not say.
+    #[prost(uint64, tag = "12")]
+    pub waited_us: u64,
 }
 /// Where a message stood before its line took it over from another branch.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -425,6 +428,9 @@ pub struct Forward {
     pub flight: u32,
     #[prost(message, optional, tag = "4")]
     pub terms: ::core::option::Option<Terms>,
+    /// How long ago the sender took it from its publisher, in µs. Older releases do not say.
+    #[prost(uint64, tag = "6")]
+    pub age_us: u64,
     #[prost(oneof = "forward::Ask", tags = "3, 5")]
     pub ask: ::core::option::Option<forward::Ask>,
 }

@@ -301,6 +301,9 @@ impl Hub {
             }
             Output::Committed { key, entry } => {
                 self.note_stage(Stage::Commit, &entry);
+                if state.part.as_ref().is_some_and(|part| part.replica.is_home()) {
+                    self.note_append(&entry);
+                }
                 after.told |= self.deliver(state, key, entry);
             }
             Output::Turn => after.told |= self.send_to_the_log(state),
@@ -330,10 +333,17 @@ impl Hub {
         }
     }
 
-    /// A message came this far. Time passed since it was accepted, whatever node it was on.
+    /// A message came this far. Time passed since its publisher asked, whatever nodes it was on.
     fn note_stage(&self, stage: Stage, entry: &Entry) {
-        if entry.pos.idx.is_multiple_of(TIMED) && entry.adopted.is_none() {
-            self.metrics.reached(stage, self.clock.mono().saturating_sub(entry.accepted.mono));
+        if is_timed(entry) {
+            self.metrics.reached(stage, self.clock.mono().saturating_sub(entry.asked));
+        }
+    }
+
+    /// A message that was appended here is committed. It says itself when it got its place, so that no clock is read for it.
+    fn note_append(&self, entry: &Entry) {
+        if is_timed(entry) {
+            self.metrics.reached(Stage::Append, entry.accepted.mono.saturating_sub(entry.asked));
         }
     }
 
@@ -553,6 +563,11 @@ impl Hub {
     pub fn is_ready(&self, name: &ChannelName) -> bool {
         !self.is_shared() || self.with_slot(Slot::of(name), |state| state.part.as_ref().is_some_and(|part| part.replica.is_ready(name)))
     }
+}
+
+/// Whether a message tells how long it took. One that was adopted does not: what it waited for was the end of a split.
+fn is_timed(entry: &Entry) -> bool {
+    entry.pos.idx.is_multiple_of(TIMED) && entry.adopted.is_none()
 }
 
 #[cfg(test)]

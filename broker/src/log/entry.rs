@@ -32,6 +32,9 @@ pub struct Entry {
     /// When it was appended. Never before that of an earlier entry of the slot, so it may be a hair later than the
     /// moment the publisher came with.
     pub accepted: Moment,
+    /// Monotonic time at which its publisher's node took it, which is where its delay begins. The same as `accepted` on one node,
+    /// before it in a cluster by what it took to come to its slot's home; as this node's clock would have shown it.
+    pub asked: Duration,
     /// Monotonic time from which on nobody is given it from the history any more.
     pub expires: Duration,
     /// Where it comes from, if a split was healed since; `None` for all others.

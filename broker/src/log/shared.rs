@@ -154,8 +154,17 @@ impl SlotLog {
         let expires = if channel.is_short(entry) { entry.expires.max(mono) } else { channel.expiry(mono, None) };
         let channel = channel.name.clone();
         let trail = self.trail(expires.saturating_sub(mono), mono);
-        let entry =
-            Entry { pos, offset, channel, accepted, expires, adopted: Some(Box::new(adopted)), trail: trail.clone(), ..entry.clone() };
+        let entry = Entry {
+            pos,
+            offset,
+            channel,
+            accepted,
+            asked: mono,
+            expires,
+            adopted: Some(Box::new(adopted)),
+            trail: trail.clone(),
+            ..entry.clone()
+        };
         let id = entry.id.clone();
         self.pending.push_back(Pending { key, life, record: Waiting::Message(Arc::new(entry)) });
         Some(Appended { pos, offset, id, duplicate: false, trail })
@@ -542,7 +551,7 @@ fn accepted_here(entry: &Entry, newest: Duration, now: Duration) -> Duration {
     entry.accepted.mono.max(newest).min(now)
 }
 
-/// Moves a message's life, which stays as long.
+/// Moves a message's life, which stays as long. What its delay is counted from stays.
 fn accept_at(entry: &mut Entry, accepted: Duration) {
     entry.expires = accepted.saturating_add(entry.expires.saturating_sub(entry.accepted.mono));
     entry.accepted.mono = accepted;

@@ -203,6 +203,14 @@ impl SlotLog {
     /// # Panics
     /// When the channel is not open.
     pub fn append(&mut self, key: ChannelKey, draft: Draft, now: Moment, dedupe_room: usize) -> Appended {
+        self.append_asked_at(now.mono, key, draft, now, dedupe_room)
+    }
+
+    /// As [`SlotLog::append`], for a draft that was on its way since `asked`.
+    ///
+    /// # Panics
+    /// As [`SlotLog::append`].
+    pub fn append_asked_at(&mut self, asked: Duration, key: ChannelKey, draft: Draft, now: Moment, dedupe_room: usize) -> Appended {
         let mono = self.tick(now);
         let channel = &mut self.channels[key.at()];
         debug_assert_eq!(channel.name, draft.channel, "a draft goes to its own channel");
@@ -236,6 +244,7 @@ impl SlotLog {
             payload: draft.payload,
             headers: draft.headers,
             accepted: Moment { mono, ..now },
+            asked,
             expires,
             adopted: None,
             trail: trail.clone(),

@@ -470,6 +470,8 @@ impl Reach {
 pub enum Stage {
     /// The publisher's node has the cluster's answer.
     Publish,
+    /// The node that orders the channel has given it its place.
+    Append,
     /// Another node has it. Without the time on the way there, which no clock of either tells: a round trip is two of them.
     Link,
     /// A node may show it: as many nodes as should and can hold it.
@@ -478,13 +480,14 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order of [`Stage::index`].
-    pub const ALL: [Self; 3] = [Self::Publish, Self::Link, Self::Commit];
+    pub const ALL: [Self; 4] = [Self::Publish, Self::Append, Self::Link, Self::Commit];
 
     /// The label's value.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Publish => "publish",
+            Self::Append => "append",
             Self::Link => "link",
             Self::Commit => "commit",
         }
@@ -579,6 +582,7 @@ mod tests {
         assert!(Denied::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(Rate::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(Bound::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
+        assert!(Stage::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(Ordered::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(Reach::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
         assert!(Listener::ALL.iter().enumerate().all(|(n, value)| value.index() == n));

@@ -104,8 +104,8 @@ impl Session {
                 Wrote::All => {
                     let front = self.encoder.front();
                     tally.delivered(front, rest.messages, rest.counted(rest.bytes.len()));
-                    if let Some(accepted) = rest.accepted {
-                        tally.latency(front, accepted, rest.messages);
+                    if let Some(asked) = rest.asked {
+                        tally.latency(front, asked, rest.messages);
                     }
                     self.rest = None;
                 }

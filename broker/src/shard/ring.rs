@@ -172,7 +172,7 @@ impl LocalChannel {
         Some(item.form(encoder.form(), encoder))
     }
 
-    /// When the entries of a joined run were accepted.
+    /// The entries of a joined run.
     pub(super) fn run(&self, first: usize, count: usize) -> impl Iterator<Item = &Entry> {
         self.ring.range(first.min(self.ring.len())..(first + count).min(self.ring.len())).map(|item| &*item.entry)
     }

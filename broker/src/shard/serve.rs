@@ -40,8 +40,8 @@ impl State {
                     out.extend_from_slice(&joined.bytes);
                     group.pos = joined.upto;
                     let (first, count) = (joined.first, joined.count);
-                    let accepted = channel.run(first, count).next().map(|entry| entry.accepted.mono);
-                    session.write(&out, count as u64, accepted, self.tick, tally);
+                    let asked = channel.run(first, count).next().map(|entry| entry.asked);
+                    session.write(&out, count as u64, asked, self.tick, tally);
                 }
                 if session.rest.is_none() {
                     self.behind.push_back(key);
@@ -58,7 +58,7 @@ impl State {
         let at_head = match session.subscription.read(&self.hub, limit) {
             Ok((news, at_head)) => {
                 let mut messages = 0;
-                let mut accepted = None;
+                let mut asked = None;
                 for item in news {
                     match item {
                         News::Gap(channel, gap) => match out_of_window(&self.hub, &channel, gap.reason) {
@@ -87,7 +87,7 @@ impl State {
                                 Some(own) => session.encoder.message(&entry, &CursorText::after(*own), &mut out),
                                 None => out.extend_from_slice(&self.cache.message(session.encoder, &entry)),
                             }
-                            accepted.get_or_insert(entry.accepted.mono);
+                            asked.get_or_insert(entry.asked);
                             messages += 1;
                         }
                     }
@@ -98,9 +98,9 @@ impl State {
                     session.is_ahead = true;
                 }
                 shard.page_read(messages);
-                // A replayed message was accepted long ago; its age is no delay of ours.
-                let accepted = accepted.filter(|_| !session.replaying);
-                session.write(&out, messages, accepted, self.tick, tally);
+                // A replayed message was asked for long ago; its age is no delay of ours.
+                let asked = asked.filter(|_| !session.replaying);
+                session.write(&out, messages, asked, self.tick, tally);
                 at_head
             }
             // Cannot be while the shard listens; if it is, the client had better start anew.

@@ -30,9 +30,9 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Rest {
     pub(super) bytes: Bytes,
-    /// Messages that are complete once it is written, and when the oldest of them was accepted, if their delay counts.
+    /// Messages that are complete once it is written, and when the oldest of them was asked for, if their delay counts.
     pub(super) messages: u64,
-    pub(super) accepted: Option<Duration>,
+    pub(super) asked: Option<Duration>,
     pub(super) _held: Held,
 }
 

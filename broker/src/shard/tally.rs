@@ -6,7 +6,7 @@ use crate::metrics::{Front, ShardMetrics};
 
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// When messages were accepted, and how many sessions got each.
+    /// When messages were asked for, and how many sessions got each.
     latency: Vec<(Front, Duration, u64)>,
     delivered: Vec<(Front, u64, u64)>,
     writes: u64,
@@ -29,15 +29,15 @@ impl Tally {
         }
     }
 
-    /// A message accepted at `accepted` reached `sessions` sockets.
-    pub(super) fn latency(&mut self, front: Front, accepted: Duration, sessions: u64) {
-        self.latency.push((front, accepted, sessions));
+    /// A message asked for at `asked` reached `sessions` sockets.
+    pub(super) fn latency(&mut self, front: Front, asked: Duration, sessions: u64) {
+        self.latency.push((front, asked, sessions));
     }
 
     /// Books everything as of `now`.
     pub(super) fn book(&mut self, metrics: &ShardMetrics, now: Duration) {
-        for (front, accepted, sessions) in self.latency.drain(..) {
-            metrics.latency(front, now.saturating_sub(accepted), sessions);
+        for (front, asked, sessions) in self.latency.drain(..) {
+            metrics.latency(front, now.saturating_sub(asked), sessions);
         }
         for (front, messages, bytes) in self.delivered.drain(..) {
             metrics.delivered(front, messages, bytes);

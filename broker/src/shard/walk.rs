@@ -139,8 +139,8 @@ impl State {
             Wrote::Part(sent) => {
                 tally.delivered(form.front, 0, sent as u64);
                 let rest = unsent(&joined.bytes, sent);
-                let accepted = channel.run(first, count).next().map(|entry| entry.accepted.mono);
-                session.block(rest, count as u64, accepted);
+                let asked = channel.run(first, count).next().map(|entry| entry.asked);
+                session.block(rest, count as u64, asked);
             }
             Wrote::Gone => session.end(CloseReason::ClientGone),
         }
@@ -194,7 +194,7 @@ impl State {
             } else if let Some(encoded) = channel.encoded(*idx, session.encoder) {
                 out.extend_from_slice(encoded);
             }
-            oldest.get_or_insert(entry.accepted.mono);
+            oldest.get_or_insert(entry.asked);
             messages += 1;
             if out.len() >= self.bounds.page_bytes {
                 break;
@@ -213,7 +213,7 @@ impl State {
         tally.delivered(form.front, count as u64 * sessions, bytes as u64 * sessions);
         let Some(channel) = self.channels.get(local as usize) else { return };
         for entry in channel.run(first, count) {
-            tally.latency(form.front, entry.accepted.mono, sessions);
+            tally.latency(form.front, entry.asked, sessions);
         }
     }
 }
@@ -232,9 +232,9 @@ impl Session {
         }
     }
 
-    /// Writes bytes that belong to this session alone. `accepted` is when the oldest message in them was, if their delay
+    /// Writes bytes that belong to this session alone. `asked` is when the oldest message in them was asked for, if their delay
     /// counts.
-    pub(super) fn write(&mut self, bytes: &[u8], messages: u64, accepted: Option<Duration>, tick: u32, tally: &mut Tally) {
+    pub(super) fn write(&mut self, bytes: &[u8], messages: u64, asked: Option<Duration>, tick: u32, tally: &mut Tally) {
         if bytes.is_empty() {
             return;
         }
@@ -245,8 +245,8 @@ impl Session {
                 let front = self.encoder.front();
                 if messages > 0 {
                     tally.delivered(front, messages, bytes.len() as u64);
-                    if let Some(accepted) = accepted {
-                        tally.latency(front, accepted, messages);
+                    if let Some(asked) = asked {
+                        tally.latency(front, asked, messages);
                     }
                 }
             }
@@ -254,16 +254,16 @@ impl Session {
                 if messages > 0 {
                     tally.delivered(self.encoder.front(), 0, sent as u64);
                 }
-                self.block(Bytes::copy_from_slice(&bytes[sent..]), messages, accepted);
+                self.block(Bytes::copy_from_slice(&bytes[sent..]), messages, asked);
             }
             Wrote::Gone => self.end(CloseReason::ClientGone),
         }
     }
 
     /// The socket is full: its task waits until it drains.
-    pub(super) fn block(&mut self, bytes: Bytes, messages: u64, accepted: Option<Duration>) {
+    pub(super) fn block(&mut self, bytes: Bytes, messages: u64, asked: Option<Duration>) {
         let held = self.unsent.hold(&bytes, self.stream.encrypted());
-        self.rest = Some(Box::new(Rest { bytes, messages, accepted, _held: held }));
+        self.rest = Some(Box::new(Rest { bytes, messages, asked, _held: held }));
         self.wake();
     }
 

@@ -22,6 +22,7 @@ fn entry(payload: Payload) -> Entry {
         payload,
         headers: Headers::default(),
         accepted: Moment { mono: Duration::ZERO, unix_ms: 1_700_000_000_123 },
+        asked: Duration::ZERO,
         expires: Duration::from_secs(60),
         adopted: None,
         trail: Trail::NONE,

@@ -45,7 +45,9 @@ pub(crate) fn shift(frame: Frame, from: Duration, to: Duration) -> Frame {
         let mut entry = Arc::unwrap_or_clone(entry);
         let age = from.saturating_sub(entry.accepted.mono);
         let life = entry.expires.saturating_sub(entry.accepted.mono);
+        let waited = entry.accepted.mono.saturating_sub(entry.asked);
         entry.accepted.mono = to.saturating_sub(age);
+        entry.asked = entry.accepted.mono.saturating_sub(waited);
         entry.expires = entry.accepted.mono + life;
         Arc::new(entry)
     };
@@ -54,6 +56,10 @@ pub(crate) fn shift(frame: Frame, from: Duration, to: Duration) -> Frame {
         other => other,
     };
     match frame {
+        Frame::Forward(mut forward) => {
+            forward.since = to.saturating_sub(from.saturating_sub(forward.since));
+            Frame::Forward(forward)
+        }
         Frame::Stream(mut stream) => {
             stream.records = stream.records.into_iter().map(record).collect();
             Frame::Stream(stream)

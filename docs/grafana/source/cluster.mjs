@@ -216,9 +216,10 @@ export const cluster = {
       panels: [
         {
           title: "Stages of a message, median",
-          about: "From the publish to a stage: link (another node has it, without half a round trip), commit (it may be shown), publish (the publisher is answered), shard (a thread that owns sockets has it), socket (it is written).",
+          about: "From the publish, on whatever node it came in, to a stage: append (the node that orders the channel gave it its place), link (another node has it), commit (it may be shown), publish (the publisher is answered), shard (a thread that owns sockets has it), socket (it is written). The ways between nodes are in publish only: no clock tells them.",
           width: 12, unit: "s", log: true,
           queries: {
+            append: stage(0.5, "append"),
             link: stage(0.5, "link"),
             commit: stage(0.5, "commit"),
             publish: stage(0.5, "publish"),
@@ -231,6 +232,7 @@ export const cluster = {
           about: "The same for the slowest hundredth. The first stage that is late is where to look.",
           width: 12, unit: "s", log: true,
           queries: {
+            append: stage(0.99, "append"),
             link: stage(0.99, "link"),
             commit: stage(0.99, "commit"),
             publish: stage(0.99, "publish"),

@@ -5,6 +5,7 @@
 //! entry its own `now` less that age. Everything else in a frame is the same on both ends.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::log::{ChannelState, Entry, Epoch, Floor, Line, Lost, LostAt, Pos, Record, Tag, Trail};
 use crate::message::{ChannelName, Draft, MessageId};
@@ -207,6 +208,8 @@ pub struct Forward {
     pub flight: u32,
     /// What is asked for.
     pub ask: Ask,
+    /// When the ingress took it, as the clock of whoever holds this would have shown it.
+    pub since: Duration,
     /// The publisher's terms.
     pub terms: Terms,
 }

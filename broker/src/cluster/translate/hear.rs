@@ -113,6 +113,7 @@ impl Reader<'_, '_> {
                     wire::forward::Ask::Publish(message) => Ask::Publish(self.draft(message)?),
                     wire::forward::Ask::Clear(channel) => Ask::Clear(self.channel(channel)?),
                 },
+                since: self.ago(forward.age_us),
                 terms: terms(forward.terms.unwrap_or_default())?,
             }),
             What::ForwardAck(ack) => {
@@ -160,6 +161,11 @@ impl Reader<'_, '_> {
         names.into_iter().map(|name| self.channel(name)).collect()
     }
 
+    /// The moment so many µs ago.
+    fn ago(&self, age_us: u64) -> Duration {
+        self.now.mono.saturating_sub(Duration::from_micros(age_us))
+    }
+
     fn draft(&mut self, draft: wire::Draft) -> Read<Draft> {
         Ok(Draft {
             channel: self.channel(draft.channel)?,
@@ -172,7 +178,7 @@ impl Reader<'_, '_> {
     }
 
     fn entry(&mut self, entry: wire::Entry) -> Read<Arc<Entry>> {
-        let accepted = self.now.mono.saturating_sub(Duration::from_micros(entry.age_us));
+        let accepted = self.ago(entry.age_us);
         let adopted = entry.adopted.map(|from| {
             let read = |pos: Option<wire::Pos>| pos.map(|given| self::pos(Some(given))).transpose();
             Ok(Box::new(Adopted { birth: read(from.birth)?, via: read(from.via)?, late: from.late }))
@@ -187,6 +193,7 @@ impl Reader<'_, '_> {
             payload: payload(entry.payload)?,
             headers: headers(entry.headers)?,
             accepted: Moment { mono: accepted, unix_ms: entry.accepted_ms },
+            asked: accepted.saturating_sub(Duration::from_micros(entry.waited_us)),
             expires: accepted.saturating_add(Duration::from_nanos(entry.life_ns)),
             adopted: adopted.transpose()?,
             trail: Trail::NONE,

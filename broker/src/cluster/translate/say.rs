@@ -41,7 +41,8 @@ pub fn slot(slot: Slot, frame: &Frame, now: Duration) -> wire::SlotFrame {
                 Ask::Clear(channel) => wire::forward::Ask::Clear(channel.to_string()),
             };
             let terms = Some(terms(forward.terms));
-            What::Forward(wire::Forward { rid: forward.rid, flight: forward.flight, ask: Some(ask), terms })
+            let age_us = micros(now.saturating_sub(forward.since));
+            What::Forward(wire::Forward { rid: forward.rid, flight: forward.flight, ask: Some(ask), terms, age_us })
         }
         Frame::ForwardAck { rid, flight, outcome: is } => {
             What::ForwardAck(wire::ForwardAck { rid: *rid, flight: *flight, outcome: Some(outcome(is)) })
@@ -184,6 +185,7 @@ fn entry(entry: &Entry, now: Duration) -> wire::Entry {
         age_us: micros(now.saturating_sub(entry.accepted.mono)),
         life_ns: nanos(entry.expires.saturating_sub(entry.accepted.mono)),
         adopted: entry.adopted.as_ref().map(|from| wire::Adopted { birth: from.birth.map(pos), via: from.via.map(pos), late: from.late }),
+        waited_us: micros(entry.accepted.mono.saturating_sub(entry.asked)),
     }
 }
 

@@ -14,6 +14,8 @@ use crate::log::{
 use crate::message::{ChannelName, Draft, EventName, Headers, MessageId, Payload, PublishId};
 
 const HERE: Duration = Duration::from_secs(1000);
+/// For how long a publish has been on its way.
+const WAITED: Duration = Duration::from_micros(4_567_891);
 /// The other node's clock began at another time.
 const THERE: Moment = Moment { mono: Duration::from_secs(77), unix_ms: 5 };
 
@@ -44,6 +46,7 @@ fn entry(adopted: Option<Adopted>) -> Arc<Entry> {
         payload: Payload::new(b"{\"a\":1}", Some("application/json")).unwrap(),
         headers: Headers::parse([("x", "y")]).unwrap(),
         accepted: Moment { mono: HERE - Duration::from_secs(3), unix_ms: 1234 },
+        asked: HERE - Duration::from_millis(3250),
         expires: HERE + Duration::from_nanos(600_000_000_001),
         adopted: adopted.map(Box::new),
         trail: Trail::NONE,
@@ -94,8 +97,8 @@ fn frames() -> Vec<Frame> {
         seen: Some(epoch(7)),
     };
     vec![
-        Frame::Forward(Forward { rid: 1, flight: 2, ask: Ask::Publish(draft()), terms }),
-        Frame::Forward(Forward { rid: 1, flight: 2, ask: Ask::Clear(channel()), terms: Terms::default() }),
+        Frame::Forward(Forward { rid: 1, flight: 2, ask: Ask::Publish(draft()), since: HERE - WAITED, terms }),
+        Frame::Forward(Forward { rid: 1, flight: 2, ask: Ask::Clear(channel()), since: HERE - WAITED, terms: Terms::default() }),
         Frame::ForwardAck { rid: 1, flight: 2, outcome: Outcome::Done(done) },
         Frame::ForwardAck { rid: 1, flight: 2, outcome: Outcome::NotHome(Some(tag)) },
         Frame::ForwardAck { rid: 1, flight: 2, outcome: Outcome::Refused(Refusal::Degraded) },
@@ -146,6 +149,8 @@ fn every_frame_comes_across_whole_and_its_times_are_those_of_the_receivers_clock
     let shift = |text: String, from: &Entry| {
         let accepted = THERE.mono - (HERE - from.accepted.mono);
         text.replace(&format!("{:?}", from.accepted), &format!("{:?}", Moment { mono: accepted, ..from.accepted }))
+            .replace(&format!("asked: {:?}", from.asked), &format!("asked: {:?}", THERE.mono - (HERE - from.asked)))
+            .replace(&format!("since: {:?}", HERE - WAITED), &format!("since: {:?}", THERE.mono - WAITED))
             .replace(&format!("expires: {:?}", from.expires), &format!("expires: {:?}", accepted + (from.expires - from.accepted.mono)))
     };
     for frame in frames() {

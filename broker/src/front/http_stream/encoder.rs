@@ -206,6 +206,7 @@ mod tests {
             payload: Payload::new("it's\n".as_bytes(), None).unwrap(),
             headers: Headers::default(),
             accepted: Moment { mono: Duration::ZERO, unix_ms: 5 },
+            asked: Duration::ZERO,
             expires: Duration::from_secs(60),
             adopted: None,
             trail: Trail::NONE,

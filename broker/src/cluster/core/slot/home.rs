@@ -218,17 +218,17 @@ impl Replica {
             self.want_home(log, cx);
         }
         let Role::Home(home) = &self.role else { return self.postpone(cx, from, Frame::Forward(forward)) };
-        let Forward { rid, flight, ask, terms } = forward;
+        let Forward { rid, flight, ask, since, terms } = forward;
         if home.refused.get(&from).is_some_and(|refused| flight <= *refused) {
             // Something older of it was sent back: it comes first.
             cx.send(from, Frame::ForwardAck { rid, flight, outcome: Outcome::NotHome(None) });
             return;
         }
-        self.append(log, cx, Asker::There { peer: from, rid, flight }, ask, terms);
+        self.append(log, cx, Asker::There { peer: from, rid, flight }, since, ask, terms);
     }
 
-    /// Gives a message its position, or says why not.
-    pub(super) fn append(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, asker: Asker, ask: Ask, terms: Terms) {
+    /// Gives a message, which is on its way since a moment, its position, or says why not.
+    pub(super) fn append(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, asker: Asker, since: Duration, ask: Ask, terms: Terms) {
         let Role::Home(home) = &mut self.role else { return };
         if terms.copies_min > 1 + home.counted().count() as u32 {
             return self.answer(cx, asker, Outcome::Refused(Refusal::Degraded));
@@ -237,7 +237,7 @@ impl Replica {
         let done = match ask {
             Ask::Publish(draft) => {
                 let key = cx.channels.open(log, &draft.channel, cx.now);
-                let Appended { pos, offset, id, duplicate, trail } = log.append(key, draft, cx.now, cx.dedupe_room);
+                let Appended { pos, offset, id, duplicate, trail } = log.append_asked_at(since, key, draft, cx.now, cx.dedupe_room);
                 Done { pos, offset, id, copies: 1, duplicate, trail }
             }
             Ask::Clear(channel) => {

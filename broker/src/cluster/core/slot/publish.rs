@@ -112,14 +112,14 @@ impl Replica {
         if self.is_home() {
             self.publishes.to = None;
             let unsent = self.publishes.waiting.iter_mut().filter(|waiting| !waiting.is_sent);
-            let asked: Vec<(u64, Ask, Terms)> = unsent
+            let asked: Vec<(u64, Duration, Ask, Terms)> = unsent
                 .map(|waiting| {
                     (waiting.is_sent, waiting.tries) = (true, waiting.tries + 1);
-                    (waiting.number, waiting.ask.clone(), waiting.terms)
+                    (waiting.number, waiting.since, waiting.ask.clone(), waiting.terms)
                 })
                 .collect();
-            for (number, ask, terms) in asked {
-                self.append(log, cx, Asker::Here(number), ask, terms);
+            for (number, since, ask, terms) in asked {
+                self.append(log, cx, Asker::Here(number), since, ask, terms);
             }
             return;
         }
@@ -134,7 +134,8 @@ impl Replica {
         let flight = self.publishes.flight;
         for waiting in self.publishes.waiting.iter_mut().filter(|waiting| !waiting.is_sent) {
             (waiting.is_sent, waiting.tries) = (true, waiting.tries + 1);
-            let forward = Forward { rid: waiting.number, flight, ask: waiting.ask.clone(), terms: waiting.terms };
+            let Waiting { number: rid, since, terms, .. } = *waiting;
+            let forward = Forward { rid, flight, ask: waiting.ask.clone(), since, terms };
             cx.send(to, Frame::Forward(forward));
         }
     }
