@@ -154,6 +154,13 @@ impl Subscription {
         Delivery::Closed(reason)
     }
 
+    /// Tells, as long as it is kept, whether something was published since [`Subscription::next`] read last: for those who cannot
+    /// know whether it is called.
+    pub(crate) fn has_news(&self) -> impl Fn() -> bool + Send + use<> {
+        let signal = self.signal.clone();
+        move || signal.is_raised()
+    }
+
     /// Where a listener of the slot stands behind the messages that were handed out last, when they say too little themselves: it
     /// knows of a branch that their line has not taken over.
     #[must_use]

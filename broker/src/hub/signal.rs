@@ -28,6 +28,12 @@ impl Signal {
         self.raised.store(false, Ordering::Release);
     }
 
+    /// Whether it is raised.
+    #[must_use]
+    pub fn is_raised(&self) -> bool {
+        self.raised.load(Ordering::Acquire)
+    }
+
     /// Waits until it is raised.
     pub async fn raised(&self) {
         std::future::poll_fn(|context| self.poll_raised(context)).await;

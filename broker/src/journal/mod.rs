@@ -3,15 +3,18 @@
 
 mod id;
 mod kept;
+mod pace;
 mod record;
 mod sitting;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 pub use id::SessionId;
+pub use pace::{BehindCounts, HasNews, Pace};
 pub use record::{Names, Record, What};
 pub use sitting::{Seated, Sitting};
 
@@ -47,12 +50,30 @@ impl Journal {
     /// Somebody listens without a socket that a shard owns, for as long as what this gives is kept.
     #[must_use]
     pub fn sit(&self, sitting: Sitting) -> Seated {
-        self.sittings.sit(sitting)
+        self.sittings.sit(sitting, None)
     }
 
-    /// Those who do now and pass, at most `limit`. Looks at all of them.
+    /// As [`Journal::sit`], for one whose connection asks for more than it has room for: `has_news` says whether something was
+    /// published that was not looked at.
     #[must_use]
-    pub fn sitting(&self, limit: usize, wanted: impl Fn(&Sitting) -> bool) -> Vec<Sitting> {
+    pub fn sit_with_news(&self, sitting: Sitting, has_news: HasNews) -> Seated {
+        self.sittings.sit(sitting, Some(has_news))
+    }
+
+    /// Looks who keeps up; to be called each second. Looks at all of them.
+    pub fn look(&self, now: Duration) {
+        self.sittings.look(now);
+    }
+
+    /// Who was behind at the last look. Looks at all of them.
+    #[must_use]
+    pub fn behind(&self) -> BehindCounts {
+        self.sittings.behind()
+    }
+
+    /// Those who do now and pass, at most `limit`, and for how long they had been behind at the last look. Looks at all of them.
+    #[must_use]
+    pub fn sitting(&self, limit: usize, wanted: impl Fn(&Sitting) -> bool) -> Vec<(Sitting, Option<Duration>)> {
         self.sittings.newest(limit, wanted)
     }
 

@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use slab::Slab;
 
 use super::SessionId;
+use super::pace::{BehindCounts, HasNews, Pace, Watched};
 use crate::message::ChannelName;
 use crate::metrics::Front;
 
@@ -24,31 +26,55 @@ pub struct Sitting {
 }
 
 /// All of them: as many as there are connections and streams, which are bounded.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Sittings(Arc<Mutex<Slab<Sitting>>>);
+#[derive(Clone, Default)]
+pub(super) struct Sittings(Arc<Mutex<Slab<(Sitting, Watched)>>>);
 
 /// That one of them is here. It has left when this is dropped.
-#[derive(Debug)]
 pub struct Seated {
     all: Sittings,
     key: usize,
+    pace: Arc<Pace>,
 }
 
 impl Sittings {
-    pub(super) fn sit(&self, sitting: Sitting) -> Seated {
-        let key = self.0.lock().insert(sitting);
-        Seated { all: self.clone(), key }
+    pub(super) fn sit(&self, sitting: Sitting, has_news: Option<HasNews>) -> Seated {
+        let pace = Arc::<Pace>::default();
+        let key = self.0.lock().insert((sitting, Watched::new(pace.clone(), has_news)));
+        Seated { all: self.clone(), key, pace }
     }
 
-    pub(super) fn newest(&self, limit: usize, wanted: impl Fn(&Sitting) -> bool) -> Vec<Sitting> {
-        self.0.lock().iter().map(|(_, sitting)| sitting).filter(|sitting| wanted(sitting)).take(limit).cloned().collect()
+    /// Of each for how long it had been behind at the last look, if it was.
+    pub(super) fn newest(&self, limit: usize, wanted: impl Fn(&Sitting) -> bool) -> Vec<(Sitting, Option<Duration>)> {
+        let all = self.0.lock();
+        let found = all.iter().map(|(_, one)| one).filter(|(sitting, _)| wanted(sitting)).take(limit);
+        found.map(|(sitting, watched)| (sitting.clone(), watched.behind())).collect()
+    }
+
+    pub(super) fn look(&self, now: Duration) {
+        self.0.lock().iter_mut().for_each(|(_, (_, watched))| watched.look(now));
+    }
+
+    pub(super) fn behind(&self) -> BehindCounts {
+        let mut counts = BehindCounts::default();
+        for (_, (sitting, watched)) in self.0.lock().iter() {
+            if let Some(behind) = watched.behind() {
+                counts.add(sitting.front, behind);
+            }
+        }
+        counts
     }
 }
 
 impl Seated {
+    /// Where it is told how it gets on.
+    #[must_use]
+    pub fn pace(&self) -> &Arc<Pace> {
+        &self.pace
+    }
+
     /// It does not listen to this channel any more.
     pub fn leave(&self, channel: &ChannelName) {
-        if let Some(sitting) = self.all.0.lock().get_mut(self.key) {
+        if let Some((sitting, _)) = self.all.0.lock().get_mut(self.key) {
             sitting.channels.retain(|known| known != channel);
         }
     }
@@ -62,6 +88,12 @@ impl Drop for Seated {
     }
 }
 
+impl std::fmt::Debug for Seated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Seated").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,16 +103,44 @@ mod tests {
         let all = Sittings::default();
         let sit = |name: &str| {
             let session = SessionId::parse(name).unwrap();
-            all.sit(Sitting { session, front: Front::LongPoll, address: None, channels: Vec::new() })
+            all.sit(Sitting { session, front: Front::LongPoll, address: None, channels: Vec::new() }, None)
+        };
+        let names = |limit| {
+            let found = all.newest(limit, |_| true);
+            found.iter().map(|(one, _)| one.session.to_string()).collect::<Vec<_>>()
         };
         let (a, _b) = (sit("a"), sit("b"));
         drop(a);
-        assert_eq!(all.newest(9, |_| true).iter().map(|one| one.session.to_string()).collect::<Vec<_>>(), ["b"]);
-        assert!(all.newest(0, |_| true).is_empty());
+        assert_eq!(names(9), ["b"]);
+        assert!(names(0).is_empty());
         let channels = ["x", "y"].map(|name| ChannelName::parse(name).unwrap());
         let session = SessionId::parse("c").unwrap();
-        let c = all.sit(Sitting { session, front: Front::Grpc, address: None, channels: channels.to_vec() });
+        let c = all.sit(Sitting { session, front: Front::Grpc, address: None, channels: channels.to_vec() }, None);
         c.leave(&channels[0]);
-        assert_eq!(all.newest(1, |one| one.session == session)[0].channels, channels[1..]);
+        assert_eq!(all.newest(1, |one| one.session == session)[0].0.channels, channels[1..]);
+    }
+
+    #[test]
+    fn those_who_are_behind_are_counted_by_front_and_no_more_when_they_left() {
+        let all = Sittings::default();
+        let sit = |front| {
+            let session = SessionId::parse("a").unwrap();
+            all.sit(Sitting { session, front, address: None, channels: Vec::new() }, None)
+        };
+        let (slow, slower, quick) = (sit(Front::Grpc), sit(Front::Sse), sit(Front::Sse));
+        slower.pace().handed();
+        let look = |at: u64| {
+            all.look(Duration::from_secs(at));
+            let BehindCounts { counts, longest } = all.behind();
+            (counts[Front::Sse.index()], counts[Front::Grpc.index()], longest.as_secs())
+        };
+        assert_eq!(look(1), (0, 0, 0));
+        assert_eq!(look(2), (1, 0, 0));
+        slow.pace().handed();
+        quick.pace().handed();
+        quick.pace().stands();
+        assert_eq!(look(5), (1, 1, 3));
+        drop(slower);
+        assert_eq!(look(6), (0, 1, 1));
     }
 }

@@ -45,7 +45,7 @@ const HELP: [(&str, &str); 67] = [
     ("tidings_sessions_resumed_total", "Clients that came back with a cursor, by front and whether all was still there."),
     ("tidings_sessions_fell_behind_total", "Times a session lost touch with the head and went on from the log, by front."),
     ("tidings_sessions_caught_up_total", "Times a session that was behind reached the head, by front."),
-    ("tidings_sessions_behind", "Sessions on sockets of shards that are not caught up, or whose socket is full, by front."),
+    ("tidings_sessions_behind", "Sessions that are not caught up, or whose socket is full, by front."),
     ("tidings_sessions_behind_seconds", "For how long the session that has been behind for longest has been so."),
     ("tidings_subscriptions_joined_total", "Session and channel pairs that began."),
     ("tidings_subscriptions_left_total", "Session and channel pairs that ended."),
@@ -111,7 +111,7 @@ pub(super) fn collect(metrics: &Metrics, gauges: &Gauges) {
     bounds(&out, metrics, gauges);
     tls(&out, metrics);
     for front in Front::ALL {
-        sessions(&out, metrics, front);
+        sessions(&out, metrics, gauges, front);
     }
     for source in Source::ALL {
         publishes(&out, source.as_str(), &metrics.publishes[source.index()]);
@@ -222,7 +222,7 @@ pub(super) fn open(group: &ShardMetrics) -> u64 {
     group.connections_accepted.get().saturating_sub(closed)
 }
 
-fn sessions(out: &Out<'_>, metrics: &Metrics, front: Front) {
+fn sessions(out: &Out<'_>, metrics: &Metrics, gauges: &Gauges, front: Front) {
     let label = ("front", front.as_str());
     let sum = |pick: fn(&FrontCells) -> &Cell| total(metrics, |group| pick(&group.fronts[front.index()]));
     let mut closed_now = 0_u64;
@@ -238,14 +238,27 @@ fn sessions(out: &Out<'_>, metrics: &Metrics, front: Front) {
     out.counter("tidings_sessions_resumed_total", &[label, ("outcome", "gap")], sum(|cells| &cells.resumed_with_gap));
     out.counter("tidings_sessions_fell_behind_total", &[label], sum(|cells| &cells.fell_behind));
     out.counter("tidings_sessions_caught_up_total", &[label], sum(|cells| &cells.caught_up));
-    let ended = sum(|cells| &cells.behind_ended);
-    out.gauge("tidings_sessions_behind", &[label], sum(|cells| &cells.behind_began).saturating_sub(ended) as f64);
+    out.gauge("tidings_sessions_behind", &[label], behind(metrics, gauges, front) as f64);
     out.counter("tidings_messages_delivered_total", &[label], sum(|cells| &cells.messages_delivered));
     out.counter("tidings_messages_delivered_bytes_total", &[label], sum(|cells| &cells.bytes_delivered));
     for reason in GapReason::ALL {
         let gaps = total(metrics, |group| &group.fronts[front.index()].gaps[reason.index()]);
         out.counter("tidings_gaps_declared_total", &[label, ("reason", reason.as_str())], gaps);
     }
+}
+
+/// Sessions of a front that are behind, on sockets of shards and elsewhere.
+pub(super) fn behind(metrics: &Metrics, gauges: &Gauges, front: Front) -> u64 {
+    // Ended before began: who catches up in between must not make the difference negative.
+    let ended = total(metrics, |group| &group.fronts[front.index()].behind_ended);
+    let on_shards = total(metrics, |group| &group.fronts[front.index()].behind_began).saturating_sub(ended);
+    on_shards + gauges.behind_elsewhere[front.index()]
+}
+
+/// For how many seconds the one that has been so for longest has been behind.
+pub(super) fn behind_longest(metrics: &Metrics, gauges: &Gauges) -> u64 {
+    let on_shards = metrics.shards.iter().map(|shard| shard.behind_longest.get());
+    on_shards.fold(gauges.behind_elsewhere_longest.as_secs(), u64::max)
 }
 
 fn publishes(out: &Out<'_>, source: &'static str, cells: &PublishCells) {
@@ -267,8 +280,7 @@ fn shards(out: &Out<'_>, metrics: &Metrics, gauges: &Gauges) {
     out.counter("tidings_socket_writes_made_total", &[], total(metrics, |group| &group.writes));
     out.counter("tidings_log_pages_read_total", &[], total(metrics, |group| &group.pages_read));
     out.counter("tidings_log_messages_read_total", &[], total(metrics, |group| &group.page_messages_read));
-    let longest = metrics.shards.iter().map(|shard| shard.behind_longest.get()).max().unwrap_or(0);
-    out.gauge("tidings_sessions_behind_seconds", &[], longest as f64);
+    out.gauge("tidings_sessions_behind_seconds", &[], behind_longest(metrics, gauges) as f64);
     out.counter("tidings_shards_died_total", &[], metrics.shards_died.get());
     // A shard's number is a label because one hot shard hides in a sum; there are at most as many as configured.
     for (n, shard) in metrics.shards.iter().enumerate() {

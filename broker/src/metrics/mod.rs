@@ -100,6 +100,10 @@ pub struct Gauges {
     pub unread_bytes: u64,
     /// Bytes of requests that have begun and are not whole.
     pub incoming_bytes: u64,
+    /// Sessions that are behind and have no socket that a shard owns, in the order of [`Front::ALL`]. The shards count all others.
+    pub behind_elsewhere: [u64; Front::ALL.len()],
+    /// For how long the one of them that has been so for longest has been behind.
+    pub behind_elsewhere_longest: Duration,
     /// The namespaces of the configuration.
     pub namespaces: Vec<NamespaceFigures>,
     /// The cluster as this node sees it; `None` for a node that is alone.

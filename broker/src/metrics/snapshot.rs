@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::cell::{BOUNDS_MICROS, DurationsSum};
-use super::export::{bound_used, open, total};
+use super::export::{behind, behind_longest, bound_used, open, total};
 use super::labels::{Bound, Front, Source};
 use super::{Gauges, Metrics};
 use crate::close::CloseReason;
@@ -89,11 +89,8 @@ impl Metrics {
                 let gone = of_front(|cells| cells.sessions_closed.iter().map(super::Cell::get).sum(), front);
                 of_front(|cells| cells.sessions_opened.get(), front).saturating_sub(gone)
             }),
-            behind: Front::ALL.map(|front| {
-                let ended = of_front(|cells| cells.behind_ended.get(), front);
-                of_front(|cells| cells.behind_began.get(), front).saturating_sub(ended)
-            }),
-            behind_longest: self.shards.iter().map(|shard| shard.behind_longest.get()).max().unwrap_or(0),
+            behind: Front::ALL.map(|front| behind(self, gauges, front)),
+            behind_longest: behind_longest(self, gauges),
             closed,
             published: sources().map(|cells| cells.kept.get()).sum(),
             publishes_refused: sources().flat_map(|cells| &cells.errors).map(super::Cell::get).sum(),

@@ -167,6 +167,28 @@ fn shards_are_summed() {
 }
 
 #[test]
+fn who_is_behind_is_counted_wherever_its_socket_is() {
+    let metrics = metrics();
+    metrics.shard(0).behind_began(Front::Sse);
+    metrics.shard(1).behind_longest(5);
+    let mut gauges = Gauges { behind_elsewhere_longest: Duration::from_millis(7900), ..Gauges::default() };
+    gauges.behind_elsewhere[Front::Sse.index()] = 2;
+    gauges.behind_elsewhere[Front::Grpc.index()] = 4;
+    let text = metrics.render(&gauges);
+    for line in [
+        "tidings_sessions_behind{front=\"sse\"} 3",
+        "tidings_sessions_behind{front=\"grpc\"} 4",
+        "tidings_sessions_behind{front=\"websocket\"} 0",
+        "tidings_sessions_behind_seconds 7",
+    ] {
+        assert!(text.lines().any(|known| known == line), "{line} is missing in\n{text}");
+    }
+    let seen = metrics.snapshot(&gauges);
+    assert_eq!((seen.behind.iter().sum::<u64>(), seen.behind_longest), (7, 7));
+    assert_eq!(metrics.snapshot(&Gauges::default()).behind_longest, 5);
+}
+
+#[test]
 fn a_node_that_left_the_cluster_leaves_no_series_behind() {
     let metrics = metrics();
     let with_peer = metrics.render(&in_cluster());

@@ -139,6 +139,7 @@ impl Embedded {
             incoming,
             cluster: cluster.clone(),
             control: control.clone(),
+            journal: journal.clone(),
         };
         let http = |entrance| net::Http {
             config: Arc::new(config.http.clone()),
@@ -168,7 +169,8 @@ impl Embedded {
         let interval = config.admin.probe_interval;
         let probe = admin::run_probe(broker.clone(), all_listen(shards.clone()), readiness.clone(), metrics.clone(), interval);
         tokio::spawn(stopped.clone().run_until_cancelled_owned(probe));
-        tokio::spawn(stopped.clone().run_until_cancelled_owned(tasks::sweep(hub.clone(), control.clone(), metrics.clone())));
+        let sweep = tasks::sweep(hub.clone(), control.clone(), metrics.clone(), journal.clone());
+        tokio::spawn(stopped.clone().run_until_cancelled_owned(sweep));
         if config.cluster.is_on() {
             readiness.stands(Some(admin::NotReady::Joining));
             tokio::spawn(stopped.clone().run_until_cancelled_owned(cluster.clone().keep_told(readiness.clone(), hub.clone())));

@@ -155,8 +155,8 @@ fn described(present: shard::Present) -> Present {
     }
 }
 
-/// One without a socket that a shard owns: whether it is behind, only its connection knows.
-fn seated(sitting: Sitting) -> Present {
+/// One without a socket that a shard owns: what waits for it, only its connection knows.
+fn seated((sitting, behind): (Sitting, Option<Duration>)) -> Present {
     Present {
         session: sitting.session.to_string(),
         front: sitting.front.as_str(),
@@ -164,7 +164,7 @@ fn seated(sitting: Sitting) -> Present {
         shard: None,
         channels: sitting.channels.iter().take(shard::CHANNELS_SHOWN).map(ChannelName::to_string).collect(),
         channel_count: sitting.channels.len(),
-        behind_seconds: None,
+        behind_seconds: behind.map(|behind| u32::try_from(behind.as_secs()).unwrap_or(u32::MAX)),
         unsent_bytes: 0,
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::in_cluster::InCluster;
 use crate::control::Control;
 use crate::hub::{Hub, NamespaceSums};
+use crate::journal::Journal;
 use crate::limits::Crowd;
 use crate::log::SLOTS;
 use crate::metrics::{Gauges, Metrics, NamespaceFigures};
@@ -15,6 +16,8 @@ const SWEEP_ROUND: Duration = Duration::from_secs(10);
 const SWEEP_STEPS: u16 = 64;
 /// How often the metrics library tidies up after itself.
 const UPKEEP: Duration = Duration::from_secs(5);
+/// How often it is looked who keeps up of those whose sockets no shard owns.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What a scrape reads of others.
 #[derive(Clone, Debug)]
@@ -25,12 +28,13 @@ pub(super) struct Watched {
     pub(super) incoming: Arc<Crowd>,
     pub(super) cluster: InCluster,
     pub(super) control: Control,
+    pub(super) journal: Journal,
 }
 
 impl Watched {
     /// As it is now; `ready` and `draining` are filled in by who knows them.
     pub(super) fn gauges(&self) -> Gauges {
-        let (hub, totals) = (&self.hub, self.hub.totals());
+        let (hub, totals, behind) = (&self.hub, self.hub.totals(), self.journal.behind());
         Gauges {
             connections_pending: self.newcomers.count() as u64,
             inbox_depths: hub.inboxes().map(|inbox| inbox.depth() as u64).collect(),
@@ -47,6 +51,8 @@ impl Watched {
             presence: hub.presence_totals(),
             sessions_named: self.control.register().count() as u64,
             revocations: self.control.revocations().count() as u64,
+            behind_elsewhere: behind.counts,
+            behind_elsewhere_longest: behind.longest,
             ..Gauges::default()
         }
     }
@@ -57,10 +63,13 @@ fn namespace(sums: NamespaceSums) -> NamespaceFigures {
     NamespaceFigures { name, published, published_bytes, channels, listened, messages, bytes }
 }
 
-/// Lets go of what is too old, a few slots at a time.
-pub(super) async fn sweep(hub: Arc<Hub>, control: Control, metrics: Arc<Metrics>) {
+/// Lets go of what is too old, a few slots at a time, and looks at what changes by itself.
+pub(super) async fn sweep(hub: Arc<Hub>, control: Control, metrics: Arc<Metrics>, journal: Journal) {
     let mut steps = tokio::time::interval(SWEEP_ROUND / u32::from(SWEEP_STEPS));
     let mut upkeep = tokio::time::interval(UPKEEP);
+    let mut looks = tokio::time::interval(LOOK);
+    // Late is late: two looks at once would find everybody behind.
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let count = SLOTS / SWEEP_STEPS;
     let mut first = 0;
     loop {
@@ -73,6 +82,7 @@ pub(super) async fn sweep(hub: Arc<Hub>, control: Control, metrics: Arc<Metrics>
                 metrics.upkeep();
                 control.sweep();
             }
+            _ = looks.tick() => journal.look(hub.clock().mono()),
         }
     }
 }

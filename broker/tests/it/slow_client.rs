@@ -290,6 +290,62 @@ async fn as_often_as_a_session_fell_behind_it_caught_up() {
     .await;
 }
 
+/// Who stopped reading is counted as behind, with for how long, whatever carries its stream; who reads is not, and nobody is once all have read.
+async fn stopped_readers_are_counted(way: Way, front: &str) {
+    let scene = Scene::open(Commit::AtOnce).await;
+    let mut slow = Vec::new();
+    for _ in 0..3 {
+        slow.push(Listener::open(way, &scene, &[CHANNEL], Since::Live).await);
+    }
+    let mut quick = Listener::open(way, &scene, &[CHANNEL], Since::Live).await;
+    for number in 1..=MANY {
+        scene.publish(CHANNEL, &large(number)).await;
+        assert_eq!(quick.message().await.offset, number);
+    }
+    let behind =
+        async || (scene.metric("tidings_sessions_behind", &[front]).await, scene.metric("tidings_sessions_behind_seconds", &[]).await);
+    soon("those who stopped are counted", async {
+        while !matches!(behind().await, (count, seconds) if count == 3.0 && seconds >= 1.0) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    for listener in &mut slow {
+        nothing_is_lost_in_silence(listener, MANY).await;
+    }
+    soon("nobody is behind any more", async {
+        while behind().await != (0.0, 0.0) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopped_readers_over_http1_are_counted_as_behind() {
+    stopped_readers_are_counted(Way::SseHttp1, "sse").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopped_readers_over_http2_are_counted_as_behind() {
+    stopped_readers_are_counted(Way::SseHttp2, "sse").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopped_readers_of_lines_over_http2_are_counted_as_behind() {
+    stopped_readers_are_counted(Way::StreamHttp2, "http_stream").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopped_readers_over_grpc_are_counted_as_behind() {
+    stopped_readers_are_counted(Way::Grpc, "grpc").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopped_readers_in_a_host_are_counted_as_behind() {
+    stopped_readers_are_counted(Way::SseGuestHttp2, "sse").await;
+}
+
 /// A namespace with so much history, changed.
 async fn with_rules(size: u32, change: impl FnOnce(&mut Rules)) -> Scene {
     Scene::with(Commit::AtOnce, |config| {

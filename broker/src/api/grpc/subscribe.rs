@@ -1,6 +1,7 @@
 //! Listening: the broker's pull subscription as a stream of replies.
 
 use std::collections::VecDeque;
+use std::future::Future as _;
 use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::broker::{Delivery, Since, Subscribe, Subscription, retry_after};
 use crate::close::CloseReason;
 use crate::control::{Entered, Told, Word};
 use crate::error::{Error, Result};
-use crate::journal::{Seated, SessionId, Sitting, What};
+use crate::journal::{HasNews, Seated, SessionId, Sitting, What};
 use crate::limits::UserPlace;
 use crate::log::{Cursor, CursorText, Entry, GapReason};
 use crate::message::ChannelName;
@@ -81,7 +82,7 @@ impl GrpcServices {
         let subscription = self.broker.subscribe(asked).await?;
         let mut listener = Listener {
             entered: self.control.register().enter(session, pass.identity().unwrap_or_default()),
-            stay: Stay::open(self.clone(), session, channels, place),
+            stay: Stay::open(self.clone(), session, channels, place, Box::new(subscription.has_news())),
             cursor: subscription.cursor(),
             subscription,
             replies: VecDeque::new(),
@@ -97,7 +98,7 @@ impl GrpcServices {
             listener.tell_cluster();
         }
         Ok(Box::pin(stream::unfold(listener, |mut listener| async move {
-            let reply = listener.next().await?;
+            let reply = listener.next_paced().await?;
             Some((Ok(reply), listener))
         })))
     }
@@ -132,6 +133,24 @@ struct Listener {
 }
 
 impl Listener {
+    /// As [`Listener::next`], and tells how the client gets on: whoever asks waits when there is nothing, and has everything then.
+    async fn next_paced(&mut self) -> Option<v1::SubscribeReply> {
+        let pace = self.stay.seated.pace().clone();
+        let reply = {
+            let mut next = std::pin::pin!(self.next());
+            std::future::poll_fn(|context| {
+                let reply = next.as_mut().poll(context);
+                if reply.is_pending() {
+                    pace.stands();
+                }
+                reply
+            })
+            .await
+        };
+        pace.handed();
+        reply
+    }
+
     /// The next reply; `None` after the last.
     async fn next(&mut self) -> Option<v1::SubscribeReply> {
         // Behind a gap with nothing after it a fresh cursor comes at once, or a client that comes back is told again.
@@ -252,10 +271,11 @@ struct Stay {
 }
 
 impl Stay {
-    fn open(services: GrpcServices, session: SessionId, channels: Vec<ChannelName>, place: Option<UserPlace>) -> Self {
+    fn open(services: GrpcServices, session: SessionId, channels: Vec<ChannelName>, place: Option<UserPlace>, has_news: HasNews) -> Self {
         services.metrics.off_shard().session_opened(Front::Grpc);
         let opened = What::Opened { channels: channels.iter().collect(), resumed: None, address: None };
-        let seated = services.journal.sit(Sitting { session, front: Front::Grpc, address: None, channels });
+        let sitting = Sitting { session, front: Front::Grpc, address: None, channels };
+        let seated = services.journal.sit_with_news(sitting, has_news);
         let stay = Self { began: services.clock.mono(), session, services, reason: CloseReason::ClientGone, seated, _place: place };
         stay.tell(opened);
         stay

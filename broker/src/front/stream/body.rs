@@ -18,7 +18,7 @@ use crate::auth::pattern::Pattern;
 use crate::close::CloseReason;
 use crate::control::{Entered, Told, Word};
 use crate::error::Result;
-use crate::journal::{Seated, SessionId, What};
+use crate::journal::{Pace, Seated, SessionId, What};
 use crate::limits::UserPlace;
 use crate::log::{CursorText, GapReason, PageLimit};
 use crate::message::ChannelName;
@@ -281,6 +281,17 @@ impl<G: Ground> StreamBody<G> {
 
 impl<G: Ground> Frames for StreamBody<G> {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let next = self.poll_piece(context);
+        // Its connection asks only when its window has room, so one that is not heard from again does not keep up.
+        let pace = self.seated.pace();
+        let tell = if next.is_pending() { Pace::stands } else { Pace::handed };
+        tell(pace);
+        next
+    }
+}
+
+impl<G: Ground> StreamBody<G> {
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
             if self.ended.is_none() && self.ends_at.is_some_and(|at| at <= Instant::now()) {
                 self.end(CloseReason::TokenExpired);
