@@ -10,14 +10,14 @@ import { pause } from "./process.js";
 const CHANNELS = Array.from({ length: 48 }, (_, number) => `orders-${number}`);
 
 /** Publishes to many channels, so that each node orders some of them: at every node that is asked, on kept connections. */
-function publishers(brokers, signal, every = 50) {
+function publishers(brokers, signal, every = 50, patience_ms = 5000) {
   return brokers.map((broker, at) => {
     let socket;
     let number = at;
     return keep(signal, every, async () => {
       if (!socket || socket.destroyed) socket = broker.connect();
       const channel = CHANNELS[(number += brokers.length) % CHANNELS.length];
-      const late = new Promise((_, reject) => setTimeout(reject, 5000, new Error("no answer")).unref());
+      const late = new Promise((_, reject) => setTimeout(reject, patience_ms, new Error("no answer")).unref());
       await Promise.race([broker.publish(channel, "x".repeat(200), { socket }), late]).catch((error) => {
         socket.destroy();
         throw error;
@@ -121,14 +121,16 @@ export const clusters = {
   /** A node whose seeds are all gone, just after its start: it takes no slots before it has looked for them. */
   stranded: {
     count: 2,
-    alerts: { "stranded-1": ["TidingsSlotWithoutHome", "TidingsNotReady"], "stranded-2": ["TidingsDown"] },
+    alerts: { "stranded-1": ["TidingsSlotWithoutHome", "TidingsNotReady", "TidingsPublishesUnconfirmed"], "stranded-2": ["TidingsDown"] },
     may: ["TidingsDown", "TidingsPublishesRefused", "TidingsCopiesMissing", "TidingsNodeMissing", "TidingsRestarting"],
     async run({ brokers: [alone, gone] }, signal) {
       await gone.process.stop("SIGKILL");
       await keep(signal, 20_000, async () => {
         await alone.process.stop("SIGKILL");
         const started = alone.start();
-        await Promise.all([started, started.then(() => Promise.all(publishers([alone], AbortSignal.any([signal, AbortSignal.timeout(15_000)]))))]);
+        // As patient as the broker, which gives up after ten seconds.
+        const publish = () => Promise.all(publishers([alone], AbortSignal.any([signal, AbortSignal.timeout(15_000)]), 50, 12_000));
+        await Promise.all([started, started.then(publish)]);
       });
     },
   },

@@ -142,13 +142,13 @@ export const overview = {
       panels: [
         {
           title: "Behind, by front",
-          about: "Sessions that are not caught up now, or whose socket is full; those on HTTP/2 and gRPC are not seen. They read the log at their own pace and hold nobody up.",
+          about: "Sessions that are not caught up now, or whose socket is full; over HTTP/2 and gRPC those that have not taken all there was for a second. They read the log at their own pace and hold nobody up.",
           unit: "short", stack: true,
           queries: { "{{front}}": "sum by (front) (tidings_sessions_behind{$of})" },
         },
         {
           title: "Fell behind, caught up",
-          about: "How often sessions lose the head and reach it again. Caught up far below fell behind: clients are slower than the stream.",
+          about: "How often sessions lose the head and reach it again; those over HTTP/2 and gRPC are not in it. Caught up far below fell behind: clients are slower than the stream.",
           unit: "cps",
           queries: {
             "fell behind": "sum(rate(tidings_sessions_fell_behind_total{$of}[$rate]))",
@@ -163,13 +163,13 @@ export const overview = {
         },
         {
           title: "Gaps, by reason",
-          about: "Clients told that messages are missing. window: the history is too short for their absence. restart: a node forgot its histories. cleared: somebody cleared the channel. unknown: a position nobody knows.",
+          about: "Clients told that messages are missing. window: the history is too short for their absence. restart: a node forgot its histories. failover: a node of the cluster died, and something acknowledged may be lost. cleared: somebody cleared the channel. unknown: a position nobody knows. conflated is no loss: where only the newest counts, older ones were passed over.",
           unit: "cps", stack: true,
           queries: { "{{reason}}": "sum by (reason) (rate(tidings_gaps_declared_total{$of}[$rate]))" },
         },
         {
           title: "Resumes",
-          about: "Clients that came back with a cursor: recovered without a loss, or with a gap. Many gaps: lengthen the history.",
+          about: "Clients that came back with a cursor: recovered without a loss, or with a gap, whose reason is in the panel beside this one. Many of window: lengthen the history. failover: look for what died. conflated: as the namespace wants it.",
           unit: "cps", stack: true,
           queries: { "{{outcome}}": "sum by (outcome) (rate(tidings_sessions_resumed_total{$of}[$rate]))" },
         },
@@ -186,7 +186,7 @@ export const overview = {
       panels: [
         {
           title: "Publishes refused, by reason",
-          about: "overloaded: publishers waited in vain for room, or a bound is reached. The others are the publisher's own fault. Repeats that were recognised are here as duplicate, and are no fault.",
+          about: "overloaded: publishers waited in vain for room, or a bound is reached. unconfirmed: nobody can say whether it is published, because the node that orders the channel does not answer. The others are the publisher's own fault. Repeats that were recognised are here as duplicate, and are no fault.",
           unit: "cps", stack: true,
           queries: { "{{outcome}}": 'sum by (outcome) (rate(tidings_publishes_answered_total{outcome!="kept", $of}[$rate]))' },
         },
@@ -198,7 +198,7 @@ export const overview = {
         },
         {
           title: "Connections and calls refused",
-          about: "limit, open_files: the node takes no more connections. address: one address has as many as it may. unread: too much waits to be read. draining: it leaves. rate: more in a second than one may. no key: calls without a valid key.",
+          about: "limit, open_files: the node takes no more connections. address, user: one address or one user has as many as it may. unread: too much waits to be read. draining: it leaves. rate: more in a second than one may. no key: calls without a valid key.",
           unit: "cps", stack: true,
           queries: {
             "{{reason}}": "sum by (reason) (rate(tidings_connections_refused_total{$of}[$rate]))",
