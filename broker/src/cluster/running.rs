@@ -32,7 +32,7 @@ use crate::clock::Clock;
 use crate::control::{self, Elsewhere};
 use crate::hub::{Hub, Shared};
 use crate::log::Tag;
-use crate::metrics::Metrics;
+use crate::metrics::{Bound, Metrics};
 
 /// Between two rounds of gossip.
 const GOSSIP: Duration = Duration::from_millis(200);
@@ -195,6 +195,9 @@ impl Cluster {
         let gossiping =
             membership::Settings { cluster: config.id.clone(), keys: config.secrets(), seeds: config.seeds.clone(), interval: GOSSIP };
         let node = prepared.node();
+        metrics.bound(Bound::ClusterLink, OutboxBounds::default().high as u64);
+        metrics.bound(Bound::ClusterPublishes, prepared.settings.publish_bytes as u64);
+        metrics.bound(Bound::ClusterNodes, membership::NODES_MAX as u64);
         let Prepared { me: name, clock, wires, .. } = prepared;
         let me = record.clone();
         tracing::info!(event = "cluster_joining", node = %name, cluster = config.id, listen = %address, advertise = record.links, "this node joins its cluster");

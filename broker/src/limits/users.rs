@@ -34,6 +34,12 @@ impl Users {
         self.bound
     }
 
+    /// How many the user has who has most. Looks at all of them.
+    #[must_use]
+    pub fn most(&self) -> u32 {
+        self.present.lock().values().copied().max().unwrap_or(0)
+    }
+
     /// One more connection of this user. `None` where they are not bounded.
     ///
     /// # Errors
@@ -75,11 +81,13 @@ mod tests {
         let first = users.enter(&ann).unwrap();
         let _second = users.enter(&ann).unwrap();
         assert_eq!(users.enter(&ann).unwrap_err(), TooMany);
-        drop((users.enter(&bob).unwrap(), first));
+        drop(users.enter(&bob).unwrap());
+        assert_eq!(users.most(), 2);
+        drop(first);
         assert_eq!(users.present.lock().len(), 1, "bob has gone");
         let third = users.enter(&ann).unwrap();
         assert!(third.is_some() && users.enter(&ann).is_err());
         let free = Users::new(0);
-        assert!(free.enter(&ann).unwrap().is_none() && free.present.lock().is_empty(), "nothing is kept that is not bounded");
+        assert!(free.enter(&ann).unwrap().is_none() && free.most() == 0, "nothing is kept that is not bounded");
     }
 }

@@ -68,6 +68,12 @@ impl Visitors {
         Ok(Some(Visit { visitors: self.clone(), from }))
     }
 
+    /// How many the address has that has most. Looks at all of them.
+    #[must_use]
+    pub fn most(&self) -> u32 {
+        self.present.lock().values().copied().max().unwrap_or(0)
+    }
+
     /// From where a request comes that `peer` brings: its own address, or what it says if it is a trusted proxy.
     #[must_use]
     pub fn origin(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
@@ -198,6 +204,7 @@ mod tests {
         let visitors = Visitors::new(2, vec!["10.0.0.0/8".parse().unwrap()], ClientHeader::default());
         let first = visitors.enter(ip("192.0.2.1")).unwrap();
         let _second = visitors.enter(ip("::ffff:192.0.2.1")).unwrap();
+        assert_eq!(visitors.most(), 2);
         assert_eq!(visitors.enter(ip("192.0.2.1")).unwrap_err(), TooMany);
         let _other = visitors.enter(ip("192.0.2.2")).unwrap();
         drop(first);

@@ -202,6 +202,7 @@ impl SlotLog {
     ///
     /// # Panics
     /// When the channel is not open.
+    #[inline]
     pub fn append(&mut self, key: ChannelKey, draft: Draft, now: Moment, dedupe_room: usize) -> Appended {
         self.append_asked_at(now.mono, key, draft, now, dedupe_room)
     }

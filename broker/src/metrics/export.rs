@@ -6,8 +6,9 @@ use std::time::Duration;
 use metrics::{Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::PrometheusRecorder;
 
+use super::bounds::Bound;
 use super::cell::{BOUNDS_MICROS, Cell, DurationsSum};
-use super::labels::{Bound, Denied, Front, Handshake, Listener, Ordered, ProtocolError, Rate, Reach, RefusedConnection, Source, Stage};
+use super::labels::{Denied, Front, Handshake, Listener, Ordered, ProtocolError, Rate, Reach, RefusedConnection, Source, Stage};
 use super::shard::{FrontCells, ShardMetrics};
 use super::{Gauges, Metrics, PublishCells, cluster, namespaces};
 use crate::close::CloseReason;
@@ -185,6 +186,9 @@ pub(super) fn bound_used(metrics: &Metrics, gauges: &Gauges, bound: Bound) -> u6
         Bound::Connections => metrics.shards.iter().map(|shard| open(shard)).sum(),
         Bound::GrpcConnections => open(&metrics.off_shard),
         Bound::ConnectionsPending => gauges.connections_pending,
+        Bound::ConnectionsPerAddress => gauges.connections_per_address,
+        Bound::ConnectionsPerUser => gauges.connections_per_user,
+        Bound::Guests => gauges.guests,
         Bound::Channels => gauges.channels,
         Bound::ChannelsSilent => gauges.channels_silent,
         Bound::HistoryBytes => gauges.history_bytes,

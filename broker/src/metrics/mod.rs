@@ -3,6 +3,7 @@
 //!
 //! Hot figures live in one padded group per shard, written by that shard's thread alone and summed when someone asks.
 
+mod bounds;
 mod cell;
 mod cluster;
 mod export;
@@ -22,9 +23,10 @@ use std::time::Duration;
 use crossbeam_utils::CachePadded;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+pub use self::bounds::Bound;
 use self::cell::{Cell, Durations, Writers};
 pub use self::cluster::{ClusterFigures, Peer, Standing, Traffic};
-pub use self::labels::{Bound, Denied, Front, Handshake, Listener, Ordered, ProtocolError, Rate, Reach, RefusedConnection, Source, Stage};
+pub use self::labels::{Denied, Front, Handshake, Listener, Ordered, ProtocolError, Rate, Reach, RefusedConnection, Source, Stage};
 pub use self::namespaces::NamespaceFigures;
 pub use self::page::Named;
 pub use self::shard::ShardMetrics;
@@ -72,6 +74,12 @@ struct PublishCells {
 pub struct Gauges {
     /// Connections that have asked for nothing yet.
     pub connections_pending: u64,
+    /// Connections of the address that has most, where these are bounded.
+    pub connections_per_address: u64,
+    /// Connections of the user who has most, where these are bounded.
+    pub connections_per_user: u64,
+    /// Listeners in another program's server.
+    pub guests: u64,
     /// Messages that wait for each shard, or were taken by it and are not delivered to everyone.
     pub inbox_depths: Vec<u64>,
     /// Channels with state on this node.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::bounds::Bound;
 use super::cell::{BOUNDS_MICROS, DurationsSum};
 use super::export::{behind, behind_longest, bound_used, open, total};
-use super::labels::{Bound, Front, Source};
+use super::labels::{Front, Source};
 use super::{Gauges, Metrics};
 use crate::close::CloseReason;
 use crate::log::GapReason;

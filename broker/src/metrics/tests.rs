@@ -56,6 +56,54 @@ fn the_catalogue_and_the_scrape_agree() {
     assert_eq!(scraped, written, "left: /metrics, right: docs/OPERATING.md");
 }
 
+/// The tables' rows: metric, what it is, what moves it, what to do.
+fn rows() -> Vec<(&'static str, [&'static str; 3])> {
+    let page = include_str!("../../../docs/OPERATING.md");
+    let lines = page.lines().filter(|line| line.starts_with("| `tidings_") || line.starts_with("| `process_"));
+    let rows = lines.map(|line| {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [metric, what, moves, to_do] = cells[..] else { panic!("four cells are due: {line}") };
+        (metric.trim_matches('`').split('{').next().unwrap(), [what, moves, to_do])
+    });
+    rows.collect()
+}
+
+#[test]
+fn the_catalogue_says_of_each_metric_what_moves_it_and_what_to_do() {
+    for (metric, cells) in rows() {
+        assert!(cells.iter().all(|cell| !cell.is_empty()), "{metric}: {cells:?}");
+        // Where there is nothing to be done, `-` says so; what it is and what moves it can always be said.
+        assert!(cells[0] != "-", "{metric}");
+    }
+}
+
+#[test]
+fn the_catalogue_explains_every_value_of_a_label() {
+    // Of these the page says where all values are listed: fronts once for all, and errors, causes and purposes on other pages. The rest are
+    // numbers and names.
+    const ELSEWHERE: [&str; 9] = ["front", "cause", "listener", "source", "le", "shard", "version", "namespace", "peer"];
+    let page = include_str!("../../../docs/OPERATING.md");
+    let codes: Vec<_> = ErrorCode::ALL.iter().map(|code| code.as_str()).collect();
+    let rows: BTreeMap<_, _> = rows().into_iter().collect();
+    let mut missing = BTreeSet::new();
+    for line in metrics().render(&in_cluster()).lines().filter(|line| !line.starts_with('#')) {
+        let Some((name, labels)) = line.rsplit_once(' ').and_then(|(series, _)| series.trim_end_matches('}').split_once('{')) else {
+            continue;
+        };
+        let family = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).filter(|name| rows.contains_key(name));
+        let cells = rows[family.unwrap_or(name)].concat();
+        for (label, value) in labels.split(',').filter_map(|pair| pair.split_once('=')) {
+            let value = value.trim_matches('"');
+            let is_code = name == "tidings_publishes_answered_total" && codes.contains(&value);
+            if !ELSEWHERE.contains(&label) && !is_code && !cells.contains(&format!("`{value}`")) {
+                missing.insert(format!("{name}: {label} {value}"));
+            }
+        }
+    }
+    assert_eq!(missing, BTreeSet::new());
+    assert!(Front::ALL.iter().all(|front| page.contains(&format!("`{}`", front.as_str()))));
+}
+
 #[test]
 fn every_family_has_help() {
     let text = metrics().render(&in_cluster());

@@ -105,6 +105,7 @@ impl Embedded {
         let connections_max = config.connections_max(open_files);
         metrics.open_files(open_files);
         metrics.bound(Bound::Connections, connections_max);
+        metrics.bound(Bound::Guests, connections_max);
         show_bounds(&config, open_files, &metrics);
         // Random and never zero, so that cursors of an earlier process are recognised as such.
         let tag = Tag::new(rand::random_range(1..1 << 40)).expect("the range holds exactly the valid tags");
@@ -118,7 +119,8 @@ impl Embedded {
         let broker = Broker::new(hub.clone(), door_limits(&config), metrics.clone());
         let limits = &config.limits;
         let (publishes, subscribes) = (Callers::new(limits.publish_rate), Callers::new(limits.subscribe_rate));
-        let rates = Rates { publishes, subscribes, connections: Users::new(limits.connections_per_user) };
+        let users = Users::new(limits.connections_per_user);
+        let rates = Rates { publishes, subscribes, connections: users.clone() };
         let gate = Gate::with_bounds(Book::read(&config.auth())?, clock, metrics.clone(), rates, revocations);
         let visitors = Visitors::new(config.limits.connections_per_address, config.http.trusted_proxies.clone(), config.http.client_header);
         let readiness = Readiness::new(clock, admin::probe_window(config.admin.probe_interval));
@@ -132,15 +134,6 @@ impl Embedded {
         let newcomers = Crowd::new(config.limits.connections_pending as usize);
         let tls = Tls::load(&config, &metrics)?;
         let unread = Crowd::new(config.limits.unsent_bytes as usize);
-        let watched = Watched {
-            hub: hub.clone(),
-            newcomers: newcomers.clone(),
-            unread: unread.clone(),
-            incoming,
-            cluster: cluster.clone(),
-            control: control.clone(),
-            journal: journal.clone(),
-        };
         let http = |entrance| net::Http {
             config: Arc::new(config.http.clone()),
             door: Arc::new(routes.clone()),
@@ -164,6 +157,18 @@ impl Embedded {
             metrics: metrics.clone(),
         };
         let guests = Guests::new(rooms, bounds, acceptor.clone(), stopped.clone());
+        let watched = Watched {
+            hub: hub.clone(),
+            newcomers: newcomers.clone(),
+            unread: unread.clone(),
+            incoming,
+            cluster: cluster.clone(),
+            control: control.clone(),
+            journal: journal.clone(),
+            visitors,
+            users,
+            guests: guests.clone(),
+        };
 
         tokio::spawn(stopped.clone().run_until_cancelled_owned(super::key_set::keep(gate.clone(), clock)));
         let interval = config.admin.probe_interval;
@@ -354,6 +359,8 @@ pub(super) fn table(
 pub(super) fn show_bounds(config: &Config, open_files: u64, metrics: &Metrics) {
     metrics.bound(Bound::GrpcConnections, limits::grpc_connections_max(open_files));
     metrics.bound(Bound::ConnectionsPending, config.limits.connections_pending.into());
+    metrics.bound(Bound::ConnectionsPerAddress, config.limits.connections_per_address.into());
+    metrics.bound(Bound::ConnectionsPerUser, config.limits.connections_per_user.into());
     metrics.bound(Bound::Channels, config.limits.channels.into());
     metrics.bound(Bound::ChannelsSilent, config.limits.channels_silent.into());
     metrics.bound(Bound::HistoryBytes, config.limits.history_bytes);

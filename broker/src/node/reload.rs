@@ -33,6 +33,7 @@ impl Embedded {
         self.acceptor.connections_max.store(connections_max as usize, Ordering::Relaxed);
         show_bounds(config, self.open_files, &self.metrics);
         self.metrics.bound(Bound::Connections, connections_max);
+        self.metrics.bound(Bound::Guests, connections_max);
         self.config.store(Arc::new(change.config.clone()));
         self.metrics.reloaded(change.waiting.len());
         Ok(change)

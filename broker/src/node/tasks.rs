@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::in_cluster::InCluster;
 use crate::control::Control;
+use crate::front::guests::Guests;
 use crate::hub::{Hub, NamespaceSums};
 use crate::journal::Journal;
-use crate::limits::Crowd;
+use crate::limits::{Crowd, Users, Visitors};
 use crate::log::SLOTS;
 use crate::metrics::{Gauges, Metrics, NamespaceFigures};
 
@@ -29,6 +30,9 @@ pub(super) struct Watched {
     pub(super) cluster: InCluster,
     pub(super) control: Control,
     pub(super) journal: Journal,
+    pub(super) visitors: Arc<Visitors>,
+    pub(super) users: Arc<Users>,
+    pub(super) guests: Guests,
 }
 
 impl Watched {
@@ -37,6 +41,9 @@ impl Watched {
         let (hub, totals, behind) = (&self.hub, self.hub.totals(), self.journal.behind());
         Gauges {
             connections_pending: self.newcomers.count() as u64,
+            connections_per_address: self.visitors.most().into(),
+            connections_per_user: self.users.most().into(),
+            guests: self.guests.count() as u64,
             inbox_depths: hub.inboxes().map(|inbox| inbox.depth() as u64).collect(),
             channels: totals.channels as u64,
             channels_silent: totals.channels_silent as u64,

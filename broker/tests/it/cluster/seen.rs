@@ -51,6 +51,12 @@ async fn what_happens_between_nodes_is_counted_on_each_of_them() {
         assert!(metric(scene, "tidings_cluster_slots_opened_total").await > 0.0);
         assert!(metric(scene, "tidings_delivery_stage_seconds_count{stage=\"publish\"}").await >= 0.0);
         assert!(metric(scene, "tidings_namespace_publishes_kept_total{namespace=\"default\"}").await >= 16.0);
+        let text = ask(admin(scene), request("GET", "/metrics", admin(scene), "")).await.body;
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        let limits: Vec<&str> = text.lines().filter(|line| line.starts_with("tidings_bound_limit{")).collect();
+        // Off unless they are asked for.
+        let is_off = |line: &str| ["connections_per_address", "connections_per_user"].iter().any(|name| line.contains(name));
+        assert!(limits.len() > 15 && limits.iter().all(|line| line.ends_with(" 0") == is_off(line)), "{limits:#?}");
         homes += metric(scene, "tidings_cluster_slots{part=\"home\"}").await;
     }
     assert!(homes >= 40.0, "almost every channel has a slot of its own: {homes}");

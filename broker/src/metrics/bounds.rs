@@ -1,0 +1,115 @@
+//! What can be full.
+
+/// Something that can be full, as a label of how much of it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bound {
+    /// Connections of the public listener.
+    Connections,
+    /// Connections of the gRPC listener.
+    GrpcConnections,
+    /// Connections that have asked for nothing yet.
+    ConnectionsPending,
+    /// Connections of the address that has most.
+    ConnectionsPerAddress,
+    /// Connections of the user who has most.
+    ConnectionsPerUser,
+    /// Listeners in another program's server.
+    Guests,
+    /// Channels.
+    Channels,
+    /// Channels that nobody has published to.
+    ChannelsSilent,
+    /// Bytes of all histories.
+    HistoryBytes,
+    /// Publish ids remembered.
+    DedupeIds,
+    /// Messages waiting for the shard for which most wait.
+    ShardInbox,
+    /// Members of channels that are connected here.
+    PresenceMembers,
+    /// Bytes in the rings of the shard that holds most.
+    ShardRing,
+    /// Bytes that sockets did not take, of the shard that holds most.
+    UnsentBytes,
+    /// Bytes of answers that were asked for and are not read.
+    UnreadBytes,
+    /// Bytes of requests that are not whole yet.
+    IncomingBytes,
+    /// Bytes that wait for another node, on the fullest connection.
+    ClusterLink,
+    /// Bytes of publishes that wait for another node, of the slot with most.
+    ClusterPublishes,
+    /// Other nodes that gossip knows.
+    ClusterNodes,
+    /// Users and tokens that are revoked.
+    Revocations,
+}
+
+impl Bound {
+    /// Every bound, in the order of [`Bound::index`].
+    pub const ALL: [Self; 20] = [
+        Self::Connections,
+        Self::GrpcConnections,
+        Self::ConnectionsPending,
+        Self::ConnectionsPerAddress,
+        Self::ConnectionsPerUser,
+        Self::Guests,
+        Self::Channels,
+        Self::ChannelsSilent,
+        Self::HistoryBytes,
+        Self::DedupeIds,
+        Self::ShardInbox,
+        Self::PresenceMembers,
+        Self::ShardRing,
+        Self::UnsentBytes,
+        Self::UnreadBytes,
+        Self::IncomingBytes,
+        Self::ClusterLink,
+        Self::ClusterPublishes,
+        Self::ClusterNodes,
+        Self::Revocations,
+    ];
+
+    /// The label's value.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::GrpcConnections => "grpc_connections",
+            Self::ConnectionsPending => "connections_pending",
+            Self::ConnectionsPerAddress => "connections_per_address",
+            Self::ConnectionsPerUser => "connections_per_user",
+            Self::Guests => "guests",
+            Self::Channels => "channels",
+            Self::ChannelsSilent => "channels_silent",
+            Self::HistoryBytes => "history_bytes",
+            Self::DedupeIds => "dedupe_ids",
+            Self::ShardInbox => "shard_inbox",
+            Self::PresenceMembers => "presence_members",
+            Self::ShardRing => "shard_ring",
+            Self::UnsentBytes => "unsent_bytes",
+            Self::UnreadBytes => "unread_bytes",
+            Self::IncomingBytes => "incoming_bytes",
+            Self::ClusterLink => "cluster_link",
+            Self::ClusterPublishes => "cluster_publishes",
+            Self::ClusterNodes => "cluster_nodes",
+            Self::Revocations => "revocations",
+        }
+    }
+
+    /// A dense number for tables.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_in_the_order_of_its_index() {
+        assert!(Bound::ALL.iter().enumerate().all(|(n, value)| value.index() == n));
+    }
+}
