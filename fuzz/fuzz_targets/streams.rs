@@ -15,7 +15,7 @@ use tidings::clock::Moment;
 use tidings::close::CloseReason;
 use tidings::front::fuzzing::{Dialect, Wire, is_request, wires};
 use tidings::front::websocket::codec::Inflater;
-use tidings::log::{Cursor, Entry, Epoch, Gap, GapReason, Pos, Slot, Tag, Trail};
+use tidings::log::{Cursor, Entry, Epoch, Gap, GapReason, Pos, Slot, Tag, Trail, Waited};
 use tidings::message::{ChannelName, EventName, Headers, MessageId, Payload, PayloadKind, PublishId};
 use tidings::presence::{Member, MemberId, Notice, User};
 
@@ -85,7 +85,7 @@ fn entry((channel, event, payload, content_type, id, headers): Published) -> Opt
         payload,
         headers: Headers::parse(headers).ok()?,
         accepted: Moment::default(),
-        asked: Duration::ZERO,
+        waited: Waited::NONE,
         expires: Duration::MAX,
         adopted: None,
         trail: Trail::NONE,

@@ -345,7 +345,7 @@ fn deliver(ground: &impl Ground, batch: &Batch, cursor: &str, is_degraded: Optio
     let now = ground.hub().clock().mono();
     if ended == HoldEnded::News {
         for (entry, _) in &batch.messages {
-            ground.metrics().latency(FRONT, now.saturating_sub(entry.asked), 1);
+            ground.metrics().latency(FRONT, now.saturating_sub(entry.asked()), 1);
         }
     }
     ground.metrics().delivered(FRONT, batch.messages.len() as u64, out.len() as u64);

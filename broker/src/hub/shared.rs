@@ -336,14 +336,14 @@ impl Hub {
     /// A message came this far. Time passed since its publisher asked, whatever nodes it was on.
     fn note_stage(&self, stage: Stage, entry: &Entry) {
         if is_timed(entry) {
-            self.metrics.reached(stage, self.clock.mono().saturating_sub(entry.asked));
+            self.metrics.reached(stage, self.clock.mono().saturating_sub(entry.asked()));
         }
     }
 
     /// A message that was appended here is committed. It says itself when it got its place, so that no clock is read for it.
     fn note_append(&self, entry: &Entry) {
         if is_timed(entry) {
-            self.metrics.reached(Stage::Append, entry.accepted.mono.saturating_sub(entry.asked));
+            self.metrics.reached(Stage::Append, Duration::from_micros(entry.waited.as_micros()));
         }
     }
 

@@ -32,9 +32,8 @@ pub struct Entry {
     /// When it was appended. Never before that of an earlier entry of the slot, so it may be a hair later than the
     /// moment the publisher came with.
     pub accepted: Moment,
-    /// Monotonic time at which its publisher's node took it, which is where its delay begins. The same as `accepted` on one node,
-    /// before it in a cluster by what it took to come to its slot's home; as this node's clock would have shown it.
-    pub asked: Duration,
+    /// How long it had been on its way then.
+    pub waited: Waited,
     /// Monotonic time from which on nobody is given it from the history any more.
     pub expires: Duration,
     /// Where it comes from, if a split was healed since; `None` for all others.
@@ -43,7 +42,45 @@ pub struct Entry {
     pub trail: Trail,
 }
 
+/// How long a message was on its way from its publisher's node to its place: nothing on one node, in a cluster what it took to come to
+/// its slot's home. In µs and at most 71 minutes, so that it fits into the gap beside the slot's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waited(u32);
+
+impl Waited {
+    /// Not at all.
+    pub const NONE: Self = Self(0);
+
+    /// So many µs; longer than can be said is as long as can be said.
+    #[must_use]
+    pub fn from_micros(micros: u64) -> Self {
+        Self(u32::try_from(micros).unwrap_or(u32::MAX))
+    }
+
+    /// From `asked` until `accepted`.
+    #[must_use]
+    pub fn between(asked: Duration, accepted: Duration) -> Self {
+        Self::from_micros(u64::try_from(accepted.saturating_sub(asked).as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// In µs.
+    #[must_use]
+    pub const fn as_micros(self) -> u64 {
+        self.0 as u64
+    }
+}
+
 impl Entry {
+    /// When its publisher's node took it, as this node's clock would have shown it: where its delay begins.
+    #[must_use]
+    pub fn asked(&self) -> Duration {
+        match self.waited {
+            // On one node always.
+            Waited::NONE => self.accepted.mono,
+            Waited(micros) => self.accepted.mono.saturating_sub(Duration::from_micros(micros.into())),
+        }
+    }
+
     /// Bytes of payload, names and headers. The channel's name is not counted, since it is shared.
     #[must_use]
     pub fn size(&self) -> u64 {

@@ -26,7 +26,7 @@ pub use cursor::{
     CURSOR_SLOTS_MAX, CURSOR_TEXT_BYTES_MAX, Cursor, CursorError, CursorText, SLOT_BYTES_MAX, SLOT_POSITIONS_MAX, SlotCursor,
 };
 pub use dedupe::{KEYED_WINDOW, RETRY_WINDOW};
-pub use entry::{Adopted, ENTRY_FIXED_BYTES, Entry};
+pub use entry::{Adopted, ENTRY_FIXED_BYTES, Entry, Waited};
 pub use gap::{Gap, GapReason};
 pub use line::{Admission, LINEAGE_MAX, Line, Place, Segment, Verdict};
 pub use pos::{Epoch, Pos, SLOTS, Slot, Tag};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::copy::{ChannelState, Floor, Lost, LostAt, LostOf, Record};
 use super::cursor::SlotCursor;
 use super::dedupe::Dedupe;
-use super::entry::{Adopted, Entry};
+use super::entry::{Adopted, Entry, Waited};
 use super::line::{Line, Place};
 use super::pos::{Epoch, Pos};
 use super::slot::{Appended, ChannelKey, Pending, SlotLog, Waiting};
@@ -159,7 +159,7 @@ impl SlotLog {
             offset,
             channel,
             accepted,
-            asked: mono,
+            waited: Waited::NONE,
             expires,
             adopted: Some(Box::new(adopted)),
             trail: trail.clone(),
@@ -551,7 +551,7 @@ fn accepted_here(entry: &Entry, newest: Duration, now: Duration) -> Duration {
     entry.accepted.mono.max(newest).min(now)
 }
 
-/// Moves a message's life, which stays as long. What its delay is counted from stays.
+/// Moves a message's life, which stays as long.
 fn accept_at(entry: &mut Entry, accepted: Duration) {
     entry.expires = accepted.saturating_add(entry.expires.saturating_sub(entry.accepted.mono));
     entry.accepted.mono = accepted;

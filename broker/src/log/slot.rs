@@ -9,7 +9,7 @@ use slab::Slab;
 use super::channel::Channel;
 use super::copy::Record;
 use super::dedupe::{Dedupe, Life};
-use super::entry::{Entry, message_id};
+use super::entry::{Entry, Waited, message_id};
 use super::line::Line;
 use super::pos::{Epoch, Pos, Slot};
 use super::retention::{NamespaceId, Retention};
@@ -204,14 +204,14 @@ impl SlotLog {
     /// When the channel is not open.
     #[inline]
     pub fn append(&mut self, key: ChannelKey, draft: Draft, now: Moment, dedupe_room: usize) -> Appended {
-        self.append_asked_at(now.mono, key, draft, now, dedupe_room)
+        self.append_after(Waited::NONE, key, draft, now, dedupe_room)
     }
 
-    /// As [`SlotLog::append`], for a draft that was on its way since `asked`.
+    /// As [`SlotLog::append`], for a draft that was on its way for so long.
     ///
     /// # Panics
     /// As [`SlotLog::append`].
-    pub fn append_asked_at(&mut self, asked: Duration, key: ChannelKey, draft: Draft, now: Moment, dedupe_room: usize) -> Appended {
+    pub fn append_after(&mut self, waited: Waited, key: ChannelKey, draft: Draft, now: Moment, dedupe_room: usize) -> Appended {
         let mono = self.tick(now);
         let channel = &mut self.channels[key.at()];
         debug_assert_eq!(channel.name, draft.channel, "a draft goes to its own channel");
@@ -245,7 +245,7 @@ impl SlotLog {
             payload: draft.payload,
             headers: draft.headers,
             accepted: Moment { mono, ..now },
-            asked,
+            waited,
             expires,
             adopted: None,
             trail: trail.clone(),

@@ -40,7 +40,7 @@ impl State {
                     out.extend_from_slice(&joined.bytes);
                     group.pos = joined.upto;
                     let (first, count) = (joined.first, joined.count);
-                    let asked = channel.run(first, count).next().map(|entry| entry.asked);
+                    let asked = channel.run(first, count).next().map(|entry| entry.asked());
                     session.write(&out, count as u64, asked, self.tick, tally);
                 }
                 if session.rest.is_none() {
@@ -87,7 +87,7 @@ impl State {
                                 Some(own) => session.encoder.message(&entry, &CursorText::after(*own), &mut out),
                                 None => out.extend_from_slice(&self.cache.message(session.encoder, &entry)),
                             }
-                            asked.get_or_insert(entry.asked);
+                            asked.get_or_insert(entry.asked());
                             messages += 1;
                         }
                     }

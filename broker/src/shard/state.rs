@@ -246,7 +246,7 @@ impl State {
         if !self.taking.is_empty() {
             let (now, shard) = (self.hub.clock().mono(), self.metrics.shard(self.number));
             for item in &self.taking {
-                shard.taken(now.saturating_sub(item.entry.asked));
+                shard.taken(now.saturating_sub(item.entry.asked()));
             }
         }
     }

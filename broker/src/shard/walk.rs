@@ -139,7 +139,7 @@ impl State {
             Wrote::Part(sent) => {
                 tally.delivered(form.front, 0, sent as u64);
                 let rest = unsent(&joined.bytes, sent);
-                let asked = channel.run(first, count).next().map(|entry| entry.asked);
+                let asked = channel.run(first, count).next().map(|entry| entry.asked());
                 session.block(rest, count as u64, asked);
             }
             Wrote::Gone => session.end(CloseReason::ClientGone),
@@ -194,7 +194,7 @@ impl State {
             } else if let Some(encoded) = channel.encoded(*idx, session.encoder) {
                 out.extend_from_slice(encoded);
             }
-            oldest.get_or_insert(entry.asked);
+            oldest.get_or_insert(entry.asked());
             messages += 1;
             if out.len() >= self.bounds.page_bytes {
                 break;
@@ -213,7 +213,7 @@ impl State {
         tally.delivered(form.front, count as u64 * sessions, bytes as u64 * sessions);
         let Some(channel) = self.channels.get(local as usize) else { return };
         for entry in channel.run(first, count) {
-            tally.latency(form.front, entry.asked, sessions);
+            tally.latency(form.front, entry.asked(), sessions);
         }
     }
 }

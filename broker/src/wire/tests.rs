@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::clock::Moment;
 use crate::error::ErrorCode;
-use crate::log::{Epoch, GapReason, Pos, Tag, Trail};
+use crate::log::{Epoch, GapReason, Pos, Tag, Trail, Waited};
 use crate::message::EventName;
 
 fn entry(payload: Payload) -> Entry {
@@ -22,7 +22,7 @@ fn entry(payload: Payload) -> Entry {
         payload,
         headers: Headers::default(),
         accepted: Moment { mono: Duration::ZERO, unix_ms: 1_700_000_000_123 },
-        asked: Duration::ZERO,
+        waited: Waited::NONE,
         expires: Duration::from_secs(60),
         adopted: None,
         trail: Trail::NONE,

@@ -45,9 +45,7 @@ pub(crate) fn shift(frame: Frame, from: Duration, to: Duration) -> Frame {
         let mut entry = Arc::unwrap_or_clone(entry);
         let age = from.saturating_sub(entry.accepted.mono);
         let life = entry.expires.saturating_sub(entry.accepted.mono);
-        let waited = entry.accepted.mono.saturating_sub(entry.asked);
         entry.accepted.mono = to.saturating_sub(age);
-        entry.asked = entry.accepted.mono.saturating_sub(waited);
         entry.expires = entry.accepted.mono + life;
         Arc::new(entry)
     };

@@ -291,7 +291,7 @@ impl Stay {
         metrics.delivered(Front::Grpc, entries.len() as u64, bytes as u64);
         let now = self.services.clock.mono();
         for entry in entries {
-            metrics.latency(Front::Grpc, now.saturating_sub(entry.asked), 1);
+            metrics.latency(Front::Grpc, now.saturating_sub(entry.asked()), 1);
         }
     }
 }

@@ -16,6 +16,7 @@ use super::super::core::{Beat, State};
 use crate::clock::Moment;
 use crate::log::{
     Adopted, ChannelState, Entry, Epoch, Floor, KnownId, Line, Lost, LostAt, LostOf, NamespaceId, Pos, Record, Segment, Slot, Tag, Trail,
+    Waited,
 };
 use crate::message::{ChannelName, Draft, EventName, Headers, MessageId, Payload, PayloadKind, PublishId};
 use crate::presence;
@@ -193,7 +194,7 @@ impl Reader<'_, '_> {
             payload: payload(entry.payload)?,
             headers: headers(entry.headers)?,
             accepted: Moment { mono: accepted, unix_ms: entry.accepted_ms },
-            asked: accepted.saturating_sub(Duration::from_micros(entry.waited_us)),
+            waited: Waited::from_micros(entry.waited_us),
             expires: accepted.saturating_add(Duration::from_nanos(entry.life_ns)),
             adopted: adopted.transpose()?,
             trail: Trail::NONE,

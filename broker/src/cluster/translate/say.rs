@@ -185,7 +185,7 @@ fn entry(entry: &Entry, now: Duration) -> wire::Entry {
         age_us: micros(now.saturating_sub(entry.accepted.mono)),
         life_ns: nanos(entry.expires.saturating_sub(entry.accepted.mono)),
         adopted: entry.adopted.as_ref().map(|from| wire::Adopted { birth: from.birth.map(pos), via: from.via.map(pos), late: from.late }),
-        waited_us: micros(entry.accepted.mono.saturating_sub(entry.asked)),
+        waited_us: entry.waited.as_micros(),
     }
 }
 

@@ -10,6 +10,7 @@ use super::*;
 use crate::clock::Moment;
 use crate::log::{
     Adopted, ChannelState, Entry, Epoch, Floor, KnownId, Line, Lost, LostAt, LostOf, NamespaceId, Pos, Record, Segment, Slot, Tag, Trail,
+    Waited,
 };
 use crate::message::{ChannelName, Draft, EventName, Headers, MessageId, Payload, PublishId};
 
@@ -46,7 +47,7 @@ fn entry(adopted: Option<Adopted>) -> Arc<Entry> {
         payload: Payload::new(b"{\"a\":1}", Some("application/json")).unwrap(),
         headers: Headers::parse([("x", "y")]).unwrap(),
         accepted: Moment { mono: HERE - Duration::from_secs(3), unix_ms: 1234 },
-        asked: HERE - Duration::from_millis(3250),
+        waited: Waited::from_micros(250_001),
         expires: HERE + Duration::from_nanos(600_000_000_001),
         adopted: adopted.map(Box::new),
         trail: Trail::NONE,
@@ -149,7 +150,6 @@ fn every_frame_comes_across_whole_and_its_times_are_those_of_the_receivers_clock
     let shift = |text: String, from: &Entry| {
         let accepted = THERE.mono - (HERE - from.accepted.mono);
         text.replace(&format!("{:?}", from.accepted), &format!("{:?}", Moment { mono: accepted, ..from.accepted }))
-            .replace(&format!("asked: {:?}", from.asked), &format!("asked: {:?}", THERE.mono - (HERE - from.asked)))
             .replace(&format!("since: {:?}", HERE - WAITED), &format!("since: {:?}", THERE.mono - WAITED))
             .replace(&format!("expires: {:?}", from.expires), &format!("expires: {:?}", accepted + (from.expires - from.accepted.mono)))
     };
@@ -212,6 +212,28 @@ fn what_a_later_release_adds_to_a_message_is_passed_over() {
     }
     let beat = Beat { seq: 3, state: State::Active, reach: Vec::new(), view: 7, echo: 2, held: Duration::ZERO };
     assert_eq!(hear_beat(with_more(say_beat(&beat).encode_to_vec()).into()).unwrap(), beat);
+}
+
+#[test]
+fn where_an_older_release_does_not_say_how_late_something_is_its_delay_begins_here() {
+    use tidings_proto::cluster::v1 as wire;
+    let slot = Slot::of(&channel());
+    let terms = Terms::default();
+    let forward = Frame::Forward(Forward { rid: 1, flight: 2, ask: Ask::Publish(draft()), since: HERE - WAITED, terms });
+    let mut told = say_slot(slot, &forward, HERE);
+    let Some(wire::slot_frame::What::Forward(said)) = &mut told.what else { panic!("a publish") };
+    assert_eq!(std::mem::take(&mut said.age_us), 4_567_891);
+    let Some((_, Frame::Forward(heard))) = hear(&told.encode_to_vec()).unwrap() else { panic!("a publish") };
+    assert_eq!(heard.since, THERE.mono);
+
+    let stream = Frame::Stream(Stream { generation: 1, records: vec![Record::Message(entry(None))], commit: 1 });
+    let mut told = say_slot(slot, &stream, HERE);
+    let Some(wire::slot_frame::What::Stream(said)) = &mut told.what else { panic!("a stream") };
+    let Some(wire::record::Record::Message(message)) = &mut said.records[0].record else { panic!("a message") };
+    assert_eq!(std::mem::take(&mut message.waited_us), 250_001);
+    let Some((_, Frame::Stream(heard))) = hear(&told.encode_to_vec()).unwrap() else { panic!("a stream") };
+    let Record::Message(heard) = &heard.records[0] else { panic!("a message") };
+    assert_eq!((heard.asked(), heard.accepted.mono), (THERE.mono - Duration::from_secs(3), THERE.mono - Duration::from_secs(3)));
 }
 
 #[test]

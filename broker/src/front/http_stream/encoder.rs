@@ -185,7 +185,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Moment;
-    use crate::log::{Epoch, GapReason, Pos, Tag, Trail};
+    use crate::log::{Epoch, GapReason, Pos, Tag, Trail, Waited};
     use crate::message::{Headers, MessageId, Payload};
 
     const LAYOUTS: [Layout; 4] = [Layout::Line, Layout::LineWithOwnCursor, Layout::Script, Layout::ScriptWithOwnCursor];
@@ -206,7 +206,7 @@ mod tests {
             payload: Payload::new("it's\n".as_bytes(), None).unwrap(),
             headers: Headers::default(),
             accepted: Moment { mono: Duration::ZERO, unix_ms: 5 },
-            asked: Duration::ZERO,
+            waited: Waited::NONE,
             expires: Duration::from_secs(60),
             adopted: None,
             trail: Trail::NONE,

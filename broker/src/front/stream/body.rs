@@ -181,7 +181,7 @@ impl<G: Ground> StreamBody<G> {
                         None => out.extend_from_slice(&self.ground.encoded(self.encoder, &entry)),
                     }
                     if self.live {
-                        metrics.latency(front, now.saturating_sub(entry.asked), 1);
+                        metrics.latency(front, now.saturating_sub(entry.asked()), 1);
                     }
                     messages += 1;
                 }

@@ -11,7 +11,7 @@ use super::super::settings::Bug;
 use super::orphans::Branch;
 use super::receiver::commit_to;
 use super::{Context, Event, Opening, Output, Replica, Role};
-use crate::log::{Appended, Entry, Epoch, Line, Pos, Record, SlotLog, Tag};
+use crate::log::{Appended, Entry, Epoch, Line, Pos, Record, SlotLog, Tag, Waited};
 use crate::message::ChannelName;
 
 #[derive(Debug)]
@@ -237,7 +237,8 @@ impl Replica {
         let done = match ask {
             Ask::Publish(draft) => {
                 let key = cx.channels.open(log, &draft.channel, cx.now);
-                let Appended { pos, offset, id, duplicate, trail } = log.append_asked_at(since, key, draft, cx.now, cx.dedupe_room);
+                let waited = Waited::between(since, cx.now.mono);
+                let Appended { pos, offset, id, duplicate, trail } = log.append_after(waited, key, draft, cx.now, cx.dedupe_room);
                 Done { pos, offset, id, copies: 1, duplicate, trail }
             }
             Ask::Clear(channel) => {
