@@ -290,6 +290,9 @@ async fn as_often_as_a_session_fell_behind_it_caught_up() {
     .await;
 }
 
+/// So many of them are more than a window of HTTP/2 takes, of which clients have 2 MiB.
+const ENOUGH: u64 = 600;
+
 /// Who stopped reading is counted as behind, with for how long, whatever carries its stream; who reads is not, and nobody is once all have read.
 async fn stopped_readers_are_counted(way: Way, front: &str) {
     let scene = Scene::open(Commit::AtOnce).await;
@@ -298,7 +301,7 @@ async fn stopped_readers_are_counted(way: Way, front: &str) {
         slow.push(Listener::open(way, &scene, &[CHANNEL], Since::Live).await);
     }
     let mut quick = Listener::open(way, &scene, &[CHANNEL], Since::Live).await;
-    for number in 1..=MANY {
+    for number in 1..=ENOUGH {
         scene.publish(CHANNEL, &large(number)).await;
         assert_eq!(quick.message().await.offset, number);
     }
@@ -311,7 +314,7 @@ async fn stopped_readers_are_counted(way: Way, front: &str) {
     })
     .await;
     for listener in &mut slow {
-        nothing_is_lost_in_silence(listener, MANY).await;
+        nothing_is_lost_in_silence(listener, ENOUGH).await;
     }
     soon("nobody is behind any more", async {
         while behind().await != (0.0, 0.0) {
@@ -319,11 +322,6 @@ async fn stopped_readers_are_counted(way: Way, front: &str) {
         }
     })
     .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stopped_readers_over_http1_are_counted_as_behind() {
-    stopped_readers_are_counted(Way::SseHttp1, "sse").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
