@@ -1,7 +1,7 @@
 // The operators' page on the admin listener, in a real Chromium.
 
 import assert from "node:assert/strict";
-import { createHash } from "node:crypto";
+import { createHash, createHmac } from "node:crypto";
 import net from "node:net";
 import { after, before, test } from "node:test";
 import { startBroker } from "./broker.js";
@@ -26,8 +26,8 @@ after(async () => {
 });
 
 /** A bare event stream, or one that does not read. Resolves once its first bytes are there. */
-async function listen(target, { reads = true } = {}) {
-  const { hostname, port } = new URL(broker.url);
+async function listen(target, { reads = true, at = broker } = {}) {
+  const { hostname, port } = new URL(at.url);
   const socket = net.connect({ host: hostname, port: Number(port) });
   sockets.push(socket);
   socket.on("error", () => {});
@@ -116,6 +116,63 @@ test("a session's story says why it was not let in, and why it was dropped", asy
   await page.goto(`${broker.addresses.admin}/#session/nobody`);
   await page.locator("#story-note", { hasText: "Nothing is kept of it" }).waitFor();
   await end({ page, context });
+});
+
+test("why a slow client, one that a rule denies and one with an expired token were dropped is told, to who has the key", async () => {
+  const secret = "a secret of the browser test, long enough for HS256";
+  const token = (seconds) => {
+    const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
+    const claims = { sub: "ann", exp: Math.floor(Date.now() / 1000) + seconds, channels: [{ match: "chat:hall", can: ["subscribe"] }] };
+    const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part(claims)}`;
+    return `${signed}.${createHmac("sha256", secret).update(signed).digest("base64url")}`;
+  };
+  const strict = await startBroker(
+    "dev=false", "shards=1", "http.send_buffer_bytes=16KiB", `admin.keys=[{name: op, sha256: ${HASH}}]`,
+    `tokens={keys: [{algorithm: HS256, secret: "${secret}"}], leeway: 0s}`,
+    "namespaces={chat: {}, film: {allow: {subscribe: anyone, publish: anyone}, history: {size: 0}}}",
+  );
+  const { page, context } = await visitor(browser);
+  try {
+    await page.goto(`${strict.addresses.admin}/#sessions`);
+    await page.fill("#key-input", KEY);
+    await page.press("#key-input", "Enter");
+    await page.locator("#view-sessions:not([hidden])").waitFor();
+
+    const denied = await fetch(`${strict.url}/sse?channel=chat:attic&session=denied-1&token=${token(600)}`);
+    assert.equal(denied.status, 403);
+    const stale = await fetch(`${strict.url}/sse?channel=chat:hall&session=stale-1&token=${token(-5)}`);
+    assert.equal(stale.status, 401);
+    await listen(`/sse?channel=chat:hall&session=expired-1&token=${token(2)}`, { at: strict });
+    const slow = await listen("/sse?channel=film:1&session=slow-1", { at: strict, reads: false });
+    // More than all buffers between the two hold; then it takes what is there, and hears that it came too late for the rest.
+    for (let n = 0; n < 300; n += 1) await strict.publish("film:1", "x".repeat(60_000));
+    const closed = new Promise((resolve) => slow.on("data", (bytes) => String(bytes).includes("too_slow") && resolve()));
+    slow.resume();
+    await closed;
+
+    const told = [
+      ["slow-1", "closed", "reads too slowly for a channel without history", "too_slow"],
+      ["denied-1", "refused", /no grant for subscribe on `chat:attic`, and the namespace `chat`/, "permission_denied"],
+      ["stale-1", "refused", "expired", "token_expired"],
+      ["expired-1", "closed", "the token has expired", "token_expired"],
+    ];
+    for (const [session, what, why, reason] of told) {
+      await page.goto(`${strict.addresses.admin}/#sessions`);
+      await page.fill("#sessions-text", session);
+      await page.press("#sessions-text", "Enter");
+      const line = page.locator("#sessions-list tbody tr", { hasText: what }).filter({ hasText: why }).filter({ hasText: reason });
+      await line.waitFor();
+      assert.ok(await line.locator(".tag.bad").count(), `${session} stands out`);
+      await line.getByRole("link", { name: session }).click();
+      await page.locator('#story li[data-kind="bad"]', { hasText: what }).filter({ hasText: why }).waitFor();
+      assert.match(await page.textContent("#session-line"), /not on a socket/);
+      assert.ok(await isNarrowEnough(page));
+      await pictures(page, `admin-session-${session}`);
+    }
+    await end({ page, context });
+  } finally {
+    await strict.stop();
+  }
 });
 
 test("a message is published and seen going by, by keyboard alone", async () => {
