@@ -8,4 +8,5 @@ mod presence;
 pub(crate) mod scene;
 mod seen;
 mod strangers;
+mod told;
 mod upgrade;
