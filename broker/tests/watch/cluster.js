@@ -11,7 +11,7 @@ const PORTS = { from: 10_000, below: 32_000 };
 let next_port = PORTS.from + ((process.pid * 101) % (PORTS.below - PORTS.from));
 
 /** A port that is free for TCP and UDP, and was not given before. A node needs it before it listens: its address is told to the others. */
-async function free_port() {
+export async function free_port() {
   for (;;) {
     const port = next_port++;
     if (next_port >= PORTS.below) next_port = PORTS.from;

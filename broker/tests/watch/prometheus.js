@@ -27,15 +27,19 @@ const freePort = () =>
 
 export class Prometheus {
   /** Scrapes `targets` (name → address) as job `tidings` each second, with these rules. */
-  static async start(targets, rules) {
-    const home = mkdtempSync(path.join(tmpdir(), "tidings-prometheus-"));
+  static start(targets, rules) {
     const statics = Object.entries(targets).map(([name, address]) => `      - targets: ["${address}"]\n        labels: { instance: ${name} }\n`);
-    writeFileSync(path.join(home, "rules.yaml"), rules);
-    writeFileSync(
-      path.join(home, "prometheus.yml"),
+    return this.start_with(
       `global: { scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s }\n` +
         `rule_files: [rules.yaml]\nscrape_configs:\n  - job_name: tidings\n    static_configs:\n${statics.join("")}`,
+      { "rules.yaml": rules },
     );
+  }
+
+  /** With this configuration, and files beside it. */
+  static async start_with(config, files) {
+    const home = mkdtempSync(path.join(tmpdir(), "tidings-prometheus-"));
+    for (const [name, text] of Object.entries({ ...files, "prometheus.yml": config })) writeFileSync(path.join(home, name), text);
     const port = await freePort();
     const args = [`--config.file=${home}/prometheus.yml`, `--storage.tsdb.path=${home}/data`, `--web.listen-address=127.0.0.1:${port}`];
     const self = new Prometheus();
