@@ -1,10 +1,20 @@
 //! What an operator must be able to see: who is behind and for how long, and how full every bound is.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::support::{Commit, Listener, Scene, Since, Way, soon};
+use tidings::broker::Subscribe;
+use tidings::hub::namespace;
+use tidings::message::PublishId;
+use tidings::presence::{Member, MemberId};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use crate::cluster::scene::Cluster;
+use crate::support::{Commit, Http1, Listener, Scene, Since, Way, draft, soon};
 
 const CHANNEL: &str = "ticker";
+const OPERATING: &str = include_str!("../../../docs/OPERATING.md");
 
 /// Asks until a metric is what it should be.
 async fn shows(scene: &Scene, name: &str, labels: &[&str], is_right: impl Fn(f64) -> bool) {
@@ -51,30 +61,106 @@ async fn who_leaves_while_behind_is_not_counted_any_more() {
     shows(&scene, "tidings_sessions_behind", &["sse"], |count| count == 0.0).await;
 }
 
+/// The rows of the table of bounds in docs/OPERATING.md.
+fn documented() -> BTreeSet<String> {
+    let section = OPERATING.split("\n### Bounds\n").nth(1).and_then(|rest| rest.split("\n### ").next()).expect("the section is there");
+    section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next().map(str::to_owned)).collect()
+}
+
+/// A bound that something takes room of while the test looks: for a moment again and again, or until its end.
+async fn is_used(scene: &Scene, bound: &str) {
+    shows(scene, "tidings_bound_used", &[&format!("\"{bound}\"")], |used| used > 0.0).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_bound_has_a_limit_and_shows_what_is_used_of_it() {
-    let scene = Scene::with(Commit::AtOnce, |config| config.limits.channels = 50).await;
+    let scene = Scene::with(Commit::AtOnce, |config| {
+        config.shards = 1;
+        config.http.send_buffer_bytes = 16 << 10;
+        config.limits.channels = 50;
+        config.namespaces.insert("room", namespace::Config { presence: true, ..Default::default() });
+    })
+    .await;
+    let text = Http1::get(scene.node.addresses().admin, "1.1", "/metrics", "Connection: close\r\n", None).await.rest().await;
+    let text = String::from_utf8(text).unwrap();
+    let limits = text.lines().filter_map(|line| line.strip_prefix("tidings_bound_limit{bound=\"")?.split_once("\"} "));
+    let limits: BTreeMap<&str, f64> = limits.map(|(bound, limit)| (bound, limit.parse().unwrap())).collect();
+    assert_eq!(limits.keys().map(|bound| (*bound).to_owned()).collect::<BTreeSet<_>>(), documented());
+    assert!(limits.values().all(|limit| *limit >= 1.0), "one without a limit is full by whatever is used: {limits:?}");
+    assert_eq!(limits["channels"], 50.0);
+
+    // What is used for as long as somebody stays.
+    let http = scene.http();
     let _listener = Listener::open(Way::SseHttp1, &scene, &[CHANNEL], Since::Live).await;
-    publish_much(&scene, 3).await;
-    let bounds = [
-        "connections",
+    shows(&scene, "tidings_bound_used", &["\"connections\""], |used| used == 1.0).await;
+    publish_much(&scene, 300).await;
+    shows(&scene, "tidings_bound_used", &["\"history_bytes\""], |used| used >= 300.0 * 8192.0).await;
+    let _newcomer = TcpStream::connect(http).await.unwrap();
+    let _unheard = Listener::open(Way::SseHttp1, &scene, &["unheard"], Since::Live).await;
+    let _caller = Listener::open(Way::Grpc, &scene, &[CHANNEL], Since::Live).await;
+    let mut named = draft(CHANNEL, "x");
+    named.id = Some(PublishId::keyed("once").unwrap());
+    scene.node.broker().publish(named).await.unwrap();
+    let member = Some(Member { id: MemberId::User("ann".into()), info: None });
+    let here = Subscribe { member, ..Subscribe::live(["room:1"]).unwrap() };
+    let _member = scene.node.broker().subscribe(here).await.unwrap();
+    let mut half = TcpStream::connect(http).await.unwrap();
+    let head = format!("POST /v1/publish HTTP/1.1\r\nHost: {http}\r\nContent-Length: 60000\r\n\r\n");
+    half.write_all(&[head.as_bytes(), &[b' '; 50_000]].concat()).await.unwrap();
+    // Neither reads what it asked for, and both have small buffers.
+    let _stream = Http1::get(http, "1.1", &format!("/sse?channel={CHANNEL}&since=earliest"), "", Some(4096)).await;
+    let _answer = Http1::get(http, "1.1", &format!("/poll?channel={CHANNEL}&since=earliest"), "", Some(4096)).await;
+    let kept = [
         "grpc_connections",
         "connections_pending",
         "channels",
         "channels_silent",
-        "history_bytes",
         "dedupe_ids",
-        "shard_inbox",
-        "shard_ring",
+        "presence_members",
         "incoming_bytes",
+        "unsent_bytes",
+        "unread_bytes",
     ];
-    for bound in bounds {
-        assert!(scene.metric("tidings_bound_limit", &[bound]).await >= 1.0, "{bound}");
+    for bound in kept {
+        is_used(&scene, bound).await;
     }
-    assert_eq!(scene.metric("tidings_bound_limit", &["\"channels\""]).await, 50.0);
-    assert!(scene.metric("tidings_bound_used", &["\"channels\""]).await >= 1.0);
-    assert!(scene.metric("tidings_bound_used", &["history_bytes"]).await >= 3.0 * 8192.0);
-    assert_eq!(scene.metric("tidings_bound_used", &["\"connections\""]).await, 1.0, "the listener's own");
+
+    // What is used for moments: the shard has much to say, and more comes.
+    let broker = scene.node.broker().clone();
+    let flood = tokio::spawn(async move {
+        loop {
+            let receipts: Vec<_> = (0..64).map(|_| broker.append(draft(CHANNEL, "flood"))).collect();
+            futures_util::future::join_all(receipts).await;
+        }
+    });
+    is_used(&scene, "shard_inbox").await;
+    flood.abort();
+
+    // The others are looked at elsewhere: `shard_ring`, which is shown once a second as it is then, where it is shown
+    // (`metrics/tests.rs`); `revocations`, for which a node must be closed, with those (`auth/control.rs`); those of the cluster
+    // below, with another node.
+    let seen: BTreeSet<String> = kept.into_iter().chain(["connections", "history_bytes", "shard_inbox"]).map(str::to_owned).collect();
+    let elsewhere: BTreeSet<String> =
+        ["shard_ring", "revocations", "cluster_link", "cluster_publishes", "cluster_nodes"].map(str::to_owned).into();
+    assert_eq!(seen.union(&elsewhere).cloned().collect::<BTreeSet<_>>(), documented(), "a bound that no test uses");
     shows(&scene, "tidings_shard_busy_seconds_total", &[], |seconds| seconds > 0.0).await;
     shows(&scene, "tidings_delivery_stage_seconds_count", &["shard"], |count| count >= 3.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_bound_between_nodes_shows_what_is_used_of_it() {
+    let cluster = Cluster::start(2).await;
+    let scene = &cluster.nodes[0];
+    shows(scene, "tidings_bound_used", &["\"cluster_nodes\""], |used| used == 1.0).await;
+    // To channels of both nodes, so that many are on their way at each moment.
+    let broker = scene.node.broker().clone();
+    let flood = tokio::spawn(async move {
+        loop {
+            let publishes = (0..64).map(|number| broker.publish(draft(&format!("flood-{number}"), "x")));
+            futures_util::future::join_all(publishes).await;
+        }
+    });
+    is_used(scene, "cluster_publishes").await;
+    is_used(scene, "cluster_link").await;
+    flood.abort();
 }
