@@ -30,7 +30,10 @@ async function listeners(brokers) {
   for (const broker of brokers) for (const channel of CHANNELS.slice(0, 6)) await broker.crowd(2, `/sse?channel=${channel}`);
 }
 
-/** Name → { count, options, alerts: node → alerts, may: alerts that may fire on any of its nodes, run(cluster, signal) }. */
+/**
+ * Name → { count, options, alerts: node → alerts, may: alerts that may fire on any of its nodes, trouble and on: what the dashboards
+ * must show it to be on these nodes, and may on its others (told_apart.js), run(cluster, signal) }.
+ */
 export const clusters = {
   /** Three nodes that are well: those of which every panel must show something. */
   trio: {
@@ -47,6 +50,8 @@ export const clusters = {
     count: 3,
     options: { relayed: true },
     alerts: { "late-1": ["TidingsCopiesMissing"] },
+    trouble: "slow follower",
+    on: ["late-1"],
     // What that node orders itself is late for everybody, and its claims take longer than two seconds.
     may: ["TidingsCopiesMissing", "TidingsDeliverySlow", "TidingsSlotWithoutHome"],
     async run({ brokers, relays }, signal) {
@@ -65,6 +70,8 @@ export const clusters = {
     count: 2,
     options: { relayed: true },
     alerts: { "flapping-1": ["TidingsLinkFlaps"], "flapping-2": ["TidingsLinkFlaps"] },
+    trouble: "flapping link",
+    on: ["flapping-1", "flapping-2"],
     may: ["TidingsCopiesMissing", "TidingsSlotsMove", "TidingsSlotWithoutHome", "TidingsPublishesRefused", "TidingsDeliverySlow"],
     async run({ brokers, relays }, signal) {
       await listeners(brokers);
@@ -146,6 +153,9 @@ export async function cluster_world() {
     brokers: Object.fromEntries(nodes.map(([name, broker]) => [name, broker])),
     alerts: Object.fromEntries(nodes.map(([name, , fault]) => [name, fault.alerts[name] ?? []])),
     may: Object.fromEntries(nodes.map(([name, , fault]) => [name, fault.may ?? []])),
+    troubles: Object.fromEntries(
+      nodes.map(([name, , { trouble, on }]) => [name, { must: on?.includes(name) ? [trouble] : [], may: trouble ? [trouble] : [] }]),
+    ),
     begins: "count(tidings_cluster_active == 1)",
     run: (signal) => Object.entries(started).map(([name, cluster]) => [name, clusters[name].run(cluster, signal)]),
     stop: () => Promise.all(all.map((cluster) => cluster.stop())),

@@ -1,4 +1,5 @@
-// The faults: each is a broker of its own, what is done to it until the end, and the alerts that must fire there, and no others.
+// The faults: each is a broker of its own, what is done to it until the end, and the alerts that must fire there, and no others; `trouble` is
+// what the dashboards must show it to be (told_apart.js), and nothing else: without one, none of those.
 
 import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
@@ -56,6 +57,7 @@ export const faults = {
   /** Readers whose network takes half of what is published. */
   slow: {
     settings: ["http.send_buffer_bytes=16KiB", "namespaces.default.history={size: 100000, bytes: 256MiB}"],
+    trouble: "slow readers",
     alerts: ["TidingsSessionsBehind", "TidingsDeliverySlow"],
     async run(broker, signal) {
       await broker.crowd(15, "/sse?channel=film", { bytes_per_second: 250_000 });
@@ -66,6 +68,7 @@ export const faults = {
   /** Readers that stopped, one channel's only, beside others that are well. */
   stopped: {
     settings: ["http.send_buffer_bytes=16KiB"],
+    trouble: "one channel's readers",
     alerts: ["TidingsSessionsBehind"],
     async run(broker, signal) {
       await broker.crowd(40, "/sse?channel=news");
@@ -77,6 +80,7 @@ export const faults = {
   /** Clients that come back to a history that is too short for their absence. */
   missed: {
     settings: ["namespaces.default.history={size: 5}"],
+    trouble: "short history",
     alerts: ["TidingsMessagesMissed"],
     async run(broker, signal) {
       await broker.crowd(10, "/sse?channel=news");
@@ -90,6 +94,7 @@ export const faults = {
   crowded: {
     settings: [],
     open_files: 300,
+    trouble: "near its limit",
     alerts: ["TidingsBoundNearlyReached", "TidingsConnectionsRefused"],
     async run(broker, signal) {
       await keep(signal, 300, async () => {
@@ -102,6 +107,7 @@ export const faults = {
   /** A node whose limit of open files somebody lowered while it ran. */
   lowered: {
     settings: [],
+    trouble: "files taken",
     alerts: ["TidingsOpenFilesNearLimit"],
     async run(broker) {
       await broker.crowd(100, "/sse?channel=news");
@@ -129,6 +135,7 @@ export const faults = {
   /** Clients that connect, hear something and go, in a loop. */
   loop: {
     settings: [],
+    trouble: "flapping clients",
     alerts: ["TidingsReconnectLoop"],
     async run(broker, signal) {
       await keep(signal, 50, async () => {
@@ -203,6 +210,7 @@ export const faults = {
 
 /** One that needs the machine for itself: a publisher that sends more than one shard can deliver. */
 export const wild = {
+  trouble: "wild publisher",
   settings: ["shard.inbox=16", "limits.publish_wait=5ms"],
   alerts: ["TidingsPublishesRefused", "TidingsPublishersWait", "TidingsShardBusy"],
   // On a slow machine the readers' own process falls out of the window that the flood passes through.
@@ -228,6 +236,7 @@ export async function world(found) {
     brokers,
     alerts: of((fault) => fault.alerts),
     may: of((fault) => fault.may ?? []),
+    troubles: of(({ trouble }) => (trouble ? { must: [trouble], may: [trouble] } : { must: [], may: [] })),
     begins: "count(up == 1)",
     run: (signal) => Object.entries(found).map(([name, fault]) => [name, fault.run(brokers[name], signal)]),
     stop: () => Promise.all(Object.values(brokers).map((broker) => broker.stop())),

@@ -12,13 +12,12 @@ import { fileURLToPath } from "node:url";
 import { files, sources, written } from "../../../docs/grafana/source/build.mjs";
 import { cluster } from "../../../docs/grafana/source/cluster.mjs";
 import { expression, panels } from "../../../docs/grafana/source/dashboard.mjs";
-import { overview } from "../../../docs/grafana/source/overview.mjs";
 import { cluster_world, clusters } from "./cluster_faults.js";
 import { draw } from "./draw.js";
 import { faults, wild, world } from "./faults.js";
 import { until } from "./process.js";
 import { Prometheus, promtool } from "./prometheus.js";
-import { CLUSTER_SIGNS, SIGNS, WILD, is_seen } from "./told_apart.js";
+import { DIAGNOSES, is_seen, row } from "./told_apart.js";
 
 const root = fileURLToPath(new URL("../../../", import.meta.url));
 const at = (...parts) => path.join(root, ...parts);
@@ -87,6 +86,27 @@ describe("what is checked in", () => {
     assert.deepEqual([...timed].sort(), names_of(RULES).sort());
   });
 
+  test("how troubles are told apart is written down as it is tried, and each is tried in a fault of its own", () => {
+    const section = OPERATING.split("\n## Dashboards\n")[1].split("\n## ")[0];
+    const rows = section.split("\n").filter((line) => line.startsWith("| ") && line.includes("](#"));
+    assert.deepEqual(rows, Object.values(DIAGNOSES).map(row));
+    for (const { page } of Object.values(DIAGNOSES)) assert.ok(names_of(RULES).includes(page), page);
+    const tried = [...Object.values(faults), wild, ...Object.values(clusters)].map((fault) => fault.trouble).filter(Boolean);
+    assert.deepEqual(tried.sort(), Object.keys(DIAGNOSES).sort());
+  });
+
+  test("every bound is warned of, or it is written why not and which alert is for it", () => {
+    const section = OPERATING.split("\n### Bounds\n")[1].split("\n### ")[0];
+    const bounds = [...section.matchAll(/^\| `(\w+)`/gm)].map((found) => found[1]);
+    assert.ok(bounds.length >= 17, `${bounds}`);
+    const [, left_out] = /tidings_bound_used\{bound!~"([\w|]+)"\} \/ tidings_bound_limit > 0\.85/.exec(RULES);
+    const [exceptions] = /but these:.+?\n\n/s.exec(section);
+    assert.deepEqual([...exceptions.matchAll(/`(\w+)`/g)].map((found) => found[1]).sort(), left_out.split("|").sort());
+    for (const bound of left_out.split("|")) assert.ok(bounds.includes(bound), bound);
+    const page = OPERATING.split("\n### TidingsBoundNearlyReached\n")[1].split("\n### ")[0];
+    for (const bound of bounds) assert.equal(page.includes(`\`${bound}\``), !left_out.split("|").includes(bound), `${bound} on the alert's page`);
+  });
+
   test("promtool passes rules, their tests and the configuration of the example", () => {
     promtool("check", "rules", at("docs/alerts/tidings.rules.yaml"));
     promtool("test", "rules", at("docs/alerts/tidings.test.yaml"));
@@ -108,7 +128,7 @@ async function scene(t, start, then) {
 }
 
 /** Runs the faults of a world beside one Prometheus until all that must fire does, then a little longer; nothing else may have fired ever. */
-async function play({ brokers, alerts, may, begins, run, stop: end }, then) {
+async function play({ brokers, alerts, may, troubles, begins, run, stop: end }, then) {
   const stop = new AbortController();
   let prometheus;
   try {
@@ -134,12 +154,13 @@ async function play({ brokers, alerts, may, begins, run, stop: end }, then) {
     await until(look, "not every alert fired", FIRE_MS).catch((error) => (late = error));
     const quiet = performance.now() + (late ? 0 : SILENT_MS);
     await until(async () => (await look().catch(() => false), performance.now() > quiet), "", SILENT_MS * 2);
-    await then(prometheus, late, () => {
+    const only_what_must = () => {
       for (const [name, must] of Object.entries(alerts)) {
         const fired = [...(seen[name] ?? [])].filter((alert) => must.includes(alert) || !may[name].includes(alert)).sort();
         assert.deepEqual(fired, [...must].sort(), `alerts of ${name}`);
       }
-    });
+    };
+    await then(prometheus, late, only_what_must, () => all_told_apart(prometheus, troubles));
     stop.abort();
     await Promise.all(running);
   } finally {
@@ -163,15 +184,22 @@ async function empty_panels(prometheus, list, calm) {
   return empty;
 }
 
-/** From the panels alone each trouble is told from the others, and from a node that is well. */
-async function all_told_apart(prometheus, all_signs, source, instances) {
-  for (const [fault, signs] of Object.entries(all_signs)) {
-    const seen_on = [];
-    for (const instance of instances) {
-      if (await is_seen(signs, source, (query) => prometheus.range(asked(query, instance), 10))) seen_on.push(instance);
-    }
-    assert.deepEqual(seen_on, [fault], `the signs of "${fault}"`);
-  }
+/**
+ * From the panels alone each trouble is told from all others, and from a node that is well: on each node of a scene the signs of every
+ * trouble are looked for, and only those of its own may be found.
+ */
+async function all_told_apart(prometheus, troubles) {
+  const wrong = [];
+  await Promise.all(
+    Object.entries(troubles).map(async ([name, { must, may }]) => {
+      const seen = [];
+      for (const [trouble, diagnosis] of Object.entries(DIAGNOSES)) {
+        if (await is_seen(diagnosis, (query) => prometheus.range(asked(query, name), 10))) seen.push(trouble);
+      }
+      if (must.some((one) => !seen.includes(one)) || seen.some((one) => !may.includes(one))) wrong.push(`${name} looks like [${seen}], and is [${must}]`);
+    }),
+  );
+  assert.deepEqual(wrong, []);
 }
 
 /** Every rule is evaluated; each metric it names is there, so that silence means a low value and no missing one. */
@@ -194,34 +222,34 @@ describe("against a real Prometheus", () => {
   const alone = sources.filter((source) => source !== cluster);
 
   test("each fault fires its alerts and no others; no panel is empty or in error", { timeout: 340_000 }, async (t) => {
-    await scene(t, () => world(faults), async (prometheus, late, only_what_must) => {
+    await scene(t, () => world(faults), async (prometheus, late, only_what_must, told_apart) => {
       await pictures(prometheus, alone, "faults");
       await pictures(prometheus, alone, "calm", "calm");
       if (late) throw late;
       only_what_must();
       assert.deepEqual(await empty_panels(prometheus, alone, "calm"), []);
-      await all_told_apart(prometheus, SIGNS, overview, [...Object.keys(SIGNS), "calm"]);
+      await told_apart();
       await rules_are_well(prometheus, (name) => !name.startsWith("tidings_cluster_"));
     });
   });
 
   test("a publisher gone wild is told from everything else", { timeout: 240_000 }, async (t) => {
-    await scene(t, () => world({ wild }), async (prometheus, late, only_what_must) => {
+    await scene(t, () => world({ wild }), async (prometheus, late, only_what_must, told_apart) => {
       await pictures(prometheus, alone, "wild", undefined, 40);
       if (late) throw late;
       only_what_must();
-      assert.ok(await is_seen(WILD, overview, (query) => prometheus.range(asked(query), 10)), "the signs of a publisher gone wild");
+      await told_apart();
     });
   });
 
   test("faults of clusters fire their alerts and no others, a slow follower and a flapping link are told apart", { timeout: 340_000 }, async (t) => {
-    await scene(t, () => cluster_world(), async (prometheus, late, only_what_must) => {
+    await scene(t, () => cluster_world(), async (prometheus, late, only_what_must, told_apart) => {
       await pictures(prometheus, [cluster, overview], "clusters");
       await pictures(prometheus, sources, "trio", "trio-.*");
       if (late) throw late;
       only_what_must();
       assert.deepEqual(await empty_panels(prometheus, [cluster], "trio-1"), []);
-      await all_told_apart(prometheus, CLUSTER_SIGNS, cluster, [...Object.keys(CLUSTER_SIGNS), "trio-1"]);
+      await told_apart();
       await rules_are_well(prometheus, () => true);
     });
   });

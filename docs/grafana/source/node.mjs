@@ -134,6 +134,12 @@ export const node = {
           },
         },
         {
+          title: "Files in use",
+          about: "Descriptors in use as a share of the soft limit. Near 1 nothing can be accepted, not even a health check; clients alone never get there.",
+          unit: "percentunit", max: 1, warn: [0.8, 0.9],
+          queries: { "{{instance}}": "process_open_fds{$of} / process_max_fds{$of}" },
+        },
+        {
           title: "Connections come and go",
           about: "Far more than sessions: somebody connects and asks for nothing.",
           unit: "cps",
