@@ -35,7 +35,7 @@ pub struct Hello {
     /// The release it runs, for people.
     #[prost(string, tag = "11")]
     pub version: ::prost::alloc::string::String,
-    /// From the one that dialled: it does not want the one that answers, and says nothing else.
+    /// From the one that dialled: it does not take the certificate of the one that answers, and says nothing else.
     #[prost(message, optional, tag = "12")]
     pub refused: ::core::option::Option<Refusal>,
 }
@@ -63,6 +63,10 @@ pub struct Refusal {
     /// For people; holds no secret.
     #[prost(string, tag = "2")]
     pub message: ::prost::alloc::string::String,
+    /// From the one that answers, to one that showed to hold a key: the same of itself, over this refusal. Without one that fits nothing
+    /// is believed that would harm the one refused.
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub proofs: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -54,10 +54,18 @@ impl Greeted {
     }
 
     /// Reads an answer to a greeting; what is told of a refusal, if it is one.
+    ///
+    /// # Panics
+    /// When a refusal that would keep this node out of the cluster is believed without the secret.
     #[must_use]
     pub fn answer(&self, bytes: &[u8]) -> Option<String> {
         match wire::Answer::decode(bytes).ok()?.answer? {
-            wire::answer::Answer::Refused(refusal) => Some(greeting::Refusal::read(&refusal).message),
+            wire::answer::Answer::Refused(refusal) => {
+                let read = greeting::Refusal::read(&refusal, &self.keys, &EXPORTER);
+                let is_harmful = matches!(read.reason, super::link::Reason::DuplicateName | super::link::Reason::Protocol);
+                assert!(!is_harmful, "believed without a proof: {refusal:?}");
+                Some(read.message)
+            }
             wire::answer::Answer::Welcome(hello) => {
                 drop(greeting::judge(&self.me, &self.keys, &EXPORTER, End::Answered, &hello));
                 None

@@ -110,14 +110,39 @@ impl Refusal {
         Self { reason, message: message.into() }
     }
 
+    /// For one that has not shown to hold a key, and so gets nothing by which it could guess at ours.
     pub(super) fn wire(&self) -> wire::Refusal {
-        wire::Refusal { reason: self.reason.into(), message: self.message.clone() }
+        wire::Refusal { reason: self.reason.into(), message: self.message.clone(), proofs: Vec::new() }
     }
 
-    /// What a peer told us, cut to what fits a log line.
-    pub(in crate::cluster) fn read(refusal: &wire::Refusal) -> Self {
+    /// For one that was judged: proven, if it has proven itself.
+    pub(in crate::cluster) fn proven(&self, keys: &Keys, exporter: &[u8]) -> wire::Refusal {
+        let mut refusal = self.wire();
+        if self.reason != wire::Reason::Key {
+            refusal.proofs = keys.sign(&refused(exporter, &refusal));
+        }
+        refusal
+    }
+
+    /// What the one that answers told us: in its own words, cut to what fits a log line, if it shows to hold a key.
+    pub(in crate::cluster) fn read(refusal: &wire::Refusal, keys: &Keys, exporter: &[u8]) -> Self {
+        if !keys.verify(&refused(exporter, refusal), &refusal.proofs) {
+            return Self::unproven(refusal.reason());
+        }
         let message = refusal.message.chars().filter(|c| !c.is_control()).take(300).collect();
         Self { reason: refusal.reason(), message }
+    }
+
+    /// What anybody may have told us. Its words go nowhere, and what would keep this node out of the cluster is not believed.
+    pub(in crate::cluster) fn unproven(reason: wire::Reason) -> Self {
+        use wire::Reason;
+        let (reason, message) = match reason {
+            Reason::Key => (reason, "it says that the cluster keys differ: cluster.keys must name the same secret on every node"),
+            Reason::Certificate => (reason, "it does not take this node's certificate, and says why in its own log (cluster.tls)"),
+            Reason::NotWanted => (reason, "it says that there is such a connection already"),
+            _ => (Reason::Unspecified, "it refuses this node, and does not show that it holds a cluster key"),
+        };
+        Self::new(reason, message)
     }
 }
 
@@ -157,14 +182,26 @@ impl Keys {
     }
 
     fn prove(&self, exporter: &[u8], end: End) -> Vec<bytes::Bytes> {
-        self.0.iter().map(|key| hmac::sign(key, &proven(exporter, end)).as_ref().to_vec().into()).collect()
+        self.sign(&proven(exporter, end))
+    }
+
+    fn holds(&self, exporter: &[u8], end: End, proofs: &[bytes::Bytes]) -> bool {
+        self.verify(&proven(exporter, end), proofs)
+    }
+
+    fn sign(&self, text: &[u8]) -> Vec<bytes::Bytes> {
+        self.0.iter().map(|key| hmac::sign(key, text).as_ref().to_vec().into()).collect()
     }
 
     /// In constant time for each pair of key and proof.
-    fn holds(&self, exporter: &[u8], end: End, proofs: &[bytes::Bytes]) -> bool {
-        let text = proven(exporter, end);
-        self.0.iter().any(|key| proofs.iter().take(KEYS_MAX).any(|proof| hmac::verify(key, &text, proof).is_ok()))
+    fn verify(&self, text: &[u8], proofs: &[bytes::Bytes]) -> bool {
+        self.0.iter().any(|key| proofs.iter().take(KEYS_MAX).any(|proof| hmac::verify(key, text, proof).is_ok()))
     }
+}
+
+/// What is proven of a refusal: all of it, in this session. The exporter has one length, and the reason too.
+fn refused(exporter: &[u8], refusal: &wire::Refusal) -> Vec<u8> {
+    [b"tidings link 1 refused", exporter, &refusal.reason.to_be_bytes(), refusal.message.as_bytes()].concat()
 }
 
 fn proven(exporter: &[u8], end: End) -> Vec<u8> {

@@ -146,7 +146,7 @@ impl Greeter {
         send(&mut frames, &greeting::hello(&self.me, &self.keys, &exporter, End::Dialled, purpose)).await?;
         let answer: wire::Answer = receive(&mut frames).await?;
         match answer.answer {
-            Some(wire::answer::Answer::Refused(refusal)) => Err(GreetingError::RefusedThere(Refusal::read(&refusal))),
+            Some(wire::answer::Answer::Refused(refusal)) => Err(GreetingError::RefusedThere(Refusal::read(&refusal, &self.keys, &exporter))),
             None => Err(GreetingError::Nonsense("its answer is empty".into())),
             Some(wire::answer::Answer::Welcome(hello)) => {
                 let peer = greeting::judge(&self.me, &self.keys, &exporter, End::Answered, &hello).map_err(GreetingError::RefusedHere)?;
@@ -182,7 +182,11 @@ impl Greeter {
         let mut frames = framed(TlsStream::Server(stream));
         let hello: wire::Hello = receive(&mut frames).await?;
         if let Some(refusal) = &hello.refused {
-            return Err(GreetingError::RefusedThere(Refusal::read(refusal)));
+            // From one that does not trust this end, and so proves nothing to it: anybody may say that.
+            return Err(match refusal.reason() {
+                Reason::Certificate => GreetingError::RefusedThere(Refusal::unproven(Reason::Certificate)),
+                _ => GreetingError::Nonsense("it dialled and refuses for a reason that only the one that answers has".into()),
+            });
         }
         let judged = greeting::judge(&self.me, &self.keys, &exporter, End::Dialled, &hello).and_then(|peer| {
             tls.check(frames.get_ref().get_ref().1.peer_certificates(), &peer.name)?;
@@ -191,7 +195,7 @@ impl Greeter {
         });
         let answer = match &judged {
             Ok(peer) => wire::answer::Answer::Welcome(greeting::hello(&self.me, &self.keys, &exporter, End::Answered, peer.purpose)),
-            Err(refusal) => wire::answer::Answer::Refused(refusal.wire()),
+            Err(refusal) => wire::answer::Answer::Refused(refusal.proven(&self.keys, &exporter)),
         };
         send(&mut frames, &wire::Answer { answer: Some(answer) }).await?;
         match judged {

@@ -151,6 +151,77 @@ async fn a_proof_is_good_for_one_session_and_one_direction_only() {
     }
 }
 
+/// What the other end makes of a refusal for each reason, said by a stranger in these words.
+const STRANGE: &str = "words of a stranger \u{1b}[31m";
+
+fn refusals(keys: &Keys) -> impl Iterator<Item = wire::Refusal> {
+    let reasons = (0..=8).map(|reason| wire::Reason::try_from(reason).unwrap());
+    // Proofs of another session, or under another key, are none.
+    reasons.map(|reason| Refusal::new(reason, STRANGE).proven(keys, &[7; 32]))
+}
+
+#[tokio::test]
+async fn a_stranger_who_dials_and_refuses_is_not_believed_and_its_words_go_nowhere() {
+    let b = greeter(identity("b"), &[SECRET]);
+    for refusal in refusals(&b.keys) {
+        let (near, far) = duplex(16 << 10);
+        let stranger = async {
+            let stream = TlsConnector::from(b.tls().dial.clone()).connect(tls::Tls::name(), near).await.unwrap();
+            let mut frames = framed(TlsStream::Client(stream));
+            send(&mut frames, &wire::Hello { refused: Some(refusal.clone()), ..wire::Hello::default() }).await.unwrap();
+            frames
+        };
+        let (answered, _frames) = tokio::join!(b.answer(far, |_| Ok(())), stranger);
+        let why = answered.unwrap_err();
+        assert!(!why.to_string().contains("stranger"), "{why}");
+        match (&why, refusal.reason()) {
+            (GreetingError::RefusedThere(told), wire::Reason::Certificate) => assert_eq!(told.reason, wire::Reason::Certificate),
+            (GreetingError::Nonsense(_), reason) if reason != wire::Reason::Certificate => {}
+            (_, reason) => panic!("{reason:?}: {why}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_who_answers_and_refuses_keeps_no_node_out_and_its_words_go_nowhere() {
+    let a = greeter(identity("a"), &[SECRET]);
+    let other = Keys::new(&["a secret of somebody else".to_owned()]).unwrap();
+    for refusal in refusals(&a.keys).chain(refusals(&other)) {
+        let (near, far) = duplex(16 << 10);
+        let stranger = async {
+            let stream = TlsAcceptor::from(a.tls().answer.clone()).accept(far).await.unwrap();
+            let mut frames = framed(TlsStream::Server(stream));
+            let _: wire::Hello = receive(&mut frames).await.unwrap();
+            send(&mut frames, &wire::Answer { answer: Some(wire::answer::Answer::Refused(refusal.clone())) }).await.unwrap();
+            frames
+        };
+        let b = NodeName::new("b").unwrap();
+        let (dialled, _frames) = tokio::join!(a.dial(near, Purpose::Live, &b), stranger);
+        let GreetingError::RefusedThere(told) = dialled.unwrap_err() else { panic!("not refused: {refusal:?}") };
+        assert!(!matches!(told.reason, wire::Reason::DuplicateName | wire::Reason::Protocol), "believed: {told:?}");
+        assert!(!told.message.contains("stranger"), "{told:?}");
+    }
+}
+
+#[test]
+fn a_refusal_is_proven_to_who_proved_itself_in_this_session_and_as_it_was_said() {
+    let keys = Keys::new(&[SECRET.to_owned()]).unwrap();
+    let refusal = Refusal::new(wire::Reason::DuplicateName, "the name is taken");
+    let said = refusal.proven(&keys, &[1; 32]);
+    assert_eq!(Refusal::read(&said, &keys, &[1; 32]), refusal);
+    let changed = [
+        (said.clone(), [2; 32]),
+        (wire::Refusal { message: "something else".into(), ..said.clone() }, [1; 32]),
+        (wire::Refusal { reason: wire::Reason::Protocol.into(), ..said.clone() }, [1; 32]),
+        (wire::Refusal { proofs: greeting::hello(&identity("a"), &keys, &[1; 32], End::Answered, Purpose::Live).proofs, ..said }, [1; 32]),
+    ];
+    for (said, exporter) in changed {
+        assert_eq!(Refusal::read(&said, &keys, &exporter).reason, wire::Reason::Unspecified, "{said:?}");
+    }
+    let to_a_stranger = Refusal::new(wire::Reason::Key, "the keys differ").proven(&keys, &[1; 32]);
+    assert!(to_a_stranger.proofs.is_empty(), "a stranger could guess at the secret with it");
+}
+
 /// Signs certificates of nodes.
 struct Authority {
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
@@ -212,13 +283,17 @@ async fn a_certificate_that_proves_nothing_is_refused_and_both_sides_know_why() 
         let bad = with("a", certificate);
         for (dialling, answering) in [(&bad, &good), (&good, &bad)] {
             let (dialled, answered) = meet(dialling, answering).await;
-            let told = [dialled.unwrap_err(), answered.unwrap_err()].map(|why| match why {
+            let [at_dialling, at_answering] = [dialled.unwrap_err(), answered.unwrap_err()].map(|why| match why {
                 GreetingError::RefusedHere(refusal) | GreetingError::RefusedThere(refusal) => refusal,
                 other => panic!("{words}: {other}"),
             });
-            assert_eq!(told[0], told[1]);
-            assert_eq!(told[0].reason, wire::Reason::Certificate);
-            assert!(told[0].message.contains(words) && told[0].message.contains("certificate of a "), "{}", told[0].message);
+            assert_eq!([at_dialling.reason, at_answering.reason], [wire::Reason::Certificate; 2]);
+            let message = &at_dialling.message;
+            assert!(message.contains(words) && message.contains("certificate of a "), "{message}");
+            // The one that dials proves nothing to an end that it does not trust, so its words are not taken.
+            let is_told = std::ptr::eq(dialling, &bad);
+            assert_eq!(at_answering.message == *message, is_told, "{}", at_answering.message);
+            assert!(at_answering.message.contains("cluster.tls"), "{}", at_answering.message);
         }
     }
 }
