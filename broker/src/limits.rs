@@ -21,6 +21,7 @@ pub use bucket::Bucket;
 pub use callers::Callers;
 pub use crowd::{Crowd, Place};
 pub use users::{UserPlace, Users};
+pub(crate) use visitors::network_of;
 pub use visitors::{ClientHeader, Network, TooMany, Visit, Visitors};
 
 /// Bounds of the whole node and of one request.

@@ -386,7 +386,10 @@ impl Control {
         data: Handle,
         stop: &CancellationToken,
     ) -> Result<(), Box<dyn std::error::Error>> {
-        let listener = tokio::net::TcpListener::from_std(sockets.listener)?;
+        let listener = {
+            let _watched_there = data.enter();
+            tokio::net::TcpListener::from_std(sockets.listener)?
+        };
         let gossip = tokio::net::UdpSocket::from_std(sockets.gossip)?;
         let seen = self.show.subscribe();
         let is_up = move |tag| seen.borrow().up.contains(&tag);

@@ -43,7 +43,7 @@ impl Turns {
     }
 
     /// Does the step when its turn has come.
-    async fn take<T>(&self, step: impl FnOnce() -> T) -> T {
+    pub(crate) async fn take<T>(&self, step: impl FnOnce() -> T) -> T {
         // Never closed.
         let turn = self.0.acquire().await;
         let outcome = step();

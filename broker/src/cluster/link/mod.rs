@@ -13,13 +13,15 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use parking_lot::RwLock;
 use prost::Message;
+use rustls::server::Acceptor;
 use tidings_proto::cluster::v1 as wire;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
-use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
 use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use super::membership::{BadKeys, NodeName};
+use crate::tls::Turns;
 use greeting::End;
 pub(super) use greeting::other_protocol;
 pub use greeting::{Identity, Keys, Peer, Purpose, Refusal};
@@ -32,6 +34,8 @@ pub const FRAME_MAX: usize = 4 << 20;
 const GREETING_MAX: usize = 4 << 10;
 /// TLS and greeting together, on either side.
 pub const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+/// Handshakes with those that come, which may be strangers, between two rounds of the runtime that greets them.
+const HANDSHAKES_IN_ONE_ROUND: usize = 2;
 const EXPORTER: &[u8] = b"EXPORTER-tidings-link";
 
 /// Why a connection did not become a link.
@@ -81,6 +85,7 @@ pub struct Greeter {
     keys: Keys,
     /// What the next connection uses; those that stand keep theirs.
     tls: Arc<RwLock<tls::Tls>>,
+    turns: Turns,
 }
 
 impl std::fmt::Debug for Greeter {
@@ -96,7 +101,7 @@ impl Greeter {
     /// When a secret cannot be a key, or the certificate cannot be used, or none can be made.
     pub fn new(me: Identity, secrets: &[String], certificate: Option<Certificate>) -> Result<Self, SetupError> {
         let tls = tls::Tls::new(certificate).map_err(SetupError::Tls)?;
-        Ok(Self { me, keys: Keys::new(secrets)?, tls: Arc::new(RwLock::new(tls)) })
+        Ok(Self { me, keys: Keys::new(secrets)?, tls: Arc::new(RwLock::new(tls)), turns: Turns::new(HANDSHAKES_IN_ONE_ROUND) })
     }
 
     /// Proves its name by another certificate from now on.
@@ -146,7 +151,9 @@ impl Greeter {
         send(&mut frames, &greeting::hello(&self.me, &self.keys, &exporter, End::Dialled, purpose)).await?;
         let answer: wire::Answer = receive(&mut frames).await?;
         match answer.answer {
-            Some(wire::answer::Answer::Refused(refusal)) => Err(GreetingError::RefusedThere(Refusal::read(&refusal, &self.keys, &exporter))),
+            Some(wire::answer::Answer::Refused(refusal)) => {
+                Err(GreetingError::RefusedThere(Refusal::read(&refusal, &self.keys, &exporter)))
+            }
             None => Err(GreetingError::Nonsense("its answer is empty".into())),
             Some(wire::answer::Answer::Welcome(hello)) => {
                 let peer = greeting::judge(&self.me, &self.keys, &exporter, End::Answered, &hello).map_err(GreetingError::RefusedHere)?;
@@ -177,7 +184,8 @@ impl Greeter {
         admit: impl FnOnce(&Peer) -> Result<(), Refusal>,
     ) -> Result<Link<S>, GreetingError> {
         let tls = self.tls();
-        let stream = TlsAcceptor::from(tls.answer.clone()).accept(socket).await?;
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
+        let stream = self.turns.take(|| hello.into_stream(tls.answer.clone())).await.await?;
         let exporter = exporter(stream.get_ref().1)?;
         let mut frames = framed(TlsStream::Server(stream));
         let hello: wire::Hello = receive(&mut frames).await?;

@@ -1,4 +1,5 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio_rustls::TlsAcceptor;
 
 use super::super::membership::NodeName;
 use super::super::release::{Common, Release};

@@ -2,7 +2,8 @@
 //! queues refused and not grown. What is said over them is not known here.
 //!
 //! Control connections live on the thread that starts the mesh, which should do little else; the others on the runtime
-//! that is given for them. So a node that has much to do still answers in time whether it is there.
+//! that is given for them, where those that come are greeted, too. So a node that has much to do, or that strangers knock at, still
+//! answers in time whether it is there.
 
 mod accept;
 mod dial;
@@ -64,7 +65,7 @@ pub struct Setup<L> {
     pub me: NodeName,
     /// Greets for it.
     pub greeter: Greeter,
-    /// Where connections come in.
+    /// Where connections come in, watched by the runtime `data`.
     pub listener: TcpListener,
     /// The other nodes.
     pub members: watch::Receiver<Members>,
@@ -72,7 +73,7 @@ pub struct Setup<L> {
     pub namesake: watch::Receiver<Option<Record>>,
     /// How much may wait on one connection.
     pub bounds: OutboxBounds,
-    /// Runs the connections that carry messages.
+    /// Runs the connections that carry messages, and greets those that come.
     pub data: Handle,
     /// Is told.
     pub ear: Arc<dyn Ear>,

@@ -79,17 +79,31 @@ struct Node {
     _running: DropGuard,
 }
 
-async fn start_at(name: &str, tag: u64, address: &str) -> Node {
-    let listener = TcpListener::bind(address).await.unwrap();
-    let links = listener.local_addr().unwrap();
-    let identity = Identity {
+fn identity(name: &str, tag: u64) -> Identity {
+    Identity {
         cluster: "test".into(),
         name: NodeName::new(name).unwrap(),
         tag: Tag::new(tag).unwrap(),
         started: tag,
         release: Release::default(),
         version: "test".into(),
+    }
+}
+
+async fn start_at(name: &str, tag: u64, address: &str) -> Node {
+    start_on(Handle::current(), name, tag, address)
+}
+
+/// With its control connections on this runtime, and the others on that one.
+fn start_on(data: Handle, name: &str, tag: u64, address: &str) -> Node {
+    let listener = std::net::TcpListener::bind(address).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let listener = {
+        let _watched_there = data.enter();
+        TcpListener::from_std(listener).unwrap()
     };
+    let links = listener.local_addr().unwrap();
+    let identity = identity(name, tag);
     let record = Record {
         name: identity.name.clone(),
         tag: identity.tag,
@@ -110,7 +124,7 @@ async fn start_at(name: &str, tag: u64, address: &str) -> Node {
         members: known,
         namesake: watch::channel(None).1,
         bounds: OutboxBounds { high: 1 << 20, low: 1 << 10 },
-        data: Handle::current(),
+        data,
         ear: heard.clone(),
         mesh: mesh.clone(),
     };
@@ -251,4 +265,68 @@ async fn who_posts_more_than_the_other_takes_is_told_to_hold_back_and_when_there
     assert!(live.is_full && live.bytes > 1 << 20);
     until("there was never room again", || a.heard.0.lock().room == 1).await;
     until("what was taken did not arrive", || notes(&b, &a, Purpose::Live).len() as u64 == taken).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_that_come_are_greeted_on_other_threads_than_heartbeats() {
+    let (say_record, record) = tokio::sync::oneshot::channel();
+    let (block, told_to_block) = tokio::sync::oneshot::channel::<()>();
+    let (say_blocked, blocked) = tokio::sync::oneshot::channel();
+    let (go_on, told_to_go_on) = std::sync::mpsc::channel::<()>();
+    let data = Handle::current();
+    let control = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let node = start_on(data, "a", 1, "127.0.0.1:0");
+            say_record.send(node.record.clone()).unwrap();
+            told_to_block.await.unwrap();
+            say_blocked.send(()).unwrap();
+            // The whole thread: its end, or that of the test.
+            let _ = told_to_go_on.recv();
+        });
+    });
+    let record = record.await.unwrap();
+    let greeter = Greeter::new(identity("b", 2), &[SECRET.to_owned()], None).unwrap();
+    let dial = async |purpose| {
+        let socket = Socket::new(tokio::net::TcpStream::connect(&record.links).await.unwrap()).unwrap();
+        greeter.dial(socket, purpose, &record.name).await
+    };
+    let _live = dial(Purpose::Live).await.unwrap();
+    block.send(()).unwrap();
+    blocked.await.unwrap();
+    let greeted = dial(Purpose::Bulk).await;
+    drop(go_on);
+    tokio::task::spawn_blocking(|| control.join()).await.unwrap().unwrap();
+    greeted.expect("it was greeted by the thread of the heartbeats, which was busy");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_quick_strangers_parts_no_nodes_and_keeps_none_out() {
+    let (a, b, c) = (start("a", 1).await, start("b", 2).await, start("c", 3).await);
+    join(&a, &b).await;
+    let made = (a.mesh.made(&b.record.name), b.mesh.made(&a.record.name));
+    let stranger = Greeter::new(identity("d", 4), &["a secret of somebody else".to_owned()], None).unwrap();
+    let strangers: Vec<_> = (0..16)
+        .map(|_| {
+            let (stranger, record) = (stranger.clone(), a.record.clone());
+            let knocking = async move {
+                loop {
+                    if let Ok(stream) = tokio::net::TcpStream::connect(&record.links).await
+                        && let Ok(socket) = Socket::new(stream)
+                    {
+                        assert!(stranger.dial(socket, Purpose::Live, &record.name).await.is_err());
+                    }
+                }
+            };
+            tokio_util::task::AbortOnDropHandle::new(tokio::spawn(knocking))
+        })
+        .collect();
+    let refused = || a.heard.0.lock().refused.iter().filter(|refused| **refused == (Reason::Key, true)).count();
+    until("no stranger came", || refused() > 20).await;
+    join(&c, &a).await;
+    until("no more strangers came", || refused() > 60).await;
+    assert!(strangers.iter().all(|stranger| !stranger.is_finished()), "a stranger was let in");
+    drop(strangers);
+    assert!(are_joined(&a, &b), "the strangers parted them");
+    assert_eq!((a.mesh.made(&b.record.name), b.mesh.made(&a.record.name)), made, "they were parted, and met again");
 }
