@@ -22,7 +22,7 @@ pub use callers::Callers;
 pub use crowd::{Crowd, Place};
 pub use users::{UserPlace, Users};
 pub(crate) use visitors::network_of;
-pub use visitors::{ClientHeader, Network, TooMany, Visit, Visitors};
+pub use visitors::{ClientHeader, Network, TooMany, UNREADABLE, Visit, Visitors};
 
 /// Bounds of the whole node and of one request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -21,6 +21,9 @@ pub struct Visitors {
     present: Mutex<HashMap<IpAddr, u32, RandomState>>,
 }
 
+/// Stands for all clients of trusted proxies whose addresses cannot be read: together they have as many connections as one address.
+pub const UNREADABLE: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
 /// One visit; over when dropped.
 #[derive(Debug)]
 pub struct Visit {
@@ -74,7 +77,8 @@ impl Visitors {
         self.present.lock().values().copied().max().unwrap_or(0)
     }
 
-    /// From where a request comes that `peer` brings: its own address, or what it says if it is a trusted proxy.
+    /// From where a request comes that `peer` brings: its own address, or what it says if it is a trusted proxy; all from where no one can
+    /// read are one, [`UNREADABLE`].
     #[must_use]
     pub fn origin(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         if !self.is_proxy(peer) {
@@ -83,7 +87,7 @@ impl Visitors {
         // Each proxy adds whom it heard it from at the end; what stands before the last stranger may be the stranger's own words.
         let mut nearest = peer;
         for said in self.said(headers).rev() {
-            let Some(address) = said else { return nearest };
+            let Some(address) = said else { return UNREADABLE };
             nearest = address;
             if !self.is_proxy(address) {
                 break;
@@ -105,12 +109,16 @@ impl Visitors {
             ClientHeader::XForwardedFor => "x-forwarded-for",
             ClientHeader::Forwarded => "forwarded",
         };
-        let values = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default());
-        values.flat_map(|value| value.split(',')).map(move |element| match header {
-            ClientHeader::XForwardedFor => address(element),
-            ClientHeader::Forwarded => {
-                let mut pairs = element.split(';').filter_map(|pair| pair.split_once('='));
-                pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for")).and_then(|(_, value)| address(value))
+        // Each element by itself: what a client wrote before it must not make the proxy's own unreadable.
+        let elements = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        elements.map(move |element| {
+            let element = std::str::from_utf8(element).ok()?;
+            match header {
+                ClientHeader::XForwardedFor => address(element),
+                ClientHeader::Forwarded => {
+                    let mut pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+                    pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for")).and_then(|(_, value)| address(value))
+                }
             }
         })
     }
@@ -242,7 +250,7 @@ mod tests {
         assert_eq!(origin("10.0.0.1", &["1.1.1.1, 198.51.100.1"]), "198.51.100.1", "what stands before is the client's own");
         assert_eq!(origin("10.0.0.1", &["1.1.1.1", "198.51.100.1, 10.9.9.9"]), "198.51.100.1", "through two proxies");
         assert_eq!(origin("10.0.0.1", &["10.2.2.2, 10.9.9.9"]), "10.2.2.2");
-        assert_eq!(origin("10.0.0.1", &["198.51.100.1, unknown"]), "10.0.0.1", "who cannot be told apart is the proxy");
+        assert_eq!(origin("10.0.0.1", &["198.51.100.1, unknown"]), UNREADABLE.to_string(), "not what stands before it");
         assert_eq!(origin("fd00::1", &["2001:db8::5"]), "2001:db8::5");
         assert_eq!(origin("192.0.2.7", &["198.51.100.1:4711"]), "198.51.100.1");
         let visitors = Visitors::new(1, vec!["10.0.0.1".parse().unwrap()], ClientHeader::Forwarded);
@@ -255,6 +263,25 @@ mod tests {
         }
         let headers = HeaderMap::from_iter([(http::header::FORWARDED, "for=\"[2001:db8::7]:80\"".parse().unwrap())]);
         assert_eq!(visitors.origin(ip("10.0.0.1"), &headers), ip("2001:db8::7"));
+    }
+
+    #[test]
+    fn what_a_client_writes_before_the_proxys_word_hides_nothing() {
+        let proxy = || vec!["10.0.0.1".parse().unwrap()];
+        for (header, name, said) in
+            [(ClientHeader::XForwardedFor, "x-forwarded-for", "198.51.100.1"), (ClientHeader::Forwarded, "forwarded", "for=198.51.100.1")]
+        {
+            let visitors = Visitors::new(1, proxy(), header);
+            for before in [&b"\xff"[..], b"\xc3\xa4, \xff\xfe", b"\t", b""] {
+                let value = http::HeaderValue::from_bytes(&[before, b", ", said.as_bytes()].concat()).unwrap();
+                let headers = HeaderMap::from_iter([(http::HeaderName::from_static(name), value)]);
+                assert_eq!(visitors.origin(ip("10.0.0.1"), &headers), ip("198.51.100.1"), "{before:?}");
+            }
+            let unreadable = http::HeaderValue::from_bytes(b"198.51.100.1, \xff").unwrap();
+            let headers = HeaderMap::from_iter([(http::HeaderName::from_static(name), unreadable)]);
+            let _first = visitors.enter(visitors.origin(ip("10.0.0.1"), &headers)).unwrap().expect("it is counted");
+            assert_eq!(visitors.enter(visitors.origin(ip("10.0.0.1"), &headers)).unwrap_err(), TooMany, "all together are one");
+        }
     }
 
     #[test]
