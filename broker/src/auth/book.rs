@@ -188,7 +188,8 @@ impl Book {
                     Refusal::new(Denied::UnknownKey, what).with(format!("it was the backend `{}`", backend.name))
                 })
             }
-            Caller::Token(claims) if self.verifier.has(claims.signed_by) || self.signers.has(claims.signed_by) => Ok(before.clone()),
+            Caller::Token(claims) if self.verifier.has(claims.signed_by) => self.verifier.check(claims).map(|()| before.clone()),
+            Caller::Token(claims) if self.signers.has(claims.signed_by) => Ok(before.clone()),
             Caller::Token(_) => Err(Refusal::new(
                 Denied::UnknownKey,
                 "the key that signed the token or the address was taken out; come back with a fresh one",

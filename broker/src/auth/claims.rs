@@ -62,6 +62,15 @@ impl std::fmt::Debug for SignedBy {
     }
 }
 
+/// By whom a token was issued, and for whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Between {
+    /// `iss`.
+    pub issuer: Option<Box<str>>,
+    /// `aud`; none when it does not say.
+    pub audience: Box<[Box<str>]>,
+}
+
 /// A proven token or signed address.
 #[derive(Clone, Debug)]
 pub struct Claims {
@@ -75,6 +84,8 @@ pub struct Claims {
     pub signed_by: SignedBy,
     /// Whether it is a signed address: that grants what it names, and nothing besides.
     pub is_address: bool,
+    /// By whom it was issued, and for whom, if it says: another configuration may ask for others. A signed address does not say.
+    pub between: Option<Box<Between>>,
     /// What it may do.
     pub grants: Box<[Grant]>,
     /// What others may see of the user: JSON.

@@ -163,7 +163,7 @@ impl Signers {
             Ok(Grant { pattern: Pattern::exact(&name), can })
         };
         let grants = url.channels.iter().map(grant).collect::<Result<_, Refusal>>()?;
-        Ok(Claims { user, id: None, issued: None, signed_by: signer.print, is_address: true, grants, info: None, until })
+        Ok(Claims { user, id: None, issued: None, signed_by: signer.print, is_address: true, between: None, grants, info: None, until })
     }
 }
 

@@ -176,6 +176,34 @@ fn what_is_taken_out_of_the_configuration_may_nothing_on_connections_that_are_op
 }
 
 #[test]
+fn a_token_for_somebody_else_by_another_configuration_may_nothing_on_connections_that_are_open() {
+    let gate = gate(&config());
+    let grants = json!([{ "match": "orders", "can": ["publish"] }]);
+    let said = |aud, iss| token("one", json!({ "channels": grants, "aud": aud, "iss": iss }));
+    let here = (json!(["push", "x"]), json!("https://id.example"));
+    let admit = |(aud, iss): (serde_json::Value, serde_json::Value)| gate.admit(&Credential::Bearer(&said(aud, iss))).unwrap();
+    let good = admit(here.clone());
+    let bad = [
+        ("for another", admit((json!("other"), here.1.clone())), "audience"),
+        ("for nobody", admit((json!(null), here.1.clone())), "audience"),
+        ("from another", admit((here.0.clone(), json!("https://other.example"))), "issuer"),
+        ("from nobody", admit((here.0, json!(null))), "issuer"),
+    ];
+    let mut next = config();
+    (next.tokens.audience, next.tokens.issuer) = (vec!["push".into()], vec!["https://id.example".into()]);
+    gate.exchange(&next).unwrap();
+    assert!(good.check(Action::Publish, &channel("orders")).is_ok());
+    for (what, pass, rule) in &bad {
+        assert_eq!(code(pass.check(Action::Publish, &channel("orders"))), ErrorCode::Unauthenticated, "{what}");
+        assert_eq!(pass.explain(Action::Publish, &channel("orders")).0, *rule, "{what}");
+    }
+    gate.exchange(&config()).unwrap();
+    for (what, pass, _) in &bad {
+        assert!(pass.check(Action::Publish, &channel("orders")).is_ok(), "{what}: it is asked no more");
+    }
+}
+
+#[test]
 fn a_key_with_other_scopes_has_these_on_connections_that_are_open() {
     let gate = gate(&config());
     let (shop, admin) = (gate.admit(&Credential::Bearer("k-1")).unwrap(), gate.admit(&Credential::Bearer("k-2")).unwrap());

@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use super::claims::{Claims, SignedBy};
+use super::claims::{Between, Claims, SignedBy};
 use super::refusal::{Denied, Refusal};
 use config::{Algorithm, Config};
 use jws::Jws;
@@ -79,6 +79,15 @@ impl Verifier {
     #[must_use]
     pub fn has(&self, print: SignedBy) -> bool {
         self.keys.iter().any(|key| key.print == print)
+    }
+
+    /// Holds what a token said when it was proven against what is asked for here.
+    ///
+    /// # Errors
+    /// When it is not from whom or not for whom it should be.
+    pub fn check(&self, claims: &Claims) -> Result<(), Refusal> {
+        let nothing = Between::default();
+        self.demands.check(claims.between.as_deref().unwrap_or(&nothing))
     }
 
     /// Longest token that is looked at.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::super::action::Action;
-use super::super::claims::{Claims, Grant, SignedBy};
+use super::super::claims::{Between, Claims, Grant, SignedBy};
 use super::super::pattern::Pattern;
 use super::super::refusal::{Denied, Refusal};
 use super::jws::object;
@@ -61,6 +61,20 @@ pub(super) struct Demands {
     pub(super) leeway: u64,
 }
 
+impl Demands {
+    /// Whether a token from this issuer for these readers is taken.
+    pub(super) fn check(&self, between: &Between) -> Result<(), Refusal> {
+        if !self.issuer.is_empty() && !between.issuer.as_ref().is_some_and(|from| self.issuer.iter().any(|known| **known == **from)) {
+            return Err(Refusal::new(Denied::Issuer, "the token is not from an issuer that is believed here (`iss`, tokens.issuer)"));
+        }
+        let is_ours = |audience: &str| self.audience.iter().any(|known| known == audience);
+        if !self.audience.is_empty() && !between.audience.iter().any(|audience| is_ours(audience)) {
+            return Err(Refusal::new(Denied::Audience, "the token is meant for somebody else (`aud`, tokens.audience)"));
+        }
+        Ok(())
+    }
+}
+
 /// Reads the claims that a key has signed and holds them against what is asked; `now` is in seconds since 1970.
 pub(super) fn read(payload: &[u8], signed_by: SignedBy, demands: &Demands, now: u64) -> Result<Claims, Refusal> {
     let payload: Payload<'_> = object(payload, "payload")?;
@@ -70,18 +84,15 @@ pub(super) fn read(payload: &[u8], signed_by: SignedBy, demands: &Demands, now: 
     {
         return Err(Refusal::new(Denied::NotYetValid, "the token is not valid yet (`nbf`)"));
     }
-    if !demands.issuer.is_empty() && !payload.iss.is_some_and(|iss| demands.issuer.contains(&iss)) {
-        return Err(Refusal::new(Denied::Issuer, "the token is not from an issuer that is believed here (`iss`, tokens.issuer)"));
-    }
-    let is_meant = |audience: &String| demands.audience.contains(audience);
-    let is_for_us = match &payload.aud {
-        None => false,
-        Some(OneOrMany::One(audience)) => is_meant(audience),
-        Some(OneOrMany::Many(audiences)) => audiences.iter().any(is_meant),
+    let audience = match payload.aud {
+        None => Vec::new(),
+        Some(OneOrMany::One(audience)) => vec![audience],
+        Some(OneOrMany::Many(audience)) => audience,
     };
-    if !demands.audience.is_empty() && !is_for_us {
-        return Err(Refusal::new(Denied::Audience, "the token is meant for somebody else (`aud`, tokens.audience)"));
-    }
+    let between = Between { issuer: payload.iss.map(Into::into), audience: audience.into_iter().map(Into::into).collect() };
+    demands.check(&between)?;
+    // Most name neither, and take no room then.
+    let between = (between != Between::default()).then(|| Box::new(between));
     let issued = payload.iat.map(|iat| time(iat, "iat")).transpose()?;
     let user = payload.sub.map(|sub| named(sub, "sub")).transpose()?;
     let id = payload.jti.map(|id| named(id, "jti")).transpose()?;
@@ -95,7 +106,7 @@ pub(super) fn read(payload: &[u8], signed_by: SignedBy, demands: &Demands, now: 
     }
     let grants = grants.iter().enumerate().map(|(nth, grant)| read_grant(nth, grant)).collect::<Result<_, _>>()?;
     let (user, id, info) = (user.map(Into::into), id.map(Into::into), info.map(ToOwned::to_owned));
-    Ok(Claims { user, id, issued, signed_by, is_address: false, grants, info, until })
+    Ok(Claims { user, id, issued, signed_by, is_address: false, between, grants, info, until })
 }
 
 /// Until when a token with this `exp` counts.
