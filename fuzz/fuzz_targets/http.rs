@@ -207,7 +207,7 @@ fn query(text: &str) {
 }
 
 fn origin(origin: &str, host: &str) {
-    let listed = Origins::new(&["https://app.example".to_owned(), "https://*.pages.example".to_owned()]);
+    let listed = Origins::new(&["https://app.example".to_owned(), "https://*.pages.example".to_owned()], false);
     assert!(!listed.lists(origin) || is_ours(origin), "{origin:?}");
     let (Ok(value), Ok(host)) = (HeaderValue::from_str(origin), HeaderValue::from_str(host)) else { return };
     let request = Request::post("/v1/publish").header("origin", &value).header("host", host).header("cookie", &value);

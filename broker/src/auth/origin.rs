@@ -3,6 +3,8 @@
 //! A browser sends a visitor's cookies, and reaches what the visitor reaches, whoever's page makes it ask. It then says whose
 //! page that is, and that is what gives it away. Programs say nothing.
 
+use std::sync::Arc;
+
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 
@@ -10,7 +12,11 @@ use super::refusal::{Denied, Refusal};
 
 /// The origins that are allowed besides our own.
 #[derive(Clone, Debug, Default)]
-pub struct Origins(std::sync::Arc<[Allowed]>);
+pub struct Origins {
+    listed: Arc<[Allowed]>,
+    /// Our own is one of TLS.
+    is_https: bool,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Allowed {
@@ -21,28 +27,29 @@ enum Allowed {
 }
 
 impl Origins {
-    /// From `*`, exact origins, and origins whose host begins with `*.`.
+    /// From `*`, exact origins, and origins whose host begins with `*.`; our own besides, where the scheme counts if the listener speaks TLS
+    /// itself (`is_https`): behind a proxy that ends TLS we cannot know it.
     #[must_use]
-    pub fn new(origins: &[String]) -> Self {
-        Self(origins.iter().map(|origin| Allowed::read(origin)).collect())
+    pub fn new(origins: &[String], is_https: bool) -> Self {
+        Self { listed: origins.iter().map(|origin| Allowed::read(origin)).collect(), is_https }
     }
 
     /// Whether any origin at all is allowed.
     #[must_use]
     pub fn has_any(&self) -> bool {
-        self.0.contains(&Allowed::Any)
+        self.listed.contains(&Allowed::Any)
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.listed.is_empty()
     }
 
     /// Whether this origin is listed, as a browser sends it.
     #[must_use]
     pub fn lists(&self, origin: &str) -> bool {
-        self.0.iter().any(|allowed| allowed.covers(origin))
+        self.listed.iter().any(|allowed| allowed.covers(origin))
     }
 
     /// Lets a request pass that changes something, or that opens a connection which speaks both ways (no browser keeps a page
@@ -64,11 +71,11 @@ impl Origins {
         let (Ok(origin), None) = (origin.to_str(), given.next()) else { return Err(refused("?", what)) };
         // Whoever may read anything may not for that reason act in the name of every visitor.
         let is_listed = if is_by_browser {
-            self.0.iter().any(|allowed| *allowed != Allowed::Any && allowed.covers(origin))
+            self.listed.iter().any(|allowed| *allowed != Allowed::Any && allowed.covers(origin))
         } else {
             self.lists(origin)
         };
-        if is_listed || is_same(origin, parts) { Ok(()) } else { Err(refused(origin, what)) }
+        if is_listed || is_same(origin, parts, self.is_https) { Ok(()) } else { Err(refused(origin, what)) }
     }
 }
 
@@ -105,10 +112,13 @@ fn strip_suffix<'a>(text: &'a str, suffix: &str) -> Option<&'a str> {
     tail.eq_ignore_ascii_case(suffix).then_some(rest)
 }
 
-fn is_same(origin: &str, parts: &Parts) -> bool {
+fn is_same(origin: &str, parts: &Parts, is_https: bool) -> bool {
     let Some((scheme, origin)) = origin.split_once("://") else { return false };
     let Some(host) = host(parts) else { return false };
-    // The scheme is not compared: behind a proxy that ends TLS we cannot know ours.
+    // A page that came in plain text may be anybody's who is on the way.
+    if is_https && !scheme.eq_ignore_ascii_case("https") {
+        return false;
+    }
     without_default_port(scheme, origin).eq_ignore_ascii_case(without_default_port(scheme, host))
 }
 
@@ -145,7 +155,7 @@ mod tests {
     use super::*;
 
     fn origins(list: &[&str]) -> Origins {
-        Origins::new(&list.iter().map(ToString::to_string).collect::<Vec<_>>())
+        Origins::new(&list.iter().map(ToString::to_string).collect::<Vec<_>>(), false)
     }
 
     fn asked(host: Option<&str>, target: &str, origin: Option<&str>, is_by_browser: bool) -> bool {
@@ -216,6 +226,23 @@ mod tests {
         assert!(asked(Some("push.example"), "/", Some("https://app.example"), true));
         let parts = Request::post("/").header("origin", "https://evil.example").body(()).unwrap().into_parts().0;
         assert!(origins(&["*"]).check(&parts, true, "").is_err());
+    }
+
+    #[test]
+    fn a_page_in_plain_text_is_none_of_a_listener_that_speaks_tls() {
+        for (origin, passes) in [
+            ("https://push.example", true),
+            ("HTTPS://push.example:443", true),
+            ("http://push.example", false),
+            ("http://push.example:80", false),
+            ("http://listed.example", true),
+        ] {
+            let own = Origins::new(&["http://listed.example".to_owned()], true);
+            let parts =
+                Request::post("/v1/publish").header("host", "push.example").header("origin", origin).body(()).unwrap().into_parts().0;
+            assert_eq!(own.check(&parts, false, "change anything").is_ok(), passes, "{origin}");
+            assert_eq!(own.check(&parts, true, "connect").is_ok(), passes, "{origin}");
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ impl Cors {
     #[must_use]
     pub fn new(config: &CorsConfig) -> Self {
         Self {
-            origins: Origins::new(&config.origins),
+            origins: Origins::new(&config.origins, false),
             credentials: config.credentials,
             max_age: HeaderValue::from(config.max_age.as_secs()),
         }

@@ -341,7 +341,7 @@ pub(super) fn table(
             gate: gate.clone(),
             control: control.clone(),
             metrics: metrics.clone(),
-            origins: Origins::new(&config.cors.origins),
+            origins: Origins::new(&config.cors.origins, config.http.tls.is_on()),
             incoming: incoming.clone(),
             limits: api::http::Limits {
                 payload_bytes_max: config.namespaces.iter().map(|(_, rules)| rules.payload_bytes).max().unwrap_or(0),
