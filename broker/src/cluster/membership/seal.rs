@@ -1,12 +1,16 @@
-//! The seal on every gossip datagram: who does not hold the cluster key can neither read, nor speak, nor repeat what was
-//! said. AES-256-GCM-SIV (RFC 8452) with the cluster's name as associated data, so that two clusters that share a key
+//! The seal on every gossip datagram: who does not hold the cluster key can neither read nor speak. AES-256-GCM-SIV (RFC 8452) with the cluster's name as associated data, so that two clusters that share a key
 //! by mistake do not hear each other.
 //!
 //! ```text
 //! datagram = version:1 ‖ key:4 ‖ sender:8 ‖ counter:8 ‖ sealed text ‖ tag:16
 //! ```
 //! `sender` is chance, new with every start of a process; `counter` grows with each datagram it sends. A receiver takes
-//! each (sender, counter) once and nothing that is [`WINDOW`] older than the newest: a repeated datagram changes nothing.
+//! each (sender, counter) once and nothing that is [`WINDOW`] older than the newest, so nobody can repeat to it what it has heard.
+//!
+//! What it has *not* heard can be said to it by whoever recorded that: a datagram that was meant for another node, or any of those from
+//! before it was started. Nothing in one says for whom it is, as a sender may not know under which address it is reached, nor when it was
+//! sealed. So the gossip above must bear to hear what was true before: a newer version of a record wins over it, and whether a process is
+//! there is for its links to say. Until then a node may be made to look, and to wait, for processes that are gone.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -28,7 +32,7 @@ pub const OVERHEAD: usize = TEXT_AT + TAG_LEN;
 /// How far a datagram may come behind a newer one of its sender.
 const WINDOW: u64 = 128;
 /// Senders remembered. Every one of them held the key, so more than this many are restarts; the one that was silent the
-/// longest is forgotten, and only its datagrams could be repeated then.
+/// longest is forgotten, and its datagrams could be repeated then, too.
 const SENDERS_MAX: usize = 1024;
 
 /// Why a datagram was thrown away.
