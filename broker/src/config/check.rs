@@ -321,6 +321,7 @@ impl Config {
         findings.count("presence.told", presence.told.into(), 0, crate::presence::BATCH as u64);
         findings.count("presence.members", presence.members.into(), 1, 10_000_000);
         findings.count("presence.members_of_node", presence.members_of_node.into(), 1, u64::MAX);
+        findings.count("presence.members_held", presence.members_held.into(), 1, u64::MAX);
 
         findings.duration("sse.retry", self.sse.retry, SECOND / 10, HOUR);
         findings.size("websocket.message_bytes", self.websocket.message_bytes as u64, 1 << 10, 64 << 20);

@@ -41,6 +41,8 @@ pub(super) struct Presence {
     /// The connection to each other node.
     links: Mutex<HashMap<Tag, LinkId>>,
     connected: AtomicUsize,
+    /// Members that all stripes hold.
+    held: AtomicUsize,
     last_rid: AtomicU64,
     joined: AtomicU64,
     left: AtomicU64,
@@ -139,6 +141,7 @@ impl Presence {
             settings: ArcSwap::from_pointee(Settings::from(&config::Config::default())),
             links: Mutex::new(HashMap::new()),
             connected: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
             last_rid: AtomicU64::new(0),
             joined: AtomicU64::new(0),
             left: AtomicU64::new(0),
@@ -255,10 +258,11 @@ impl Hub {
     /// What presence holds and has seen.
     #[must_use]
     pub fn presence_totals(&self) -> PresenceGauges {
-        let Presence { stripes, connected, joined, left, refused, .. } = &self.presence;
+        let Presence { stripes, connected, held, joined, left, refused, .. } = &self.presence;
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut totals = PresenceGauges {
             connected: connected.load(Ordering::Relaxed) as u64,
+            held: held.load(Ordering::Relaxed) as u64,
             joined: read(joined),
             left: read(left),
             refused: read(refused),
@@ -316,12 +320,15 @@ impl Hub {
             Some(view) => &**view,
             None => &alone,
         };
-        let cx = Context { now: self.clock.mono(), places, settings: &settings };
         let mut stripe = self.presence.stripes[at].lock();
-        let before = stripe.node.connected();
+        let (before, held) = (stripe.node.connected(), stripe.node.held());
+        // Another stripe may take some meanwhile: the bound is one of memory, and a few more do no harm.
+        let held_elsewhere = self.presence.held.load(Ordering::Relaxed).saturating_sub(held);
+        let cx = Context { now: self.clock.mono(), places, settings: &settings, held_elsewhere };
         let outcome = act(&mut stripe.node, cx);
         // Wraps on the way when there are fewer, and comes out right.
         self.presence.connected.fetch_add(stripe.node.connected().wrapping_sub(before), Ordering::Relaxed);
+        self.presence.held.fetch_add(stripe.node.held().wrapping_sub(held), Ordering::Relaxed);
         let tally = stripe.node.take_tally();
         for (counter, by) in
             [(&self.presence.joined, tally.joined), (&self.presence.left, tally.left), (&self.presence.refused, tally.refused)]

@@ -27,6 +27,8 @@ pub enum Bound {
     ShardInbox,
     /// Members of channels that are connected here.
     PresenceMembers,
+    /// Members that are kept here at all.
+    PresenceHeld,
     /// Bytes in the rings of the shard that holds most.
     ShardRing,
     /// Bytes that sockets did not take, of the shard that holds most.
@@ -47,7 +49,7 @@ pub enum Bound {
 
 impl Bound {
     /// Every bound, in the order of [`Bound::index`].
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Connections,
         Self::GrpcConnections,
         Self::ConnectionsPending,
@@ -60,6 +62,7 @@ impl Bound {
         Self::DedupeIds,
         Self::ShardInbox,
         Self::PresenceMembers,
+        Self::PresenceHeld,
         Self::ShardRing,
         Self::UnsentBytes,
         Self::UnreadBytes,
@@ -86,6 +89,7 @@ impl Bound {
             Self::DedupeIds => "dedupe_ids",
             Self::ShardInbox => "shard_inbox",
             Self::PresenceMembers => "presence_members",
+            Self::PresenceHeld => "presence_held",
             Self::ShardRing => "shard_ring",
             Self::UnsentBytes => "unsent_bytes",
             Self::UnreadBytes => "unread_bytes",

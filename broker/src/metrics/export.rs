@@ -194,6 +194,7 @@ pub(super) fn bound_used(metrics: &Metrics, gauges: &Gauges, bound: Bound) -> u6
         Bound::HistoryBytes => gauges.history_bytes,
         Bound::DedupeIds => gauges.dedupe_ids,
         Bound::PresenceMembers => gauges.presence.connected,
+        Bound::PresenceHeld => gauges.presence.held,
         Bound::ShardInbox => gauges.inbox_depths.iter().copied().max().unwrap_or(0),
         Bound::ShardRing => metrics.shards.iter().map(|shard| shard.ring_bytes.get()).max().unwrap_or(0),
         Bound::UnsentBytes => metrics.shards.iter().map(|shard| shard.unsent_bytes.get()).max().unwrap_or(0),

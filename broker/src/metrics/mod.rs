@@ -123,6 +123,8 @@ pub struct Gauges {
 pub struct PresenceGauges {
     /// Members with connections to this node, over all channels.
     pub connected: u64,
+    /// Members that this node keeps at all.
+    pub held: u64,
     /// Members of the channels whose home is here.
     pub members: u64,
     /// Bytes that these take.

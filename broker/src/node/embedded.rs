@@ -367,6 +367,7 @@ pub(super) fn show_bounds(config: &Config, open_files: u64, metrics: &Metrics) {
     metrics.bound(Bound::HistoryBytes, config.limits.history_bytes);
     metrics.bound(Bound::DedupeIds, config.limits.dedupe_ids.into());
     metrics.bound(Bound::PresenceMembers, config.presence.members_of_node.into());
+    metrics.bound(Bound::PresenceHeld, config.presence.members_held.into());
     metrics.bound(Bound::Revocations, config.tokens.revocations.into());
     metrics.bound(Bound::ShardInbox, config.shard.inbox as u64);
     metrics.bound(Bound::ShardRing, config.shard.ring_bytes as u64);

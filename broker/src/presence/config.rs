@@ -23,11 +23,13 @@ pub struct Config {
     pub members: u32,
     /// Most members that are connected to one node, over all channels; past it who would be one more is refused.
     pub members_of_node: u32,
+    /// Most members that one node keeps at all: connected to it, gone for less than the grace, or of channels whose home it is (on one node alone everybody counts twice). From nine tenths on whoever goes has left at once, without a grace; past it who would be one more is refused, or is not listed.
+    pub members_held: u32,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { grace: Duration::from_secs(10), told: 1000, members: 200_000, members_of_node: 1_000_000 }
+        Self { grace: Duration::from_secs(10), told: 1000, members: 200_000, members_of_node: 1_000_000, members_held: 4_000_000 }
     }
 }
 
@@ -38,6 +40,7 @@ impl From<&Config> for Settings {
             told: config.told as usize,
             members: config.members as usize,
             members_of_node: config.members_of_node as usize,
+            members_held: config.members_held as usize,
             #[cfg(debug_assertions)]
             bug: None,
         }

@@ -82,6 +82,12 @@ impl Edge {
         self.here
     }
 
+    /// How many it holds, those included that went and are remembered.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.members.len()
+    }
+
     /// How many are remembered that went.
     #[must_use]
     pub fn remembered(&self) -> usize {
@@ -118,15 +124,16 @@ impl Edge {
 
     /// Forgets who went when it is not expected back any more, and the oldest past so many. Their homes know that they went.
     pub fn forget_gone(&mut self, now: Duration, grace: Duration, most: usize) {
-        while let Some((gone_at, _)) = self.gone.front()
+        while let Some((gone_at, id)) = self.gone.front()
             && (*gone_at + grace <= now || self.gone.len() > most)
-            && let Some((gone_at, id)) = self.gone.pop_front()
         {
-            // Whoever is back, or went once more, or has not been reported yet, stays for now.
-            let is_over = |present: &Present| present.connections == 0 && present.gone_at == gone_at && !present.is_changed;
-            if self.members.get(&id).is_some_and(is_over) {
-                self.members.remove(&id);
+            // Whoever is back, or went once more, stays; so does, for now, who has not been reported yet, and who went later with it.
+            match self.members.get(id).filter(|present| present.connections == 0 && present.gone_at == *gone_at) {
+                Some(present) if present.is_changed => return,
+                Some(_) => drop(self.members.remove(id)),
+                None => {}
             }
+            self.gone.pop_front();
         }
     }
 

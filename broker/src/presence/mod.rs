@@ -55,6 +55,8 @@ pub struct Settings {
     pub members: usize,
     /// Members that one node reports, over all channels.
     pub members_of_node: usize,
+    /// Members that one node holds at all: of its edges, those who left and may be back included, and of its rooms.
+    pub members_held: usize,
     /// A mistake to make, for tests of the simulator.
     #[cfg(debug_assertions)]
     #[doc(hidden)]

@@ -38,6 +38,8 @@ pub struct Context<'a> {
     pub places: &'a dyn Places,
     /// Bounds and times.
     pub settings: &'a Settings,
+    /// Members that the rest of this node holds, for channels that are not of this [`Node`].
+    pub held_elsewhere: usize,
 }
 
 impl std::fmt::Debug for Context<'_> {
@@ -98,6 +100,8 @@ pub struct Node {
     waiting: Vec<Waiting>,
     /// Members with connections here.
     connected: usize,
+    /// Members of all edges and rooms.
+    held: usize,
     view_at: Option<Duration>,
     swept_at: Duration,
     tally: Tally,
@@ -120,6 +124,32 @@ impl Node {
     #[must_use]
     pub fn connected(&self) -> usize {
         self.connected
+    }
+
+    /// Members of all its edges and rooms, those included that may be back.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// The same, counted anew.
+    #[cfg(test)]
+    pub(super) fn count_held(&self) -> usize {
+        self.edges.values().map(Edge::held).sum::<usize>() + self.rooms.values().map(Room::held).sum::<usize>()
+    }
+
+    /// How many more may be held, by the bound of the whole node.
+    fn room_left(&self, cx: Context<'_>) -> usize {
+        cx.settings.members_held.saturating_sub(self.held + cx.held_elsewhere)
+    }
+
+    fn is_short(&self, cx: Context<'_>) -> bool {
+        self.room_left(cx) <= cx.settings.members_held / 10
+    }
+
+    /// How long who went is expected back: not at all when there is no room for those who are there.
+    fn grace(&self, cx: Context<'_>) -> Duration {
+        if self.is_short(cx) { Duration::ZERO } else { cx.settings.grace }
     }
 
     /// What came and went since this was asked last.
@@ -145,15 +175,22 @@ impl Node {
     /// One more connection of this member is on the channel.
     ///
     /// # Errors
-    /// `overloaded` at the bound of members.
+    /// `overloaded` at a bound of members.
     pub fn enter(&mut self, cx: Context<'_>, channel: &ChannelName, id: MemberId, info: Info) -> Result<()> {
+        if self.room_left(cx) == 0 && !self.edges.get(channel).is_some_and(|edge| edge.has(&id)) {
+            let text = format!("this node keeps as many members as it takes ({}, presence.members_held)", cx.settings.members_held);
+            self.tally.refused += 1;
+            return Err(Error::new(ErrorCode::Overloaded, text));
+        }
         let edge = self.edges.entry(channel.clone()).or_default();
         if !edge.has(&id) && edge.len() >= cx.settings.members {
             let text = format!("as many are on this channel as it may have ({}, presence.members)", cx.settings.members);
             self.tally.refused += 1;
             return Err(Error::new(ErrorCode::Overloaded, text));
         }
+        let before = edge.held();
         self.connected += usize::from(edge.enter(id, info));
+        self.held += edge.held() - before;
         self.changed.insert(channel.clone());
         Ok(())
     }
@@ -277,8 +314,10 @@ impl Node {
             return;
         };
         let Some(edge) = self.edges.get_mut(channel) else { return };
+        let held = edge.held();
         let before = edge.home().filter(|before| *before != home && !cx.settings.has(Bug::NoFarewell));
         let reports = edge.reports(home, cx.now, cx.settings);
+        self.held -= held - edge.held();
         if edge.is_empty() {
             self.edges.remove(channel);
         }
@@ -300,7 +339,15 @@ impl Node {
             }
             return;
         }
-        if self.room(cx, channel).hear(from, report, cx.now, cx.settings) {
+        let left = self.room_left(cx);
+        let room = self.room(cx, channel);
+        let before = room.held();
+        // Those who would be more than the node holds are not listed, as those who would be more than the channel has.
+        let settings = Settings { members: cx.settings.members.min(before + left), ..*cx.settings };
+        let is_heard = room.hear(from, report, cx.now, &settings);
+        let grown = room.held() - before;
+        self.held += grown;
+        if is_heard {
             self.stirred.insert(channel.clone());
         } else {
             self.say(cx, from, channel, What::Resend);
@@ -321,14 +368,19 @@ impl Node {
 
     /// Ends graces, tells who wants to know, and forgets the room when nobody is there.
     fn stir(&mut self, cx: Context<'_>, channel: ChannelName) {
+        let grace = self.grace(cx);
         let Some(room) = self.rooms.get_mut(&channel) else { return };
-        room.expire(cx.now);
+        let before = room.held();
+        // They are expected back until then at most, so this way none is.
+        room.expire(if grace.is_zero() { Duration::MAX } else { cx.now });
+        self.held -= before - room.held();
         let news = room.news(cx.now, cx.settings);
         let tally = std::mem::take(&mut room.tally);
         self.tally.joined += tally.joined;
         self.tally.left += tally.left;
         self.tally.refused += tally.refused;
         if room.is_done() {
+            self.held -= room.held();
             self.rooms.remove(&channel);
         } else if room.due().is_some() || room.has_news() {
             self.stirred.insert(channel.clone());
@@ -420,9 +472,12 @@ impl Node {
 
     /// Once a second: who has said nothing for too long, and signs of life.
     fn sweep(&mut self, cx: Context<'_>) {
+        let grace = self.grace(cx);
         let mut room = cx.settings.members_of_node;
         self.edges.retain(|_, edge| {
-            edge.forget_gone(cx.now, cx.settings.grace, room.min(cx.settings.members));
+            let before = edge.held();
+            edge.forget_gone(cx.now, grace, room.min(cx.settings.members));
+            self.held -= before - edge.held();
             room = room.saturating_sub(edge.remembered());
             !edge.is_empty()
         });
@@ -433,10 +488,11 @@ impl Node {
 
     fn sweep_rooms(&mut self, cx: Context<'_>) {
         let mut resend = Vec::new();
+        let is_short = self.is_short(cx);
         self.rooms.retain(|channel, room| {
             room.see(is_home(cx, channel), cx.now);
             let again = room.sweep(|tag| cx.places.is_present(tag), cx.now, cx.settings);
-            let waiting = room.has_room_again(cx.settings);
+            let waiting = if is_short { Vec::new() } else { room.has_room_again(cx.settings) };
             resend.extend(again.into_iter().chain(waiting).map(|edge| (edge, channel.clone())));
             if room.due().is_some() || room.has_news() || room.is_done() {
                 self.stirred.insert(channel.clone());

@@ -166,6 +166,12 @@ impl Room {
         self.leaving.first().map(|(until, _)| *until)
     }
 
+    /// How many it holds, those included that are expected back.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.members.len()
+    }
+
     /// How many are there.
     #[must_use]
     pub fn counts(&self) -> Counts {

@@ -10,6 +10,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 
 use super::*;
+use crate::error::ErrorCode;
 use crate::log::{Slot, Tag};
 use crate::message::ChannelName;
 
@@ -18,6 +19,7 @@ const SETTINGS: Settings = Settings {
     told: 50,
     members: 1000,
     members_of_node: 1000,
+    members_held: 100_000,
     #[cfg(debug_assertions)]
     bug: None,
 };
@@ -127,8 +129,9 @@ impl World {
 
     fn act<T>(&mut self, at: usize, act: impl FnOnce(&mut Node, Context<'_>) -> T) -> T {
         let process = &mut self.up[at];
-        let cx = Context { now: self.now, places: &process.view, settings: &self.settings };
+        let cx = Context { now: self.now, places: &process.view, settings: &self.settings, held_elsewhere: 0 };
         let outcome = act(&mut process.node, cx);
+        assert_eq!(process.node.held(), process.node.count_held());
         for output in process.node.outputs() {
             match output {
                 Output::Send(to, frame) => {
@@ -423,6 +426,54 @@ fn a_bounded_number_of_those_who_went_is_remembered() {
         .filter_map(|frame| if let frame::What::Report(report) = &frame.what { Some(report.standings.len()) } else { None })
         .sum();
     assert_eq!(told, 21);
+}
+
+#[test]
+fn those_who_come_and_go_again_and_again_are_held_up_to_a_bound_and_keep_nobody_out() {
+    let mut world = World::new(1);
+    world.settings.members_held = 600;
+    for round in 0..200 {
+        // On several channels, each of which could hold all of them: for the grace that would be a thousand.
+        let strangers: Vec<_> = (0..5).map(|number| (number, user(format!("{round}-{number}")))).collect();
+        for (on, id) in &strangers {
+            world.enter(0, *on, id.clone());
+        }
+        world.tick();
+        for (on, id) in &strangers {
+            world.leave(0, *on, id);
+        }
+        let held = world.up[0].node.held();
+        assert!(held <= 600, "{held} are held in round {round}");
+    }
+    world.enter(0, 7, user("ann"));
+    world.tick();
+    assert_eq!(world.ask(0, 7).counts.users, 1);
+    world.leave(0, 7, &user("ann"));
+    world.run(SETTINGS.grace + Duration::from_secs(3));
+    assert!(world.up[0].node.is_idle() && world.up[0].node.held() == 0, "nothing of them stays");
+}
+
+#[test]
+fn who_would_be_more_than_a_node_holds_is_not_listed_or_is_refused_until_others_went() {
+    let mut world = World::new(1);
+    // Everybody counts twice where the home is: four, and a fifth who is connected and not listed.
+    world.settings.members_held = 9;
+    for number in 0..5 {
+        world.enter(0, number, user(number));
+        world.tick();
+    }
+    let listed = |world: &mut World| (0..5).map(|on| world.ask(0, on).counts.users).sum::<u64>();
+    assert_eq!(listed(&mut world), 4);
+    let refused = world.act(0, |node, cx| node.enter(cx, &channel(5), user("dan"), None)).unwrap_err();
+    assert!(refused.code == ErrorCode::Overloaded && refused.message.contains("presence.members_held"), "{refused}");
+    world.act(0, |node, cx| node.enter(cx, &channel(0), user(0), None)).expect("another connection of somebody who is there");
+    for number in [1, 2] {
+        world.leave(0, number, &user(number));
+    }
+    // Who is there says so every ten seconds.
+    world.run(Duration::from_secs(11));
+    assert_eq!(listed(&mut world), 3, "who was one too many is listed now");
+    world.enter(0, 5, user("dan"));
 }
 
 #[test]

@@ -36,6 +36,24 @@ async fn one_member_too_many_is_refused_with_words_and_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_node_keeps_of_members_is_bounded_over_all_channels() {
+    // A node that is alone keeps everybody twice: as connected, and as a member.
+    let scene = start(|config| config.presence.members_held = 4).await;
+    let mut stays = Vec::new();
+    for (room, user) in [("room:1", "ann"), ("room:2", "bob")] {
+        stays.push(stay(scene.http(), room, &bearer(user)).await);
+        listed(scene.http(), room, &[user], 0).await;
+    }
+    let path = "/sse?channel=room:3";
+    let mut refused = Http1::get(scene.http(), "1.1", path, &format!("{}Connection: close\r\n", bearer("dan")), None).await;
+    assert_eq!(refused.status().await, 503);
+    let said = String::from_utf8(refused.rest().await).unwrap();
+    assert!(said.contains("presence.members_held"), "{said}");
+    assert_eq!(scene.metric("tidings_bound_used", &["presence_held"]).await, 4.0);
+    assert_eq!(scene.metric("tidings_presence_refused_total", &[]).await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_a_channel_above_the_size_only_counts_are_told_and_the_answers_say_so() {
     let scene = start(|config| config.presence.told = 4).await;
     let mut guest = Guest::enter(&scene, Front::Sse, "room:1", &bearer("guest")).await;

@@ -70,7 +70,10 @@ impl World {
     pub(super) fn presence(&mut self, at: usize, act: impl FnOnce(&mut Node, Context<'_>)) {
         let Some(process) = &mut self.nodes[at] else { return };
         let now = process.clock(self.now).mono;
-        act(&mut process.presence, Context { now, places: &**process.node.view(), settings: &process.presence_settings });
+        act(
+            &mut process.presence,
+            Context { now, places: &**process.node.view(), settings: &process.presence_settings, held_elsewhere: 0 },
+        );
         for output in process.presence.outputs() {
             match output {
                 Output::Send(to, frame) => self.send_presence(at, to, frame),

@@ -27,6 +27,7 @@ const NAMES = {
   connections: "Connections", grpc_connections: "gRPC connections", connections_pending: "Newcomers", connections_per_address: "Most of one address",
   connections_per_user: "Most of one user", guests: "Guests", channels: "Channels",
   channels_silent: "Channels nobody published to", history_bytes: "Histories", dedupe_ids: "Publish ids", presence_members: "Members present",
+  presence_held: "Members kept",
   shard_inbox: "Fullest inbox", shard_ring: "Fullest ring", unsent_bytes: "Not taken by sockets", unread_bytes: "Answers not read",
   incoming_bytes: "Half here", cluster_link: "Fullest link", cluster_publishes: "Publishes on their way", cluster_nodes: "Nodes known",
   revocations: "Revoked",
