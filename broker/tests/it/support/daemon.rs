@@ -1,6 +1,7 @@
 //! The real daemon in a process of its own: what only a process has (signals, memory) is tried on it.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -22,14 +23,14 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts it on free ports, open to everyone on loopback, with these keys set.
     pub(crate) async fn start(keys: &[&str]) -> Self {
-        Self::start_with(tempfile::tempdir().unwrap(), keys, Stdio::null()).await
+        Self::start_with(tempfile::tempdir().unwrap(), keys, Stdio::null(), None).await
     }
 
     /// With this as its `config.yaml`, under `keys`; its log can be read.
     pub(crate) async fn start_from(file: &str, keys: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join("config.yaml"), file).unwrap();
-        Self::start_with(home, keys, Stdio::piped()).await
+        Self::start_with(home, keys, Stdio::piped(), None).await
     }
 
     /// Replaces its `config.yaml`.
@@ -44,12 +45,18 @@ impl Daemon {
 
     /// The same; its log can be read with [`Daemon::logged`].
     pub(crate) async fn start_heard(keys: &[&str]) -> Self {
-        Self::start_with(tempfile::tempdir().unwrap(), keys, Stdio::piped()).await
+        Self::start_with(tempfile::tempdir().unwrap(), keys, Stdio::piped(), None).await
     }
 
-    async fn start_with(home: tempfile::TempDir, keys: &[&str], log: Stdio) -> Self {
+    /// The same, on a machine that believes the certificate authorities in this file and no others.
+    pub(crate) async fn start_trusting(authorities: &Path, keys: &[&str]) -> Self {
+        Self::start_with(tempfile::tempdir().unwrap(), keys, Stdio::piped(), Some(authorities)).await
+    }
+
+    async fn start_with(home: tempfile::TempDir, keys: &[&str], log: Stdio, authorities: Option<&Path>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidings"));
         command.current_dir(home.path()).env_clear().arg("--dev").kill_on_drop(true).stdout(Stdio::piped()).stderr(log);
+        command.envs(authorities.map(|file| ("SSL_CERT_FILE", file)));
         for key in ["http.listen=127.0.0.1:0", "grpc.listen=127.0.0.1:0", "admin.listen=127.0.0.1:0"].iter().chain(keys) {
             command.args(["--set", key]);
         }

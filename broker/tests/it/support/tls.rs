@@ -7,10 +7,10 @@ use std::sync::Arc;
 use base64::Engine as _;
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, SanType};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// Who signs certificates, for listeners and for clients.
 pub(crate) struct Authority {
@@ -83,6 +83,14 @@ impl Signed {
             std::fs::rename(fresh, file).unwrap();
         }
         (certificate, key)
+    }
+
+    /// How a server begins that proves itself with it.
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(self.key.clone()));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        TlsAcceptor::from(Arc::new(builder.with_no_client_auth().with_single_cert(self.chain.clone(), key).unwrap()))
     }
 }
 
