@@ -1,7 +1,11 @@
 //! A small HTTP/1.1 server of its own: health checks must not queue behind the traffic they judge.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +26,7 @@ use super::{Admin, api, page, trend};
 use crate::auth::ClientName;
 use crate::host;
 use crate::limits::{Crowd, Place};
+use crate::metrics::{Metrics, ProtocolError};
 use crate::tls::client_name;
 
 /// Connections at once: a few scrapers and health checks. Whoever hangs on to more loses the oldest, so that nobody can
@@ -91,24 +96,85 @@ async fn speak<S>(socket: S, client: Option<ClientName>, mut place: Place, admin
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let asks = Arc::new(AtomicBool::new(true));
+    let socket = Heard { socket, asks: asks.clone() };
     let service = service_fn(|mut request: Request<Incoming>| {
         if let Some(client) = &client {
             request.extensions_mut().insert(client.clone());
         }
-        let admin = admin.clone();
-        async move { Ok::<_, Infallible>(answer(&admin, request).await) }
+        let (admin, asks) = (admin.clone(), asks.clone());
+        async move {
+            let answer = answer(&admin, request).await;
+            asks.store(false, Ordering::Relaxed);
+            Ok::<_, Infallible>(answer)
+        }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(16 * 1024);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
     tokio::select! {
-        // A broken connection concerns nobody but its peer.
-        _ = connection.as_mut() => {}
+        ended = connection.as_mut() => {
+            if let Err(error) = ended {
+                note(&admin.metrics, &error, asks.load(Ordering::Relaxed));
+            }
+        }
         () = &mut place => {}
         () = stop_or_age(&stop) => {
             connection.as_mut().graceful_shutdown();
             let _ = timeout(CLOSE_GRACE, connection).await;
         }
+    }
+}
+
+/// Counts what a peer did wrong. A broken connection concerns nobody else, and one that only rested is no fault.
+fn note(metrics: &Metrics, error: &hyper::Error, asks: bool) {
+    if error.is_timeout() && asks {
+        metrics.protocol_error(ProtocolError::HeaderTimeout);
+    } else if error.is_parse_too_large() {
+        metrics.protocol_error(ProtocolError::HeaderTooLarge);
+    } else if error.is_parse() {
+        metrics.protocol_error(ProtocolError::Malformed);
+    }
+}
+
+/// A connection of which it is known whether its peer has begun to ask for something: hyper ends one that rests by the same timer as
+/// one whose head drips.
+struct Heard<S> {
+    socket: S,
+    /// From the start, and from the first byte behind an answer.
+    asks: Arc<AtomicBool>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.socket).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.asks.store(true, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
     }
 }
 

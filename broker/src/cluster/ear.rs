@@ -136,6 +136,10 @@ impl mesh::Ear for Ear {
         }
     }
 
+    fn late(&self) {
+        self.wires.happened.late();
+    }
+
     fn heard(&self, peer: &Peer, id: Id, frame: Bytes) -> Result<(), String> {
         match peer.purpose {
             Purpose::Control => {

@@ -75,6 +75,7 @@ pub(super) struct Happened {
     pub(super) views: AtomicU64,
     /// By this node, and of it by others.
     pub(super) refused: [[AtomicU64; REFUSALS.len()]; 2],
+    pub(super) late: AtomicU64,
 }
 
 impl Happened {
@@ -117,6 +118,11 @@ impl Happened {
             Reason::Unspecified => 7,
         };
         count(&self.refused[usize::from(!by_us)][label], 1);
+    }
+
+    /// A connection that another node, or anybody, made did not greet in time.
+    pub(super) fn late(&self) {
+        count(&self.late, 1);
     }
 
     /// Something happened in a slot.

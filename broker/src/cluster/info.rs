@@ -114,6 +114,8 @@ pub struct Counts {
     pub views: u64,
     /// Connections refused here and by others, by reason: in the order of [`REFUSALS`].
     pub refused: [(u64, u64); REFUSALS.len()],
+    /// Connections to this node that did not greet in time.
+    pub late: u64,
 }
 
 impl Counts {
@@ -320,5 +322,6 @@ fn counts(happened: &Happened) -> Counts {
         solo_seconds: read(&happened.solo_seconds),
         views: read(&happened.views),
         refused: std::array::from_fn(|reason| (here[reason], there[reason])),
+        late: read(&happened.late),
     }
 }

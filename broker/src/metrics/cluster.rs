@@ -138,6 +138,8 @@ pub struct ClusterFigures {
     pub publishes_answered: Vec<Named>,
     /// Connections of nodes that were refused, by reason: by this node, and by the others.
     pub greetings_refused: Vec<(&'static str, u64, u64)>,
+    /// Connections to this node that did not greet in time, or made room for others.
+    pub greetings_late: u64,
 }
 
 impl ClusterFigures {
@@ -148,7 +150,7 @@ impl ClusterFigures {
 }
 
 /// Each family with its one line of help.
-pub(super) const HELP: [(&str, &str); 34] = [
+pub(super) const HELP: [(&str, &str); 35] = [
     ("tidings_cluster_members", "Nodes by what they are to this one, itself included."),
     ("tidings_cluster_active", "1 when this node takes its share of the slots."),
     ("tidings_cluster_degraded", "1 while a part of the cluster may go on without this node."),
@@ -183,6 +185,7 @@ pub(super) const HELP: [(&str, &str); 34] = [
     ("tidings_cluster_publishes_waiting_seconds", "For how long the oldest of them has waited."),
     ("tidings_cluster_publishes_answered_total", "Publishes of this node by what the cluster answered."),
     ("tidings_cluster_greetings_refused_total", "Connections of nodes that were refused, by reason and by whom."),
+    ("tidings_cluster_greetings_late_total", "Connections to this node that did not greet in time, or made room for others."),
 ];
 
 /// Appends all families.
@@ -241,6 +244,7 @@ fn links(out: &mut Page<'_>, figures: &ClusterFigures) {
         out.line(&[("reason", reason), ("by", "this_node")], *here as f64);
         out.line(&[("reason", reason), ("by", "other_node")], *there as f64);
     }
+    out.counter("greetings_late_total", figures.greetings_late);
 }
 
 fn each_queue(figures: &ClusterFigures) -> impl Iterator<Item = (&Peer, (&'static str, Option<u64>))> {

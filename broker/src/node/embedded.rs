@@ -43,7 +43,7 @@ use crate::net;
 use crate::shard;
 
 /// A request body that takes longer is given up.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A broker inside another program. It listens nowhere: connections come by [`Embedded::http_service`] and
 /// [`Embedded::adopt`]. Dropping it cuts them all; [`Embedded::drain`] lets them go gently.

@@ -126,6 +126,7 @@ impl Node {
             connections: Arc::new(Semaphore::new(limits::grpc_connections_max(embedded.open_files) as usize)),
             connections_pending: limits::grpc_connections_pending(config.limits.connections_pending, embedded.open_files) as usize,
             incoming: embedded.watched.incoming.clone(),
+            body_timeout: embedded::BODY_TIMEOUT,
             batch_messages: config.limits.batch_messages,
             retry_after: config.drain.retry_min..=config.drain.retry_max.max(config.drain.retry_min),
             ready: embedded.readiness.subscribe(),

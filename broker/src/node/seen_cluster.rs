@@ -46,6 +46,7 @@ pub(super) fn figures(info: &Info) -> ClusterFigures {
         publishes_waiting_for: slots.waiting_for,
         publishes_answered: counts.answered_by_answer(),
         greetings_refused: counts.refused_by_reason(),
+        greetings_late: counts.late,
     }
 }
 

@@ -70,15 +70,20 @@ impl Secured {
 
     /// Waits until so many handshakes on the public listener came to this.
     async fn counted(&self, outcome: &str, count: f64) {
-        let labels = ["listener=\"http\"".to_owned(), format!("outcome=\"{outcome}\"")];
-        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-        soon(&format!("{count} handshakes {outcome}"), async {
-            while metric(self.admin(), "tidings_tls_handshakes_ended_total", &labels).await < count {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        counted(self.admin(), "http", outcome, count).await;
     }
+}
+
+/// Waits until a node whose metrics are here counted so many handshakes of a listener that came to this.
+async fn counted(metrics: SocketAddr, listener: &str, outcome: &str, count: f64) {
+    let labels = [format!("listener=\"{listener}\""), format!("outcome=\"{outcome}\"")];
+    let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+    soon(&format!("{count} handshakes {outcome} on {listener}"), async {
+        while metric(metrics, "tidings_tls_handshakes_ended_total", &labels).await < count {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 /// Sends a request and reads the whole answer of a connection that closes.

@@ -1,30 +1,62 @@
-//! A request's body on its way in: what it holds of a message that is not whole yet counts among all that is half here.
+//! A request's body on its way in: what it holds of a message that is not whole yet counts among all that is half here, and the rest of
+//! it has its time.
 
+use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
 use tonic::Status;
 
 use super::status::status;
+use crate::error::Error;
 use crate::limits::{Arriving, Crowd};
+use crate::metrics::{Metrics, ProtocolError};
 
 /// Before each message stand a flag and its length.
 const HEAD_BYTES: usize = 5;
+
+/// How long a sender may keep somebody waiting.
+pub(super) struct Patience {
+    /// For all of a request, or for one message of a stream from its first byte on.
+    pub(super) within: Duration,
+    /// Whether the sender says when a message is due; else one is from the start.
+    pub(super) is_stream: bool,
+    /// Who gave up is counted.
+    pub(super) metrics: Arc<Metrics>,
+}
 
 /// A body that is watched.
 pub(super) struct Watched<B> {
     body: B,
     arriving: Arriving,
     messages: Messages,
+    patience: Patience,
+    /// Runs while something is due that is not here. Most requests are whole when they are looked at, and never have one.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<B> Watched<B> {
     /// Among everyone, who are bounded in bytes.
-    pub(super) fn new(body: B, everyone: Arc<Crowd>) -> Self {
-        Self { body, arriving: Arriving::new(everyone), messages: Messages::default() }
+    pub(super) fn new(body: B, everyone: Arc<Crowd>, patience: Patience) -> Self {
+        Self { body, arriving: Arriving::new(everyone), messages: Messages::default(), patience, timer: None }
+    }
+
+    /// Ready when what is due did not come in time.
+    fn poll_too_slow(&mut self, context: &mut Context<'_>) -> Poll<Status> {
+        if self.patience.is_stream && !self.messages.has_begun() {
+            return Poll::Pending;
+        }
+        let within = self.patience.within;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(within)));
+        timer.as_mut().poll(context).map(|()| {
+            self.patience.metrics.protocol_error(ProtocolError::BodyTimeout);
+            status(&Error::invalid(format!("the message did not arrive within {within:?}")))
+        })
     }
 }
 
@@ -41,11 +73,15 @@ where
         if let Poll::Ready(refused) = this.arriving.poll_refused(context) {
             return Poll::Ready(Some(Err(status(&refused))));
         }
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(context));
+        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
+            return this.poll_too_slow(context).map(|too_slow| Some(Err(too_slow)));
+        };
         if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref) {
             let (ended, held) = this.messages.follow(data);
             if ended {
                 this.arriving.is_whole();
+                // In a stream the next one has a time of its own; elsewhere its end is due in the same time.
+                this.timer = this.timer.take().filter(|_| !this.patience.is_stream);
             }
             this.arriving.holds(held);
         }
@@ -73,6 +109,11 @@ struct Messages {
 }
 
 impl Messages {
+    /// Whether a part of a message is here, and not all of it.
+    fn has_begun(&self) -> bool {
+        self.head_len > 0
+    }
+
     /// Goes on behind these bytes. Whether a message ended, and how much there is of the one that is not whole.
     fn follow(&mut self, mut bytes: &[u8]) -> (bool, usize) {
         let mut ended = false;
@@ -106,6 +147,15 @@ mod tests {
     use http_body_util::{BodyExt as _, StreamBody};
 
     use super::*;
+    use crate::clock::Clock;
+    use crate::metrics::Gauges;
+
+    const WITHIN: Duration = Duration::from_secs(30);
+
+    fn patience(is_stream: bool) -> (Patience, Arc<Metrics>) {
+        let metrics = Metrics::new(0, Clock::start());
+        (Patience { within: WITHIN, is_stream, metrics: metrics.clone() }, metrics)
+    }
 
     fn message(length: usize) -> Vec<u8> {
         [&[0][..], &(length as u32).to_be_bytes(), &vec![b'x'; length]].concat()
@@ -131,7 +181,7 @@ mod tests {
         let half = || {
             let begun = Bytes::from(message(60_000)[..40_000].to_vec());
             let begun = stream::iter([Ok::<_, Infallible>(Frame::data(begun))]);
-            Watched::new(Box::pin(StreamBody::new(begun.chain(stream::pending()))), everyone.clone())
+            Watched::new(Box::pin(StreamBody::new(begun.chain(stream::pending()))), everyone.clone(), patience(false).0)
         };
         let (mut first, mut second) = (half(), half());
         assert!(first.frame().await.unwrap().is_ok());
@@ -140,5 +190,57 @@ mod tests {
         assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "{refused:?}");
         drop((first, second));
         assert_eq!(everyone.weight(), 0);
+    }
+
+    /// Each piece that long after the one before, and then nothing.
+    fn drip(pieces: Vec<Vec<u8>>, pause: Duration) -> impl Body<Data = Bytes, Error = Infallible> + Unpin {
+        let pieces = stream::iter(pieces).then(move |piece| async move {
+            sleep(pause).await;
+            Ok::<_, Infallible>(Frame::data(Bytes::from(piece)))
+        });
+        Box::pin(StreamBody::new(pieces.chain(stream::pending())))
+    }
+
+    /// How long somebody is listened to who sends these pieces with these pauses, and how many gave up by the metrics.
+    async fn heard_for(is_stream: bool, pieces: Vec<Vec<u8>>, pause: Duration) -> (Duration, bool) {
+        let (patience, metrics) = patience(is_stream);
+        let mut watched = Watched::new(drip(pieces, pause), Crowd::new(1 << 20), patience);
+        let began = tokio::time::Instant::now();
+        let refused = loop {
+            match tokio::time::timeout(WITHIN * 100, watched.frame()).await {
+                Ok(Some(Ok(_))) => {}
+                Ok(refused) => break refused,
+                Err(_) => return (began.elapsed(), false),
+            }
+        };
+        let refused = refused.unwrap().unwrap_err();
+        assert!(refused.code() == tonic::Code::InvalidArgument && refused.message().contains("30s"), "{refused:?}");
+        let text = metrics.render(&Gauges::default());
+        assert!(text.contains("tidings_protocol_errors_seen_total{kind=\"body_timeout\"} 1\n"), "{text}");
+        (began.elapsed(), true)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_has_its_time_whether_it_begins_or_drips_or_lacks_its_end() {
+        let second = Duration::from_secs(1);
+        assert_eq!(heard_for(false, vec![], second).await, (WITHIN, true));
+        assert_eq!(heard_for(false, message(1000).chunks(1).map(<[u8]>::to_vec).collect(), second).await, (WITHIN, true));
+        assert_eq!(heard_for(false, vec![message(3)], second).await, (WITHIN, true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_may_be_silent_between_its_messages_and_not_within_one() {
+        let hour = Duration::from_secs(600);
+        let (_, is_given_up) = heard_for(true, vec![message(3); 3], hour).await;
+        assert!(!is_given_up);
+        // Its second message begins and stays behind: in the middle, or after one byte of its head.
+        for begun in [7, 1] {
+            let pieces = vec![message(3), message(9)[..begun].to_vec()];
+            assert_eq!(heard_for(true, pieces, hour).await, (hour * 2 + WITHIN, true));
+        }
+        // The time of one is not taken from the next.
+        let (whole, half) = (message(3), WITHIN * 2 / 3);
+        let slow = (0..4).flat_map(|_| [whole[..4].to_vec(), whole[4..].to_vec()]).collect();
+        assert!(!heard_for(true, slow, half).await.1);
     }
 }

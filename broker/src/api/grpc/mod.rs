@@ -50,6 +50,8 @@ pub struct GrpcServices {
     pub connections_pending: usize,
     /// Messages that are half here, in bytes.
     pub incoming: Arc<Crowd>,
+    /// How long a request may take, and a message of a publish stream that has begun.
+    pub body_timeout: Duration,
     /// Most messages in one batch, and in one page of history or channels.
     pub batch_messages: usize,
     /// When a subscriber is told to come back after a drain; each gets its own moment in between.

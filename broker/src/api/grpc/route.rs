@@ -20,7 +20,7 @@ use tower_service::Service;
 
 use super::GrpcServices;
 use super::health::Readiness;
-use super::incoming::Watched;
+use super::incoming::{Patience, Watched};
 use super::preface::WRONG_PROTOCOL;
 use super::serve::Caller;
 use super::service::BrokerService;
@@ -28,6 +28,9 @@ use super::status::{CODE_KEY, of_layer, status};
 use crate::auth::{Credential, Denied, Pass, Refusal, carrier};
 use crate::error::Error;
 use crate::metrics::ProtocolError;
+
+/// Calls whose caller speaks when it likes, and for as long as it likes. All others have one message and its end.
+const STREAMS: [&str; 2] = ["/tidings.v1.Broker/PublishStream", "/grpc.reflection."];
 
 /// The answer to one request.
 pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -100,7 +103,12 @@ impl Routes {
     }
 
     fn answer(&self, request: Request<Incoming>) -> Answer {
-        let mut request = request.map(|body| Watched::new(body, self.services.incoming.clone()));
+        let patience = Patience {
+            within: self.services.body_timeout,
+            is_stream: STREAMS.iter().any(|stream| request.uri().path().starts_with(stream)),
+            metrics: self.services.metrics.clone(),
+        };
+        let mut request = request.map(|body| Watched::new(body, self.services.incoming.clone(), patience));
         if let Some(client) = &self.caller.certificate {
             request.extensions_mut().insert(client.clone());
         }

@@ -87,12 +87,15 @@ async fn take<L: Letter>(keeper: &Arc<Keeper<L>>, listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, from)) => {
-                let keeper = keeper.clone();
-                let greeting = tokio::spawn(async move {
-                    let stop = keeper.stop.clone();
-                    stop.run_until_cancelled(greet(&keeper, stream, from)).await
+                let greeting = tokio::spawn({
+                    let keeper = keeper.clone();
+                    async move {
+                        let stop = keeper.stop.clone();
+                        stop.run_until_cancelled(greet(&keeper, stream, from)).await
+                    }
                 });
                 if greetings.enter(from, greeting.abort_handle()) {
+                    keeper.ear.late();
                     tracing::debug!(event = "node_greetings_full", %from, "too many greet at once; one of them was closed");
                 }
             }
@@ -125,7 +128,12 @@ async fn greet<L: Letter>(keeper: &Arc<Keeper<L>>, stream: TcpStream, from: Sock
                 tracing::warn!(event = "node_refused_here", %from, why = refusal.message, "a node does not want this one");
             }
         }
-        Err(why) => tracing::debug!(event = "node_did_not_greet", %from, %why, "a connection did not greet"),
+        Err(why) => {
+            if matches!(why, GreetingError::Late) {
+                keeper.ear.late();
+            }
+            tracing::debug!(event = "node_did_not_greet", %from, %why, "a connection did not greet");
+        }
     }
 }
 

@@ -48,6 +48,8 @@ pub trait Ear: Send + Sync + 'static {
     fn gone(&self, name: &NodeName, tag: Tag);
     /// The other side refused this node, or this node the other.
     fn refused(&self, refusal: &Refusal, by_us: bool);
+    /// Somebody who connected to this node did not greet in time, or made room for others who came.
+    fn late(&self);
     /// A frame came. Frames of one connection come one after the other.
     ///
     /// # Errors

@@ -56,6 +56,8 @@ impl Ear for Notebook {
         self.0.lock().refused.push((refusal.reason, by_us));
     }
 
+    fn late(&self) {}
+
     fn heard(&self, peer: &Peer, _: Id, mut frame: Bytes) -> Result<(), String> {
         let number = frame.try_get_u64().map_err(|why| why.to_string())?;
         self.0.lock().notes.entry((peer.name.clone(), peer.purpose)).or_default().push(number);

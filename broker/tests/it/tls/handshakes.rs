@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use super::{Secured, ask};
+use super::{Secured, ask, counted};
 use crate::support::{Http2, bridge, connect, metric, soon, trusting};
 
 async fn heard(stream: &mut TcpStream) -> Vec<u8> {
@@ -86,26 +86,34 @@ async fn garbage_is_answered_by_an_alert() {
     secured.counted("failed", 4.0).await;
 }
 
-#[tokio::test]
-async fn a_handshake_has_its_time_and_no_more() {
-    let secured = Secured::watched(|config| config.http.tls.handshake_timeout = Duration::from_millis(300)).await;
-    let began = Instant::now();
-    let mut silent = TcpStream::connect(secured.http()).await.unwrap();
-    let mut half = TcpStream::connect(secured.http()).await.unwrap();
-    half.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").await.unwrap();
-    let mut slow = TcpStream::connect(secured.http()).await.unwrap();
-    let drip = async {
-        for byte in b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".iter().cycle() {
-            if slow.write_all(&[*byte]).await.is_err() {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_has_its_time_and_no_more_on_every_listener() {
+    let secured = Secured::start(|config, _, _| {
+        for tls in [&mut config.http.tls, &mut config.grpc.tls, &mut config.admin.tls] {
+            tls.handshake_timeout = Duration::from_millis(300);
         }
-    };
-    let (silent, half, ()) = tokio::join!(heard(&mut silent), heard(&mut half), soon("the slow one is cut", drip));
-    assert!(silent.is_empty() && half.is_empty());
-    assert!(began.elapsed() >= Duration::from_millis(300));
-    secured.counted("timed_out", 3.0).await;
+    })
+    .await;
+    let metrics = bridge(secured.admin(), secured.trusting(&[])).await;
+    for (listener, to) in [("http", secured.http()), ("grpc", secured.grpc()), ("admin", secured.admin())] {
+        let began = Instant::now();
+        let mut silent = TcpStream::connect(to).await.unwrap();
+        let mut half = TcpStream::connect(to).await.unwrap();
+        half.write_all(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").await.unwrap();
+        let mut slow = TcpStream::connect(to).await.unwrap();
+        let drip = async {
+            for byte in b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03".iter().cycle() {
+                if slow.write_all(&[*byte]).await.is_err() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let (silent, half, ()) = tokio::join!(heard(&mut silent), heard(&mut half), soon("the slow one is cut", drip));
+        assert!(silent.is_empty() && half.is_empty(), "{listener}");
+        assert!(began.elapsed() >= Duration::from_millis(300), "{listener}");
+        counted(metrics, listener, "timed_out", 3.0).await;
+    }
 }
 
 #[tokio::test]
