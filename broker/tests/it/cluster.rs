@@ -2,6 +2,7 @@
 
 mod control;
 mod hops;
+mod leaving;
 mod many;
 mod names;
 mod presence;
