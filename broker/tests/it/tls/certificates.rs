@@ -1,5 +1,6 @@
 //! Certificates that change while the node runs.
 
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use tidings::clock::Clock;
@@ -7,29 +8,57 @@ use tidings::config::Config;
 use tidings::metrics::{Gauges, Listener, Metrics};
 use tidings::node::Node;
 use tidings::tls::{Credentials, config};
+use tidings_sdk::{Client, Tls};
 
 use super::{Secured, ask};
 use crate::support::{Authority, connect, soon, trusting};
 
 /// The certificate a listener proves itself with now.
-async fn shown(secured: &Secured) -> Vec<u8> {
-    let stream = secured.connect(secured.http()).await;
+async fn shown(secured: &Secured, to: SocketAddr) -> Vec<u8> {
+    let stream = secured.connect(to).await;
     stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
 }
 
-#[tokio::test]
-async fn a_renewed_certificate_is_used_without_a_restart_and_open_connections_stay() {
-    let secured = Secured::watched(|_| {}).await;
-    let mut before = secured.connect(secured.http()).await;
-    let first = shown(&secured).await;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_renewed_certificate_is_used_by_every_listener_without_a_restart_and_open_connections_stay() {
+    let secured = Secured::start(|_, _, _| {}).await;
+    let (mut http, mut admin) = (secured.connect(secured.http()).await, secured.connect(secured.admin()).await);
+    let root = std::fs::read(secured.authority.write_root(secured.files.path())).unwrap();
+    let client = async || {
+        let tls = Tls::new().trusting(&root);
+        soon("a client", Client::connect_with(&format!("https://{}", secured.grpc()), tls)).await.unwrap()
+    };
+    let before = client().await;
+    let mut subscription = soon("a subscription", async { before.subscribe(["renewed"]).await }).await.unwrap();
+    let listeners = [secured.http(), secured.grpc(), secured.admin()];
+    let mut first = Vec::new();
+    for to in listeners {
+        first.push(shown(&secured, to).await);
+    }
+    assert!(first.iter().all(|shown| *shown == first[0]), "one certificate for all");
+
     secured.authority.write(secured.files.path(), "node");
-    soon("the new certificate", async {
-        while shown(&secured).await == first {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    })
-    .await;
-    assert!(ask(&mut before, "/poll?channel=a").await.starts_with("HTTP/1.1 200 "));
+    let mut renewed = Vec::new();
+    for to in listeners {
+        soon("the new certificate", async {
+            while shown(&secured, to).await == first[0] {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        })
+        .await;
+        renewed.push(shown(&secured, to).await);
+    }
+    assert!(renewed.iter().all(|shown| *shown == renewed[0]), "one certificate for all");
+
+    // Who was there goes on, and who comes trusts the new one.
+    assert!(ask(&mut http, "/poll?channel=a").await.starts_with("HTTP/1.1 200 "));
+    assert!(ask(&mut admin, "/livez").await.starts_with("HTTP/1.1 200 "));
+    soon("a publish by the old connection", before.publish("renewed", "old")).await.unwrap();
+    soon("a publish by a new one", client().await.publish("renewed", "new")).await.unwrap();
+    for expected in ["old", "new"] {
+        let heard = soon("a message on the old connection", subscription.next()).await.unwrap().unwrap();
+        assert!(matches!(&heard, tidings_sdk::Delivery::Message(message) if message.data == expected), "{heard:?}");
+    }
 }
 
 /// A listener's files, and what is counted of them.
