@@ -7,8 +7,10 @@ use std::time::Duration;
 use anyhow::Context;
 use rustix::process::Signal;
 
+use crate::client::guest;
 use crate::fault::{Fault, Name};
 use crate::history::Event;
+use crate::homes;
 use crate::lan::{Delay, End, Lan};
 use crate::node::{Node, Seat};
 use crate::world::World;
@@ -62,7 +64,7 @@ impl Cluster {
             }
         };
         let seats: Vec<Seat> = (0..make.nodes).map(seat).collect();
-        let channels = (0..make.channels).map(|channel| format!("hot-{channel}")).collect();
+        let channels = homes::channels(make.nodes, make.channels)?;
         let world = Arc::new(World::new(seats, channels));
         let mut cluster = Self { nodes: Vec::new(), lan, world, broken: Vec::new(), seed: make.seed };
         for seat in &cluster.world.seats {
@@ -71,6 +73,7 @@ impl Cluster {
         for seat in &cluster.world.seats {
             seat.ready(PATIENCE).await?;
         }
+        homes::check(&cluster.world).await.context("whose channels are whose")?;
         Ok(cluster)
     }
 
@@ -79,7 +82,8 @@ impl Cluster {
     /// # Errors
     /// When the system does not let it.
     pub(crate) async fn break_it(&mut self, fault: &Fault) -> anyhow::Result<()> {
-        self.world.record(Event::Broken { fault: fault.to_string(), divides: fault.divides() });
+        let (fault_named, divides, excuses_after_ms) = (fault.to_string(), fault.divides(), fault.excuses_after_ms());
+        self.world.record(Event::Broken { fault: fault_named, divides, excuses_after_ms });
         self.apply(fault).await.with_context(|| fault.to_string())?;
         self.broken.push(fault.clone());
         Ok(())
@@ -184,6 +188,7 @@ fn settings(make: &Make, name: &str, address: &str, seeds: &[String]) -> Vec<Str
         "namespaces.default.history.bytes=1GiB",
         "namespaces.default.history.ttl=1h",
         "namespaces.guests={presence: true, allow: {subscribe: anyone, presence: anyone}}",
+        guest::TOKENS,
         "presence.grace=2s",
         "drain.grace=6s",
         "drain.waves=2",

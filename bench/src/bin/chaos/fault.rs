@@ -42,6 +42,16 @@ impl Fault {
         }
     }
 
+    /// How long it must last before it excuses that something took long, or that nodes took each other for dead; `None`: it never does.
+    /// Two packets of a hundred, 50 ms and less than a second are what every network does now and then, and are no fault to be seen.
+    pub(crate) fn excuses_after_ms(&self) -> Option<u64> {
+        match self {
+            Self::Lose { percent: ..=2 } | Self::Delay { most_ms: ..=50, .. } => None,
+            Self::Pause { .. } => Some(1_000),
+            _ => Some(0),
+        }
+    }
+
     /// Whether nodes may take each other for dead by it while both live.
     pub(crate) fn divides(&self) -> bool {
         !matches!(self, Self::Kill { .. } | Self::Leave { .. } | Self::Hide { .. })
@@ -102,5 +112,14 @@ mod tests {
         assert!(cut.parts(0, 2) && cut.parts(2, 0) && !cut.parts(1, 2));
         assert!(Fault::Unplug { node: 1 }.parts(0, 1) && !Fault::Unplug { node: 1 }.parts(0, 2));
         assert!(!Fault::Hide { node: 1 }.parts(0, 1) && !Fault::Lose { percent: 20 }.parts(0, 1));
+    }
+
+    #[test]
+    fn what_every_network_does_excuses_nothing() {
+        let delay = |most_ms| Fault::Delay { node: 0, least_ms: 1, most_ms, reorders: true };
+        for (mild, strong) in [(Fault::Lose { percent: 2 }, Fault::Lose { percent: 3 }), (delay(50), delay(51))] {
+            assert_eq!((mild.excuses_after_ms(), strong.excuses_after_ms()), (None, Some(0)));
+        }
+        assert_eq!(Fault::Pause { node: 0 }.excuses_after_ms(), Some(1_000));
     }
 }

@@ -41,16 +41,21 @@ pub(crate) enum Event {
     Gap { client: String, channel: String, reason: String },
     /// A client does not listen any more, until it resumes.
     Left { client: String, channel: String, why: String },
-    /// Something is broken from here on. What `divides` can make nodes take each other for dead, so that two write one slot.
-    Broken { fault: String, divides: bool },
+    /// Something is broken from here on. What `divides` can make nodes take each other for dead, so that two write one slot. What is
+    /// mended sooner than `excuses_after_ms` excuses nothing, and what has none never does.
+    Broken { fault: String, divides: bool, excuses_after_ms: Option<u64> },
     /// And is whole again from here on.
     Mended { fault: String },
     /// A process was killed: what only it held is gone.
     Crashed { node: String },
     /// A process was started again: it remembers nothing of what was before.
     Started { node: String },
-    /// At rest, a node said that so many are on a channel, when so many are.
-    Present { node: String, counted: u64, there: u64 },
+    /// A guest is on the channel of guests from here on: a user's session, or one of nobody.
+    Came { session: String, user: Option<String> },
+    /// And is not any more, until it comes again.
+    Went { session: String },
+    /// At rest, what a node said of who is there, as its pages list it.
+    Present { node: String, users: u64, anonymous: u64, members: Vec<Member> },
     /// What a node has of a channel when everything is over, oldest first.
     Final { node: String, channel: String, messages: Vec<Kept> },
 }
@@ -62,6 +67,13 @@ pub(crate) struct Kept {
     pub(crate) cursor: String,
     #[serde(default)]
     pub(crate) late: bool,
+}
+
+/// A user whom a node lists, with its connections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Member {
+    pub(crate) user: String,
+    pub(crate) connections: u64,
 }
 
 /// Writes a history down.

@@ -12,6 +12,7 @@ mod cluster;
 mod fault;
 mod figures;
 mod history;
+mod homes;
 mod lan;
 mod node;
 mod plan;
@@ -103,9 +104,9 @@ enum Command {
 
 #[derive(Args, Clone)]
 struct Options {
-    /// The broker
-    #[arg(long, default_value = "target/release/tidings")]
-    program: PathBuf,
+    /// The broker; without it the one that was built beside this program
+    #[arg(long)]
+    program: Option<PathBuf>,
     /// The broker that a node runs when it is started again: another release, so that a run is an upgrade
     #[arg(long)]
     next: Option<PathBuf>,
@@ -122,8 +123,11 @@ struct Options {
 
 impl Options {
     fn make(&self, nodes: usize, seed: u64) -> anyhow::Result<Make> {
-        let program = std::path::absolute(&self.program)?;
-        let next = std::path::absolute(self.next.as_ref().unwrap_or(&self.program))?;
+        let program = match &self.program {
+            Some(program) => std::path::absolute(program)?,
+            None => std::env::current_exe()?.with_file_name("tidings"),
+        };
+        let next = self.next.as_ref().map_or(Ok(program.clone()), std::path::absolute)?;
         Ok(Make { nodes, program, next, settings: self.set.clone(), channels: self.channels, seed })
     }
 }

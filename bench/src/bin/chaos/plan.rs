@@ -23,10 +23,15 @@ pub(crate) struct Plan {
     pub(crate) nodes: usize,
     pub(crate) seed: u64,
     pub(crate) steps: Vec<Step>,
+    /// Whether it kills all that hold something: then something must have died with them, or it was no such run.
+    pub(crate) kills_holders: bool,
 }
 
 /// Long enough for a cluster to be whole again.
 const WHOLE: Duration = Duration::from_millis(5_500);
+
+/// n1 and n2 hold the first channel, see [`crate::homes`].
+const HOLDERS_KILLED: &str = "two nodes killed at once";
 
 /// Breaks one thing for so long, then leaves the cluster alone for that long.
 fn strike(fault: Fault, hold_ms: u64, rest: Duration) -> Vec<Step> {
@@ -83,25 +88,33 @@ pub(crate) fn named(nodes: usize) -> Vec<Plan> {
             Step::Wait(WHOLE),
         ];
         cases.push(("join during a split", join));
-    }
-    if nodes > 2 {
-        // Each other node still reaches both.
-        cases.push(("bridge", strike(both_ways(&[0], &[1]), 5_000, WHOLE)));
-        cases.push(("split in three", strike(Fault::Split { groups: vec![vec![0], vec![1], all[2..].to_vec()] }, 5_000, WHOLE)));
         let holders = [Fault::Kill { node: 0 }, Fault::Kill { node: 1 }];
         let mut both: Vec<Step> = holders.iter().cloned().map(Step::Break).collect();
         both.push(Step::Wait(Duration::from_secs(3)));
         both.extend(holders.into_iter().map(Step::Mend));
         both.push(Step::Wait(WHOLE));
-        cases.push(("two nodes killed at once", both));
+        cases.push((HOLDERS_KILLED, both));
+    }
+    if nodes > 2 {
+        // Each other node still reaches both.
+        cases.push(("bridge", strike(both_ways(&[0], &[1]), 5_000, WHOLE)));
+        cases.push(("split in three", strike(Fault::Split { groups: vec![vec![0], vec![1], all[2..].to_vec()] }, 5_000, WHOLE)));
     }
     let begun = |steps| [vec![Step::Wait(Duration::from_secs(2))], steps].concat();
-    cases.into_iter().map(|(name, steps)| Plan { name: name.to_owned(), nodes, seed: 1, steps: begun(steps) }).collect()
+    let plan = |(name, steps): (&str, _)| Plan {
+        name: name.to_owned(),
+        nodes,
+        seed: 1,
+        steps: begun(steps),
+        kills_holders: name == HOLDERS_KILLED,
+    };
+    cases.into_iter().map(plan).collect()
 }
 
 /// Two nodes side by side that nobody told of each other.
 pub(crate) fn strangers() -> Plan {
-    Plan { name: "two nodes that do not know each other".to_owned(), nodes: 2, seed: 1, steps: vec![Step::Wait(Duration::from_secs(3))] }
+    let steps = vec![Step::Wait(Duration::from_secs(3))];
+    Plan { name: "two nodes that do not know each other".to_owned(), nodes: 2, seed: 1, steps, kills_holders: false }
 }
 
 /// A random run of about this long.
@@ -118,7 +131,7 @@ pub(crate) fn random(seed: u64, nodes: usize, length: Duration) -> Plan {
         steps.extend(strike(fault, hold_ms, rest));
         left = left.saturating_sub(Duration::from_millis(hold_ms) + rest);
     }
-    Plan { name: format!("random {seed}"), nodes, seed, steps }
+    Plan { name: format!("random {seed}"), nodes, seed, steps, kills_holders: false }
 }
 
 fn fault(random: &mut StdRng, nodes: usize) -> Fault {

@@ -62,7 +62,7 @@ impl Report {
     fn judgement(&mut self, judgement: &Judgement) -> bool {
         let counts = &judgement.counts;
         println!(
-            "    {} acked ({} in one copy), {} unknown, {} failed, {} received ({} late), {} resumed, {} gaps, {} crashes, {} faults, {} died with their holders, {} retries on both sides of a split",
+            "    {} acked ({} in one copy), {} unknown, {} failed, {} received ({} late), {} resumed, {} gaps, {} crashes, {} faults, {} died with their holders, {} retries on both sides of a split, {} answers to who is there",
             counts.acked,
             counts.acked_alone,
             counts.unknown,
@@ -74,7 +74,8 @@ impl Report {
             counts.crashes,
             counts.faults,
             counts.died_with_holders,
-            counts.split_retries
+            counts.split_retries,
+            counts.presence
         );
         (self.acked, self.received, self.faults) =
             (self.acked + counts.acked, self.received + counts.received, self.faults + counts.faults);

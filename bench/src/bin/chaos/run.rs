@@ -27,7 +27,7 @@ pub(crate) struct Load {
 
 impl Default for Load {
     fn default() -> Self {
-        Self { publishers: 6, pause: Duration::from_millis(15), listeners_per_channel: 3, guests: 6 }
+        Self { publishers: 6, pause: Duration::from_millis(15), listeners_per_channel: 3, guests: 7 }
     }
 }
 
@@ -42,14 +42,17 @@ pub(crate) async fn run(plan: &Plan, make: &Make, load: Load, folder: &Path) -> 
     let records = play(plan, make, load, folder).await?;
     let file = std::fs::File::create(folder.join("history.jsonl"))?;
     history::write(&records, std::io::BufWriter::new(file))?;
-    judge(&records)
+    let judgement = judge(&records)?;
+    let died = judgement.counts.died_with_holders;
+    anyhow::ensure!(!plan.kills_holders || died > 0, "nothing that was acknowledged died with its holders: the run did not strike them");
+    Ok(judgement)
 }
 
 async fn play(plan: &Plan, make: &Make, load: Load, folder: &Path) -> anyhow::Result<Vec<Record>> {
     let mut cluster = Cluster::start(make, folder).await.context("starting the cluster")?;
     let world = Arc::clone(&cluster.world);
     world.record(Event::Setup { seed: plan.seed, nodes: plan.nodes, replicas: 2 });
-    let mut everybody = JoinSet::new();
+    let (mut everybody, mut guests) = (JoinSet::new(), JoinSet::new());
     for (number, channel) in world.channels.iter().enumerate() {
         for copy in 0..load.listeners_per_channel {
             let seed = plan.seed ^ ((number * 100 + copy) as u64) << 32;
@@ -57,7 +60,7 @@ async fn play(plan: &Plan, make: &Make, load: Load, folder: &Path) -> anyhow::Re
         }
     }
     for number in 0..load.guests {
-        everybody.spawn(guest::run(Arc::clone(&world), format!("guest-{number}"), plan.seed ^ (number as u64) << 48));
+        guests.spawn(guest::run(Arc::clone(&world), number, plan.seed ^ (number as u64) << 48));
     }
     let mut publishers = JoinSet::new();
     for number in 0..load.publishers {
@@ -76,29 +79,16 @@ async fn play(plan: &Plan, make: &Make, load: Load, folder: &Path) -> anyhow::Re
     tokio::time::timeout(END_MAX, publishers.join_all()).await.context("publishers do not end")?;
     // Everybody has time to get everything.
     sleep(Duration::from_micros(WHOLE_AFTER_US) + Duration::from_secs(2)).await;
-    for event in present(&world, load.guests as u64).await? {
-        world.record(event);
+    for seat in &world.seats {
+        world.record(guest::present(seat).await?);
     }
     let logs = logs(&world).await?;
     world.stop_listening();
     tokio::time::timeout(END_MAX, everybody.join_all()).await.context("listeners do not end")?;
+    let guests = tokio::time::timeout(END_MAX, guests.join_all()).await.context("guests do not end")?;
+    guests.into_iter().collect::<anyhow::Result<()>>()?;
     logs.into_iter().for_each(|log| world.record(log));
     world.take()
-}
-
-/// How many guests each node says are there.
-async fn present(world: &World, there: u64) -> anyhow::Result<Vec<Event>> {
-    let mut events = Vec::new();
-    for seat in &world.seats {
-        let path = format!("/v1/channels/{}/presence", guest::CHANNEL);
-        let (status, body) = http::get(seat.http(), &path).await.with_context(|| format!("presence on {}", seat.name))?;
-        let text = String::from_utf8_lossy(&body);
-        anyhow::ensure!(status == 200, "presence on {}: {status} {text}", seat.name);
-        let page: serde_json::Value = serde_json::from_str(&text)?;
-        let counted = page["anonymous"].as_u64().context("a page without a count")?;
-        events.push(Event::Present { node: seat.name.clone(), counted, there });
-    }
-    Ok(events)
 }
 
 /// What each node has of each channel.

@@ -6,7 +6,7 @@ use anyhow::{Context, ensure};
 use tidings::log::{Cursor, Pos, Slot};
 
 use super::{Counts, IN_FLIGHT_US, WHOLE_AFTER_US};
-use crate::history::{Event, Kept, Record};
+use crate::history::{Event, Kept, Member, Record};
 
 /// What became of one message, as its publisher knows it.
 #[derive(Debug)]
@@ -51,12 +51,34 @@ pub(super) struct Stay<'a> {
     pub(super) gaps: Vec<u64>,
 }
 
+/// What a node said of who is on the channel of guests, and who was in that moment.
+#[derive(Debug)]
+pub(super) struct Answer<'a> {
+    pub(super) at: u64,
+    pub(super) node: &'a str,
+    pub(super) users: u64,
+    pub(super) anonymous: u64,
+    pub(super) members: &'a [Member],
+    /// By session: whose it is, if anybody's.
+    pub(super) live: BTreeMap<&'a str, Option<&'a str>>,
+    /// Sessions that were there before, and are not now.
+    pub(super) away: Vec<&'a str>,
+}
+
 /// Something was broken between these two moments.
 #[derive(Clone, Copy, Debug)]
 struct Breakage {
     begin: u64,
     end: u64,
     divides: bool,
+    /// How long it must last to be one; `None` if it never is.
+    excuses_after_us: Option<u64>,
+}
+
+impl Breakage {
+    fn excuses(&self) -> bool {
+        self.excuses_after_us.is_some_and(|after| self.end - self.begin >= after)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -71,8 +93,10 @@ pub(super) struct Facts<'a> {
     pub(super) logs: BTreeMap<&'a str, BTreeMap<&'a str, &'a [Kept]>>,
     /// All that is in any log, by channel.
     pub(super) kept: BTreeMap<&'a str, BTreeSet<&'a str>>,
-    /// What each node said of how many are on a channel, and how many were.
-    pub(super) present: Vec<(&'a str, u64, u64)>,
+    /// What each node said of who is there.
+    pub(super) present: Vec<Answer<'a>>,
+    /// Guests by session, and whether they are there.
+    guests: BTreeMap<&'a str, (Option<&'a str>, bool)>,
     breakages: Vec<Breakage>,
     crashes: Vec<u64>,
     starts: Vec<u64>,
@@ -91,7 +115,10 @@ impl<'a> Facts<'a> {
         }
         ensure!(facts.replicas > 0, "the history has no setup");
         ensure!(!facts.logs.is_empty(), "the history ends without the nodes' logs");
+        ensure!(facts.guests.is_empty() || !facts.present.is_empty(), "no node was asked who is there");
         facts.breakages.extend(open.into_values().map(|breakage| Breakage { end: facts.end, ..breakage }));
+        // What was no fault at all excuses nothing anywhere.
+        facts.breakages.retain(Breakage::excuses);
         Ok(facts)
     }
 
@@ -132,9 +159,11 @@ impl<'a> Facts<'a> {
                 self.stays.entry((client, channel)).or_default().gaps.push(at);
             }
             Event::Left { client, channel, .. } => self.step(client, channel, at, Step::Left),
-            Event::Broken { fault, divides } => {
+            Event::Broken { fault, divides, excuses_after_ms } => {
                 self.counts.faults += 1;
-                ensure!(open.insert(fault, Breakage { begin: at, end: at, divides: *divides }).is_none(), "{fault} is broken already");
+                let excuses_after_us = excuses_after_ms.map(|after| after * 1_000);
+                let breakage = Breakage { begin: at, end: at, divides: *divides, excuses_after_us };
+                ensure!(open.insert(fault, breakage).is_none(), "{fault} is broken already");
             }
             Event::Mended { fault } => {
                 let breakage = open.remove(fault.as_str()).with_context(|| format!("{fault} was not broken"))?;
@@ -145,7 +174,21 @@ impl<'a> Facts<'a> {
                 self.crashes.push(at);
             }
             Event::Started { .. } => self.starts.push(at),
-            Event::Present { node, counted, there } => self.present.push((node, *counted, *there)),
+            Event::Came { session, user } => {
+                let before = self.guests.insert(session, (user.as_deref(), true));
+                ensure!(!before.is_some_and(|(_, is_there)| is_there), "{session} is there already");
+            }
+            Event::Went { session } => {
+                let guest = self.guests.get_mut(session.as_str()).filter(|(_, is_there)| *is_there);
+                guest.with_context(|| format!("{session} was not there"))?.1 = false;
+            }
+            Event::Present { node, users, anonymous, members } => {
+                let live =
+                    self.guests.iter().filter(|(_, (_, is_there))| *is_there).map(|(session, (user, _))| (*session, *user)).collect();
+                let away = self.guests.iter().filter(|(_, (_, is_there))| !is_there).map(|(session, _)| *session).collect();
+                self.counts.presence += 1;
+                self.present.push(Answer { at, node, users: *users, anonymous: *anonymous, members, live, away });
+            }
             Event::Final { node, channel, messages } => {
                 self.logs.entry(channel).or_default().insert(node, messages);
                 self.kept.entry(channel).or_default().extend(messages.iter().map(|kept| kept.id.as_str()));
@@ -200,6 +243,11 @@ impl<'a> Facts<'a> {
         self.breakages.iter().any(|breakage| breakage.divides && breakage.begin <= to && from <= self.next_whole(breakage.begin))
     }
 
+    /// Whether nothing has been broken, and nobody died, for [`WHOLE_AFTER_US`] in this moment. A run begins whole.
+    pub(super) fn is_whole(&self, at: u64) -> bool {
+        self.next_whole(at.saturating_sub(WHOLE_AFTER_US)) <= at.max(WHOLE_AFTER_US)
+    }
+
     /// The first moment from `since` on at which nothing has been broken, and nobody died, for [`WHOLE_AFTER_US`].
     pub(super) fn next_whole(&self, since: u64) -> u64 {
         let mut whole = since + WHOLE_AFTER_US;
@@ -214,7 +262,7 @@ impl<'a> Facts<'a> {
 }
 
 /// The position that a message's cursor stands for; nothing when it cannot be read, or spans slots.
-pub(super) fn position(cursor: &str) -> Option<(Slot, Pos)> {
+pub(crate) fn position(cursor: &str) -> Option<(Slot, Pos)> {
     let cursor = Cursor::parse(cursor).ok()?;
     let mut slots = cursor.iter();
     let slot = slots.next()?;

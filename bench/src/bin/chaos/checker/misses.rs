@@ -19,10 +19,10 @@ pub(super) fn judge(facts: &Facts<'_>, judgement: &mut Judgement) {
                 judgement.find(Verdict::Missed, facts.publishes.get(kept.id.as_str()).map_or(0, |publish| publish.asked_at), words);
             }
         }
-        // What died with its holders is in no log, and still must not be missed in silence by who was there.
+        // What died with its holders is in no log, and who was there must be told, also who has it: what comes next does not continue it.
         for (id, publish) in facts.publishes.iter().filter(|(_, publish)| publish.channel == *channel) {
             let Some(ack) = publish.acked.filter(|ack| ack.at > began && !facts.is_kept(channel, id)) else { continue };
-            let was_told = stay.first.contains_key(id) || stay.gaps.iter().any(|gap| *gap > ack.at);
+            let was_told = stay.gaps.iter().any(|gap| *gap > ack.at);
             if !was_told && facts.holders_died(ack.at, ack.copies) {
                 let words = format!("{client} was not told that {id} of {channel} died with its holders");
                 judgement.find(Verdict::Missed, ack.at, words);

@@ -13,11 +13,13 @@ mod presence;
 mod repeats;
 #[cfg(test)]
 mod tests;
+mod unavailable;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use facts::Facts;
+pub(crate) use facts::position;
 
 use crate::history::Record;
 
@@ -51,15 +53,18 @@ pub(crate) enum Verdict {
     FalseGap,
     /// A client's cursor went back within an epoch.
     CursorWentBack,
-    /// Somebody who is on a channel is not said to be there, or somebody is who is not, long after everything was mended.
+    /// Somebody who is on a channel is not listed, or twice, or with connections it does not have, or somebody is who is not there, long
+    /// after everything was mended.
     PresenceWrong,
+    /// Nobody took a publish for long although nothing was broken.
+    Unavailable,
     /// Nodes still differ, or a listener is still not up to date, long after everything was mended.
     NotHealed,
 }
 
 impl Verdict {
     /// All of them.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Lost,
         Self::Missed,
         Self::Repeated,
@@ -71,6 +76,7 @@ impl Verdict {
         Self::FalseGap,
         Self::CursorWentBack,
         Self::PresenceWrong,
+        Self::Unavailable,
         Self::NotHealed,
     ];
 }
@@ -113,6 +119,8 @@ pub(crate) struct Counts {
     pub(crate) faults: u64,
     /// Acknowledged messages that died with every node that held them, which was said.
     pub(crate) died_with_holders: u64,
+    /// Answers of nodes to who is there.
+    pub(crate) presence: u64,
     /// Retries that went to both sides of a split and came out as two messages of one id.
     pub(crate) split_retries: u64,
 }
@@ -142,6 +150,7 @@ pub(crate) fn judge(records: &[Record]) -> anyhow::Result<Judgement> {
     gaps::judge(&facts, &mut judgement);
     healed::judge(&facts, &mut judgement);
     presence::judge(&facts, &mut judgement);
+    unavailable::judge(&facts, &mut judgement);
     judgement.findings.sort_by(|a, b| (a.at, a.verdict, &a.words).cmp(&(b.at, b.verdict, &b.words)));
     Ok(judgement)
 }

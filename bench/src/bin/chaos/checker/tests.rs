@@ -3,7 +3,7 @@
 use tidings::log::{Cursor, Epoch, Pos, Slot, Tag};
 
 use super::{Judgement, Verdict, judge};
-use crate::history::{Event, Kept, Record};
+use crate::history::{Event, Kept, Member, Record};
 
 /// A place in the log: epoch, index.
 type At = (u32, u64);
@@ -81,7 +81,26 @@ impl Story {
     }
 
     fn cut(self) -> Self {
-        self.then(Event::Broken { fault: "cut".into(), divides: true })
+        self.broken(Some(0))
+    }
+
+    fn broken(self, excuses_after_ms: Option<u64>) -> Self {
+        self.then(Event::Broken { fault: "cut".into(), divides: true, excuses_after_ms })
+    }
+
+    fn came(self, session: &str, user: &str) -> Self {
+        let user = Some(user.to_owned()).filter(|user| !user.is_empty());
+        self.then(Event::Came { session: session.into(), user })
+    }
+
+    fn went(self, session: &str) -> Self {
+        self.then(Event::Went { session: session.into() })
+    }
+
+    /// A node lists these with so many connections, counts them, and so many without a name.
+    fn said(self, members: &[(&str, u64)], anonymous: u64) -> Self {
+        let listed = members.iter().map(|(user, connections)| Member { user: (*user).into(), connections: *connections }).collect();
+        self.then(Event::Present { node: "n1".into(), users: members.len() as u64, anonymous, members: listed })
     }
 
     fn mended(self) -> Self {
@@ -138,6 +157,10 @@ fn what_died_with_its_holders_is_told() {
     let before = || Story::of(3).resumed("c", None).published("a", (1, 1)).crashed("n1").crashed("n2");
     before().log("n3", &[]).breaks(Verdict::Missed);
     before().gap("c").log("n3", &[]).holds();
+    // Also who has it: whatever comes next is no continuation of it.
+    let had = || Story::of(3).resumed("c", None).published("a", (1, 1)).got("c", "a", (1, 1)).crashed("n1").crashed("n2");
+    had().log("n3", &[]).breaks(Verdict::Missed);
+    had().gap("c").log("n3", &[]).holds();
 }
 
 #[test]
@@ -299,10 +322,90 @@ fn nodes_agree_in_the_end() {
 
 #[test]
 fn who_is_there_is_the_truth_at_rest() {
-    let said = |counted| Story::of(3).log("n1", &[]).then(Event::Present { node: "n1".into(), counted, there: 3 });
-    said(3).holds();
-    said(2).breaks(Verdict::PresenceWrong);
-    said(4).breaks(Verdict::PresenceWrong);
+    // Ann twice, bob once, one without a name; eve was there and has gone elsewhere.
+    let there = || {
+        let came = Story::of(3).log("n1", &[]).came("1", "ann").came("2", "bob").came("3", "ann").came("4", "").came("5", "eve");
+        came.went("5").came("5", "bob").went("2").came("2", "bob")
+    };
+    let all = [("ann", 2), ("bob", 2)];
+    there().said(&all, 1).holds();
+    assert_eq!(there().said(&all, 1).said(&all, 1).holds().counts.presence, 2);
+    let wrong: [(&str, &[(&str, u64)], u64); 6] = [
+        ("missing", &[("ann", 2)], 1),
+        ("a ghost", &[("ann", 2), ("bob", 2), ("eve", 1)], 1),
+        ("a ghost without connections", &[("ann", 2), ("bob", 2), ("eve", 0)], 1),
+        ("doubled", &[("ann", 2), ("ann", 2), ("bob", 2)], 1),
+        ("a connection too many", &[("ann", 3), ("bob", 2)], 1),
+        ("a connection that is missing", &[("ann", 2), ("bob", 1)], 1),
+    ];
+    for (what, members, anonymous) in wrong {
+        let found = there().said(members, anonymous).judged();
+        assert!(!found.findings.is_empty() && found.findings.iter().all(|finding| finding.verdict == Verdict::PresenceWrong), "{what}");
+        // One node that is right does not make up for one that is not.
+        let both = there().said(&all, 1).said(members, anonymous).judged();
+        assert_eq!(both.findings.len(), found.findings.len(), "{what}");
+    }
+    there().said(&all, 0).breaks(Verdict::PresenceWrong);
+    there().said(&all, 2).breaks(Verdict::PresenceWrong);
+    // Doubled and missing at once, so that the number is right.
+    let found = there().said(&[("ann", 2), ("ann", 2)], 1).judged();
+    let words: Vec<&str> = found.findings.iter().map(|finding| finding.words.as_str()).collect();
+    assert!(
+        words.iter().any(|words| words.contains("does not list bob")) && words.iter().any(|words| words.contains("ann 2 times")),
+        "{words:?}"
+    );
+}
+
+#[test]
+fn a_guest_that_nobody_lets_in_is_found_too() {
+    let gone = || Story::of(3).log("n1", &[]).came("1", "ann").came("2", "bob").went("2");
+    gone().said(&[("ann", 1)], 0).breaks(Verdict::PresenceWrong);
+    gone().came("2", "bob").said(&[("ann", 1), ("bob", 1)], 0).holds();
+    assert!(judge(&gone().records).is_err(), "nobody was asked");
+}
+
+#[test]
+fn what_is_asked_for_is_taken_soon_unless_something_is_broken() {
+    let log = [("a", (1, 1))];
+    let asked = |story: Story| story.seconds(9).asked("a");
+    asked(Story::of(3)).seconds(6).acked("a", (1, 1), 2).log("n1", &log).breaks(Verdict::Unavailable);
+    asked(Story::of(3)).seconds(4).acked("a", (1, 1), 2).log("n1", &log).holds();
+    let never = |story: Story| asked(story).seconds(20).then(Event::Unknown { id: "a".into(), why: "silence".into() });
+    never(Story::of(3)).log("n1", &log).breaks(Verdict::Unavailable);
+    // Broken before, meanwhile, or a death.
+    asked(Story::of(3).seconds(7).cut().seconds(1).mended()).seconds(6).acked("a", (1, 1), 2).log("n1", &log).breaks(Verdict::Unavailable);
+    let just_mended = Story::of(3).seconds(7).cut().seconds(1).mended().asked("a").seconds(6);
+    just_mended.acked("a", (1, 1), 2).log("n1", &log).holds();
+    asked(Story::of(3)).cut().seconds(6).acked("a", (1, 1), 2).mended().log("n1", &log).holds();
+    asked(Story::of(3)).crashed("n2").seconds(6).acked("a", (1, 1), 2).log("n1", &log).holds();
+}
+
+#[test]
+fn what_every_network_does_excuses_nothing() {
+    let slow = |excuses_after_ms| Story::of(3).seconds(9).broken(excuses_after_ms).asked("a").seconds(6).acked("a", (1, 1), 2).mended();
+    slow(Some(0)).log("n1", &[("a", (1, 1))]).holds();
+    slow(None).log("n1", &[("a", (1, 1))]).breaks(Verdict::Unavailable);
+    let late = |excuses_after_ms| {
+        let story = Story::of(3).resumed("c", None).broken(excuses_after_ms).published("a", (1, 1)).seconds(7).got("c", "a", (1, 1));
+        story.mended().log("n1", &[("a", (1, 1))])
+    };
+    late(Some(0)).holds();
+    late(None).breaks(Verdict::NotHealed);
+    // A pause excuses once it was long enough, and from its beginning on.
+    let paused = |seconds: u64| {
+        let story = Story::of(3).seconds(9).broken(Some(1_000)).asked("a").seconds(seconds).mended();
+        story.seconds(6 - seconds).acked("a", (1, 1), 2).log("n1", &[("a", (1, 1))])
+    };
+    paused(0).breaks(Verdict::Unavailable);
+    paused(1).holds();
+    // Nor does it explain two orders.
+    let split = |excuses_after_ms| {
+        let story = Story::of(3).resumed("c", None).broken(excuses_after_ms).asked("a").asked("b");
+        let story = story.acked("a", (1, 1), 2).acked("b", (2, 2), 2).mended();
+        story.got("c", "b", (2, 2)).got("c", "a", (1, 1)).log("n1", &[("a", (1, 1)), ("b", (2, 2))])
+    };
+    split(Some(0)).holds();
+    split(None).breaks(Verdict::Disagreed);
 }
 
 #[test]
