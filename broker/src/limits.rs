@@ -18,11 +18,11 @@ use crate::metrics::Rate;
 
 pub use arriving::Arriving;
 pub use bucket::Bucket;
-pub use callers::Callers;
+pub use callers::{Caller, Callers};
 pub use crowd::{Crowd, Place};
 pub use users::{UserPlace, Users};
 pub(crate) use visitors::network_of;
-pub use visitors::{ClientHeader, Network, TooMany, UNREADABLE, Visit, Visitors};
+pub use visitors::{ClientAddress, ClientHeader, Network, TooMany, UNREADABLE, Visit, Visitors};
 
 /// Bounds of the whole node and of one request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -55,10 +55,16 @@ pub struct Config {
     pub incoming_bytes: u64,
     /// Most publish ids remembered to recognise repeats; past it the oldest are forgotten early.
     pub dedupe_ids: u32,
-    /// Most publishes a second of one key or user over all its connections, on average, and twice as many at once; 0: no bound.
+    /// Most publishes a second of one key or user over all its connections to this node, on average, and twice as many at once; who has no name is bounded by its address, as for `connections_per_address`. 0: no bound.
     pub publish_rate: u32,
     /// The same for channels subscribed to.
     pub subscribe_rate: u32,
+    /// The same for bytes of what is published, payloads and headers, once for each channel; 0B: no bound.
+    #[serde(with = "units::bytes")]
+    #[schemars(with = "Size")]
+    pub byte_rate: u64,
+    /// Most keys, users and addresses remembered for each of these rates, at about 100 B each; past it those are forgotten that did least, and begin anew.
+    pub rate_callers: u32,
     /// Longest a publish waits for room before it is refused.
     #[serde(with = "units::duration")]
     #[schemars(with = "HumanDuration")]
@@ -140,6 +146,8 @@ impl Default for Config {
             dedupe_ids: 1_000_000,
             publish_rate: 0,
             subscribe_rate: 0,
+            byte_rate: 0,
+            rate_callers: 100_000,
             publish_wait: Duration::from_secs(2),
             subscribe_channels: 64,
             subscribe_slots: 16,

@@ -464,6 +464,13 @@ impl Draft {
     pub fn new(channel: ChannelName, payload: Payload) -> Self {
         Self { channel, id: None, event: None, payload, headers: Headers::default(), ttl: None }
     }
+
+    /// Bytes that its publisher brings: payload and headers.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        (self.payload.bytes().len() + headers) as u64
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! they hold it.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,8 +23,8 @@ use super::revocations::Revocations;
 use super::sets::Sets;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorCode, Result};
-use crate::limits::{Callers, UserPlace, Users, rate_exceeded};
-use crate::message::ChannelName;
+use crate::limits::{self, Callers, ClientAddress, UserPlace, Users, rate_exceeded};
+use crate::message::{ChannelName, Draft};
 use crate::metrics::{Metrics, Rate, RefusedConnection};
 use crate::presence::{Member, MemberId};
 
@@ -53,13 +54,16 @@ pub struct Rates {
     pub publishes: Callers,
     /// Channels subscribed to.
     pub subscribes: Callers,
+    /// Bytes of what is published.
+    pub bytes: Callers,
     /// Connections of users.
     pub connections: Arc<Users>,
 }
 
 impl Default for Rates {
     fn default() -> Self {
-        Self { publishes: Callers::new(0), subscribes: Callers::new(0), connections: Users::new(0) }
+        let free = || Callers::new(0, 1);
+        Self { publishes: free(), subscribes: free(), bytes: free(), connections: Users::new(0) }
     }
 }
 
@@ -81,6 +85,13 @@ impl Gate {
     pub fn with_bounds(book: Book, clock: Clock, metrics: Arc<Metrics>, rates: Rates, revocations: Revocations) -> Self {
         let (book, logged, sets) = (ArcSwap::from_pointee(book), Logged::default(), Sets::default());
         Self(Arc::new(Shared { book, clock, metrics, logged, sets, rates, revocations }))
+    }
+
+    /// How many callers are remembered for their rates, of the rate with most.
+    #[must_use]
+    pub fn rate_callers(&self) -> usize {
+        let Rates { publishes, subscribes, bytes, .. } = &self.0.rates;
+        [publishes, subscribes, bytes].map(Callers::count).into_iter().max().unwrap_or(0)
     }
 
     /// What is not believed any more.
@@ -140,7 +151,8 @@ impl Gate {
         if matches!(&admitted, Err(refusal) if refusal.cause == Denied::UnknownKid) && self.learn_keys().await {
             admitted = self.look_at_request(parts);
         }
-        admitted.map_err(|refusal| self.refuse(&refusal))
+        let from = parts.extensions.get::<ClientAddress>().map(|address| address.0);
+        admitted.map(|pass| pass.coming_from(from)).map_err(|refusal| self.refuse(&refusal))
     }
 
     fn look_at_request(&self, parts: &Parts) -> Result<Pass, Refusal> {
@@ -232,7 +244,7 @@ impl Gate {
     }
 
     fn pass(&self, book: &Book, caller: Caller, carried: Carried) -> Pass {
-        Pass { gate: self.clone(), caller, carried, edition: book.edition() }
+        Pass { gate: self.clone(), caller, carried, edition: book.edition(), from: None }
     }
 
     fn now(&self) -> u64 {
@@ -259,6 +271,8 @@ pub struct Pass {
     carried: Carried,
     /// The book in which the caller was found.
     edition: u64,
+    /// Where it comes from, as far as that is known.
+    from: Option<IpAddr>,
 }
 
 /// How a credential came here.
@@ -283,6 +297,18 @@ impl Pass {
     #[must_use]
     pub fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// The same caller, who comes from this address: by it the rates know who has no name.
+    #[must_use]
+    pub fn coming_from(self, from: Option<IpAddr>) -> Self {
+        Self { from, ..self }
+    }
+
+    /// Where it comes from.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.from
     }
 
     /// Whether a browser sent the credential of this request by itself, so that any page could have made it ask. Of a certificate
@@ -385,8 +411,30 @@ impl Pass {
     /// `token_expired` when the time is over, `revoked` since it was; each is counted and logged. `overloaded` when it is too soon
     /// for one more.
     pub fn check(&self, action: Action, channel: &ChannelName) -> Result<()> {
-        self.permit(action, channel).map_err(|refusal| self.gate.refuse(&refusal))?;
-        self.pace(action)
+        self.check_permitted(action, channel)?;
+        let Rates { publishes, subscribes, .. } = &self.gate.0.rates;
+        match action {
+            Action::Publish => self.pace(Rate::CallerPublishes, publishes, 1),
+            Action::Subscribe => self.pace(Rate::CallerSubscribes, subscribes, 1),
+            Action::History | Action::Presence | Action::Admin | Action::Control => Ok(()),
+        }
+    }
+
+    /// As [`Pass::check`], without being one more of what has a rate.
+    ///
+    /// # Errors
+    /// As [`Pass::check`].
+    pub fn check_permitted(&self, action: Action, channel: &ChannelName) -> Result<()> {
+        self.permit(action, channel).map_err(|refusal| self.gate.refuse(&refusal))
+    }
+
+    /// Whether this may be published. It is taken from the rates of its publisher.
+    ///
+    /// # Errors
+    /// As [`Pass::check`].
+    pub fn check_publish(&self, draft: &Draft) -> Result<()> {
+        self.check(Action::Publish, &draft.channel)?;
+        self.pace(Rate::CallerBytes, &self.gate.0.rates.bytes, draft.bytes())
     }
 
     /// Whether this is permitted here, how often it was done aside.
@@ -439,25 +487,23 @@ impl Pass {
         Err(self.gate.refuse(&refusal))
     }
 
-    /// One more of what has a rate. Callers without a name have none: their connections and addresses are bounded.
-    fn pace(&self, action: Action) -> Result<()> {
-        let Shared { rates, clock, metrics, .. } = &*self.gate.0;
-        let (rate, callers) = match action {
-            Action::Publish => (Rate::CallerPublishes, &rates.publishes),
-            Action::Subscribe => (Rate::CallerSubscribes, &rates.subscribes),
-            _ => return Ok(()),
+    /// So much more of what has a rate, of this caller. Who has neither a name nor an address has none: a process of this machine, or
+    /// a request that the program around us did not say it of.
+    fn pace(&self, rate: Rate, callers: &Callers, amount: u64) -> Result<()> {
+        // What is not bounded costs nothing.
+        if callers.rate() == 0 {
+            return Ok(());
+        }
+        let user = self.user().map(|name| limits::Caller::User(name));
+        let caller = match &self.caller {
+            Caller::Backend(backend) => Some(limits::Caller::Key(&backend.name)),
+            Caller::Token(_) | Caller::Everyone | Caller::Anyone => user.or_else(|| self.from.map(limits::Caller::Address)),
         };
-        let name = match &self.caller {
-            Caller::Token(claims) => claims.user.as_deref(),
-            Caller::Backend(backend) => Some(&*backend.name),
-            Caller::Everyone | Caller::Anyone => None,
-        };
-        let (Some(name), 1..) = (name, callers.rate()) else { return Ok(()) };
-        // A key and a user of the same name are two.
-        let kind = if matches!(self.caller, Caller::Backend(_)) { "key" } else { "user" };
-        callers.take(&format!("{kind} {name}"), clock.mono()).map_err(|wait| {
+        let Some(caller) = caller else { return Ok(()) };
+        let Shared { clock, metrics, .. } = &*self.gate.0;
+        callers.take(caller, amount, clock.mono()).map_err(|wait| {
             metrics.rate_exceeded(rate);
-            rate_exceeded(rate, callers.rate().into(), wait)
+            rate_exceeded(rate, callers.rate(), wait)
         })
     }
 

@@ -312,6 +312,7 @@ impl Config {
         findings.size("limits.incoming_bytes", limits.incoming_bytes, 1 << 20, u64::MAX);
         findings.count("limits.dedupe_ids", limits.dedupe_ids.into(), 1, u64::MAX);
         findings.duration("limits.publish_wait", limits.publish_wait, Duration::ZERO, HOUR);
+        findings.count("limits.rate_callers", limits.rate_callers.into(), 1, u64::MAX);
         findings.count("limits.subscribe_channels", limits.subscribe_channels as u64, 1, 10_000);
         findings.count("limits.subscribe_slots", limits.subscribe_slots as u64, 1, CURSOR_SLOTS_MAX as u64);
         findings.count("limits.batch_messages", limits.batch_messages as u64, 1, 100_000);

@@ -42,10 +42,10 @@ impl Bucket {
         Ok(())
     }
 
-    /// Whether nothing is missing.
+    /// When nothing will be missing, unless more is taken.
     #[must_use]
-    pub fn is_full(&self, now: Duration) -> bool {
-        self.full_at <= now
+    pub fn full_at(&self) -> Duration {
+        self.full_at
     }
 
     /// How long it takes to fill by so much.

@@ -24,6 +24,11 @@ pub struct Visitors {
 /// Stands for all clients of trusted proxies whose addresses cannot be read: together they have as many connections as one address.
 pub const UNREADABLE: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 
+/// The address from which a request comes, among its extensions: put there by who serves it. A program that serves the broker on its
+/// own listeners puts it there itself, if who has no name shall have a rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientAddress(pub IpAddr);
+
 /// One visit; over when dropped.
 #[derive(Debug)]
 pub struct Visit {

@@ -45,11 +45,13 @@ pub enum Bound {
     ClusterNodes,
     /// Users and tokens that are revoked.
     Revocations,
+    /// Keys, users and addresses that are remembered, of the rate with most.
+    RateCallers,
 }
 
 impl Bound {
     /// Every bound, in the order of [`Bound::index`].
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Connections,
         Self::GrpcConnections,
         Self::ConnectionsPending,
@@ -71,6 +73,7 @@ impl Bound {
         Self::ClusterPublishes,
         Self::ClusterNodes,
         Self::Revocations,
+        Self::RateCallers,
     ];
 
     /// The label's value.
@@ -98,6 +101,7 @@ impl Bound {
             Self::ClusterPublishes => "cluster_publishes",
             Self::ClusterNodes => "cluster_nodes",
             Self::Revocations => "revocations",
+            Self::RateCallers => "rate_callers",
         }
     }
 

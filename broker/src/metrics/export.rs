@@ -204,6 +204,7 @@ pub(super) fn bound_used(metrics: &Metrics, gauges: &Gauges, bound: Bound) -> u6
         Bound::ClusterPublishes => cluster.map_or(0, |cluster| cluster.publishes_waiting_bytes),
         Bound::ClusterNodes => cluster.map_or(0, |cluster| cluster.gossip_peers),
         Bound::Revocations => gauges.revocations,
+        Bound::RateCallers => gauges.rate_callers,
     }
 }
 

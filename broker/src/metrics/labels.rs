@@ -271,12 +271,20 @@ pub enum Rate {
     CallerPublishes,
     /// Channels one caller subscribed to.
     CallerSubscribes,
+    /// Bytes of what one caller published.
+    CallerBytes,
 }
 
 impl Rate {
     /// Every rate, in the order of [`Rate::index`].
-    pub const ALL: [Self; 5] =
-        [Self::ConnectionPublishes, Self::ConnectionSubscribes, Self::ConnectionBytes, Self::CallerPublishes, Self::CallerSubscribes];
+    pub const ALL: [Self; 6] = [
+        Self::ConnectionPublishes,
+        Self::ConnectionSubscribes,
+        Self::ConnectionBytes,
+        Self::CallerPublishes,
+        Self::CallerSubscribes,
+        Self::CallerBytes,
+    ];
 
     /// The label's value.
     #[must_use]
@@ -287,6 +295,7 @@ impl Rate {
             Self::ConnectionBytes => "connection_bytes",
             Self::CallerPublishes => "caller_publishes",
             Self::CallerSubscribes => "caller_subscribes",
+            Self::CallerBytes => "caller_bytes",
         }
     }
 
@@ -299,6 +308,7 @@ impl Rate {
             Self::ConnectionBytes => "websocket.byte_rate",
             Self::CallerPublishes => "limits.publish_rate",
             Self::CallerSubscribes => "limits.subscribe_rate",
+            Self::CallerBytes => "limits.byte_rate",
         }
     }
 

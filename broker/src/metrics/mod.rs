@@ -100,6 +100,8 @@ pub struct Gauges {
     pub sessions_named: u64,
     /// Users and tokens that are revoked.
     pub revocations: u64,
+    /// Keys, users and addresses that are remembered, of the rate with most.
+    pub rate_callers: u64,
     /// Whether this node should get traffic.
     pub ready: bool,
     /// Whether this node is leaving.

@@ -119,9 +119,14 @@ impl Embedded {
         let cluster = joining.start(&config, &hub, &control, &metrics)?;
         let broker = Broker::new(hub.clone(), door_limits(&config), metrics.clone());
         let limits = &config.limits;
-        let (publishes, subscribes) = (Callers::new(limits.publish_rate), Callers::new(limits.subscribe_rate));
+        let callers = |rate| Callers::new(rate, limits.rate_callers as usize);
         let users = Users::new(limits.connections_per_user);
-        let rates = Rates { publishes, subscribes, connections: users.clone() };
+        let rates = Rates {
+            publishes: callers(limits.publish_rate.into()),
+            subscribes: callers(limits.subscribe_rate.into()),
+            bytes: callers(limits.byte_rate),
+            connections: users.clone(),
+        };
         let gate = Gate::with_bounds(Book::read(&config.auth())?, clock, metrics.clone(), rates, revocations);
         let visitors = Visitors::new(config.limits.connections_per_address, config.http.trusted_proxies.clone(), config.http.client_header);
         let readiness = Readiness::new(clock, admin::probe_window(config.admin.probe_interval));
@@ -169,6 +174,7 @@ impl Embedded {
             visitors,
             users,
             guests: guests.clone(),
+            gate: gate.clone(),
         };
 
         tokio::spawn(stopped.clone().run_until_cancelled_owned(super::key_set::keep(gate.clone(), clock)));
@@ -369,6 +375,7 @@ pub(super) fn show_bounds(config: &Config, open_files: u64, metrics: &Metrics) {
     metrics.bound(Bound::PresenceMembers, config.presence.members_of_node.into());
     metrics.bound(Bound::PresenceHeld, config.presence.members_held.into());
     metrics.bound(Bound::Revocations, config.tokens.revocations.into());
+    metrics.bound(Bound::RateCallers, config.limits.rate_callers.into());
     metrics.bound(Bound::ShardInbox, config.shard.inbox as u64);
     metrics.bound(Bound::ShardRing, config.shard.ring_bytes as u64);
     metrics.bound(Bound::UnsentBytes, config.limits.unsent_bytes / config.shard_count() as u64);

@@ -134,6 +134,7 @@ impl Node {
             journal: embedded.journal.clone(),
             clock: embedded.clock,
             control: embedded.control.clone(),
+            visitors: embedded.routes.now().visitors.clone(),
             cluster: embedded.cluster.look(),
         };
         match (grpc_listener, embedded.tls.grpc()) {

@@ -20,7 +20,7 @@ use crate::front::sse::Sse;
 use crate::front::websocket::WebSocket;
 use crate::front::{Ground, OnShard, attend, error_response};
 use crate::host;
-use crate::limits::Visitors;
+use crate::limits::{ClientAddress, Visitors};
 use crate::metrics::RefusedConnection;
 use crate::net::{Answer, Door, Peer};
 use crate::shard::{Opening, Shard};
@@ -70,9 +70,10 @@ impl std::fmt::Debug for Routes {
 }
 
 impl Door for Routes {
-    fn answer(&self, shard: &Shard, peer: Peer, request: Request<Incoming>) -> Pin<Box<dyn Future<Output = Answer>>> {
+    fn answer(&self, shard: &Shard, peer: Peer, mut request: Request<Incoming>) -> Pin<Box<dyn Future<Output = Answer>>> {
         let routes = self.now();
         let origin = routes.visitors.origin(peer.address.ip(), request.headers());
+        request.extensions_mut().insert(ClientAddress(origin));
         if origin == peer.address.ip() {
             let ground = OnShard { shard: shard.clone(), peer };
             return Box::pin(async move { routes.respond(&ground, request).await });

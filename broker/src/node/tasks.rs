@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::in_cluster::InCluster;
+use crate::auth::Gate;
 use crate::control::Control;
 use crate::front::guests::Guests;
 use crate::hub::{Hub, NamespaceSums};
@@ -33,6 +34,7 @@ pub(super) struct Watched {
     pub(super) visitors: Arc<Visitors>,
     pub(super) users: Arc<Users>,
     pub(super) guests: Guests,
+    pub(super) gate: Gate,
 }
 
 impl Watched {
@@ -60,6 +62,7 @@ impl Watched {
             revocations: self.control.revocations().count() as u64,
             behind_elsewhere: behind.counts,
             behind_elsewhere_longest: behind.longest,
+            rate_callers: self.gate.rate_callers() as u64,
             ..Gauges::default()
         }
     }

@@ -2,6 +2,7 @@
 //! and nothing panicked; with its connections still open, it does not spin.
 
 mod bombs;
+mod callers;
 mod cursors;
 mod daemon;
 mod garbage;

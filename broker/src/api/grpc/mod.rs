@@ -29,7 +29,7 @@ use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::journal::Journal;
-use crate::limits::Crowd;
+use crate::limits::{Crowd, Visitors};
 use crate::metrics::Metrics;
 
 pub use serve::{Accept, Caller, TlsListener, serve};
@@ -66,6 +66,8 @@ pub struct GrpcServices {
     pub clock: Clock,
     /// Where orders about clients are given.
     pub control: Control,
+    /// Knows the proxies whose word on where a call comes from is good.
+    pub visitors: Arc<Visitors>,
     /// Looks at the cluster.
     pub cluster: crate::api::cluster::Look,
 }

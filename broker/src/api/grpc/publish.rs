@@ -5,7 +5,7 @@ use tidings_proto::v1;
 use super::GrpcServices;
 use super::convert::{self, Asked};
 use super::status::publish_error;
-use crate::auth::{Action, Pass};
+use crate::auth::Pass;
 use crate::broker::{self, Attempt, Published, Receipt};
 use crate::error::{Error, ErrorCode, Result};
 use crate::message::Draft;
@@ -107,7 +107,7 @@ impl GrpcServices {
     }
 
     fn try_one(&self, pass: &Pass, draft: Result<Draft>) -> Tried {
-        let draft = match draft.and_then(|draft| pass.check(Action::Publish, &draft.channel).map(|()| draft)) {
+        let draft = match draft.and_then(|draft| pass.check_publish(&draft).map(|()| draft)) {
             Ok(draft) => draft,
             Err(error) => return Tried::Appended(Step::refused(error)),
         };

@@ -154,8 +154,14 @@ impl Routes {
         Ok(())
     }
 
-    /// By what the caller shows; who shows nothing, by its certificate or by who runs it.
+    /// Who calls, and from where: the address of the connection, or what a trusted proxy says.
     fn look_at(&self, headers: &HeaderMap) -> Result<Pass, Refusal> {
+        let from = self.caller.address.map(|peer| self.services.visitors.origin(peer, headers));
+        self.look_at_credential(headers).map(|pass| pass.coming_from(from))
+    }
+
+    /// By what the caller shows; who shows nothing, by its certificate or by who runs it.
+    fn look_at_credential(&self, headers: &HeaderMap) -> Result<Pass, Refusal> {
         let gate = &self.services.gate;
         match carrier::bearer(headers) {
             Ok(None) => {

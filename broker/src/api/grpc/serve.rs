@@ -5,6 +5,7 @@
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What is known of who is at the other end of a connection before it says anything.
 #[derive(Clone, Debug, Default)]
 pub struct Caller {
+    /// The address from which it comes, over TCP.
+    pub address: Option<IpAddr>,
     /// The user of this machine whose process it is, where the system knows.
     pub user: Option<u32>,
     /// Whom its certificate names, where the listener asked for one.
@@ -78,13 +81,13 @@ impl Accept for TlsListener {
     type Opening = Pin<Box<dyn Future<Output = Option<(Self::Stream, Caller)>> + Send>>;
 
     async fn accept(&self) -> io::Result<Self::Opening> {
-        let (stream, _) = self.listener.accept().await?;
+        let (stream, peer) = self.listener.accept().await?;
         stream.set_nodelay(true)?;
         let entrance = self.entrance.clone();
         Ok(Box::pin(async move {
             let stream = entrance.pass(stream).await?;
             let certificate = client_name(stream.get_ref().1);
-            Some((stream, Caller { certificate, ..Caller::default() }))
+            Some((stream, Caller { address: Some(peer.ip()), certificate, ..Caller::default() }))
         }))
     }
 }
@@ -94,10 +97,10 @@ impl Accept for TcpListener {
     type Opening = Ready<Option<(TcpStream, Caller)>>;
 
     async fn accept(&self) -> io::Result<Self::Opening> {
-        let (stream, _) = Self::accept(self).await?;
+        let (stream, peer) = Self::accept(self).await?;
         // Acks and deliveries are small and must not wait for company.
         stream.set_nodelay(true)?;
-        Ok(ready(Some((stream, Caller::default()))))
+        Ok(ready(Some((stream, Caller { address: Some(peer.ip()), ..Caller::default() }))))
     }
 }
 

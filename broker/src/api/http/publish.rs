@@ -33,8 +33,8 @@ pub(super) async fn raw<B>(
 where
     B: Body<Data = Bytes>,
 {
-    // Before a byte of the body is read.
-    pass.check(Action::Publish, &channel)?;
+    // Before a byte of the body is read. When it is there this is asked once more, and counts then.
+    pass.check_permitted(Action::Publish, &channel)?;
     let query = Query::parse(query, &["event", "id", "ttl"])?;
     let content_type = content_type(&parts.headers)?;
     refuse_content_encoding(&parts.headers)?;
@@ -121,8 +121,9 @@ impl Publish {
         let bytes = self.content.payload.bytes().len() as u64;
         let receipts = match self.target {
             Targets::One(channel) => {
-                pass.check(Action::Publish, &channel)?;
-                Receipts::One(api.broker.append(self.content.for_channel(channel)).await?)
+                let draft = self.content.for_channel(channel);
+                pass.check_publish(&draft)?;
+                Receipts::One(api.broker.append(draft).await?)
             }
             Targets::Many(channels) => {
                 let mut receipts = Vec::with_capacity(channels.len());
@@ -190,9 +191,9 @@ impl Appended {
 }
 
 async fn append(api: &HttpApi, pass: &Pass, channel: &str, content: Content) -> Result<Receipt> {
-    let channel = ChannelName::parse(channel)?;
-    pass.check(Action::Publish, &channel)?;
-    api.broker.append(content.for_channel(channel)).await
+    let draft = content.for_channel(ChannelName::parse(channel)?);
+    pass.check_publish(&draft)?;
+    api.broker.append(draft).await
 }
 
 /// `{"channel","offset","cursor","id","copies","duplicate"}`.

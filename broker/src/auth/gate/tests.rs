@@ -308,3 +308,24 @@ fn what_was_revoked_is_refused_at_the_door_and_to_those_who_are_in() {
     assert_eq!(code(admit(&fresh)), ErrorCode::Revoked);
     assert!(admit("k-1").is_ok(), "keys are not revoked so: they leave the configuration");
 }
+
+#[tokio::test]
+async fn the_program_around_us_says_whose_address_a_rate_is() {
+    let open = Permissions { publish: Who::Anyone, ..Permissions::default() };
+    let config = Config { policy: Policy { namespaces: [("open".to_owned(), open)].into(), ..Policy::default() }, ..config() };
+    let (clock, publishes) = (Clock::start(), Callers::new(1, 100));
+    let rates = Rates { publishes, ..Rates::default() };
+    let revocations = Revocations::new(&config.tokens);
+    let gate = Gate::with_bounds(Book::read(&config).unwrap(), clock, Metrics::new(0, clock), rates, revocations);
+    let admit = async |address: Option<&str>| {
+        let mut request = http::Request::new(());
+        if let Some(address) = address {
+            request.extensions_mut().insert(ClientAddress(address.parse().unwrap()));
+        }
+        gate.admit_request(&request.into_parts().0).await.unwrap()
+    };
+    let refused = |pass: &Pass| (0..100).filter(|_| pass.check(Action::Publish, &channel("open:a")).is_err()).count();
+    assert!(refused(&admit(Some("192.0.2.1")).await) > 50);
+    assert!(admit(Some("192.0.2.2")).await.check(Action::Publish, &channel("open:a")).is_ok());
+    assert_eq!(refused(&admit(None).await), 0, "whose address is not known");
+}

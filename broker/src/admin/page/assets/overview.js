@@ -30,11 +30,11 @@ const NAMES = {
   presence_held: "Members kept",
   shard_inbox: "Fullest inbox", shard_ring: "Fullest ring", unsent_bytes: "Not taken by sockets", unread_bytes: "Answers not read",
   incoming_bytes: "Half here", cluster_link: "Fullest link", cluster_publishes: "Publishes on their way", cluster_nodes: "Nodes known",
-  revocations: "Revoked",
+  revocations: "Revoked", rate_callers: "Callers with a rate",
 };
 const IN_BYTES = new Set(["history_bytes", "shard_ring", "unsent_bytes", "unread_bytes", "incoming_bytes", "cluster_link", "cluster_publishes"]);
 /** Full is how these are meant to be. */
-const MAY_BE_FULL = new Set(["history_bytes", "dedupe_ids", "shard_ring"]);
+const MAY_BE_FULL = new Set(["history_bytes", "dedupe_ids", "shard_ring", "rate_callers"]);
 
 /** What a person should know first: [state, sentence]. */
 function verdict(seen) {

@@ -1,0 +1,197 @@
+//! Rates of callers: bytes as well as publishes, over every front together, and for who has no name by its address.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+use tidings::auth::config::{Key, KeyHash};
+use tidings::auth::grant::Who;
+use tidings::config::Config;
+use tidings::hub::namespace;
+use tidings_proto::v1;
+use tidings_proto::v1::broker_client::BrokerClient;
+use tidings_proto::v1::publish_outcome::Outcome;
+use tonic::metadata::MetadataValue;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+use crate::raw::{Answer, ask, request};
+use crate::support::{Commit, Scene, WebSocket, percent, soon};
+
+/// More than anybody may say in many minutes, and let through all the same while nothing was said before.
+const MUCH: usize = 40_000;
+/// Bytes a second: after that much it takes long enough for any test.
+const BYTES: u64 = 50;
+
+fn known(config: &mut Config) {
+    config.keys = ["wild", "calm"].map(|name| Key::new(name, KeyHash::of(name.as_bytes()))).into();
+}
+
+/// Who shows nothing may publish and listen, and comes through a proxy that says from where.
+fn nameless(config: &mut Config) {
+    known(config);
+    let mut rules = namespace::Config::default();
+    (rules.allow.subscribe, rules.allow.publish) = (Who::Anyone, Who::Anyone);
+    config.namespaces.insert("default", rules);
+    config.http.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+}
+
+/// The header in which the proxy says for whom it asks.
+fn from(address: &str) -> String {
+    format!("X-Forwarded-For: {address}\r\n")
+}
+
+fn bearer(key: &str) -> String {
+    format!("Authorization: Bearer {key}\r\n")
+}
+
+async fn post(to: SocketAddr, target: &str, headers: &str, body: &str) -> Answer {
+    let headers = format!("{headers}Content-Length: {}\r\n", body.len());
+    ask(to, request("POST", target, to, &headers) + body).await
+}
+
+async fn over_http(scene: &Scene, headers: &str, text: &str) -> Answer {
+    post(scene.http(), "/v1/channels/a/messages", headers, text).await
+}
+
+async fn over_websocket(scene: &Scene, headers: &str, text: &str) -> Value {
+    let mut socket = WebSocket::open(scene.http(), "/ws", headers).await;
+    socket.ask(&json!({ "id": 1, "publish": { "channel": "a", "text": text } })).await
+}
+
+async fn grpc(scene: &Scene) -> BrokerClient<Channel> {
+    BrokerClient::new(Endpoint::from_shared(format!("http://{}", scene.grpc())).unwrap().connect().await.unwrap())
+}
+
+/// A gRPC request with one header of an HTTP request.
+fn with<T>(header: &str, message: T) -> Request<T> {
+    let (name, value) = header.trim_end().split_once(": ").unwrap();
+    let mut request = Request::new(message);
+    let name = tonic::metadata::AsciiMetadataKey::from_bytes(name.to_lowercase().as_bytes()).unwrap();
+    request.metadata_mut().insert(name, MetadataValue::try_from(value).unwrap());
+    request
+}
+
+async fn over_grpc(scene: &Scene, header: &str, text: &str) -> Result<v1::PublishResult, Status> {
+    let publish = v1::PublishRequest { channel: "a".into(), data: text.to_owned().into(), ..Default::default() };
+    grpc(scene).await.publish(with(header, publish)).await.map(tonic::Response::into_inner)
+}
+
+/// Nobody who has said too much gets further on any front, and hears why.
+async fn is_bounded_everywhere(scene: &Scene, who: &str, by: &str) {
+    let answer = over_http(scene, who, "x").await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.text().contains(by) && answer.text().contains("ask again in"), "{}", answer.text());
+    assert!(answer.header("retry-after").is_some());
+    let answer = over_websocket(scene, who, "x").await;
+    assert_eq!((&answer["error"]["code"], &answer["error"]["retry"]), (&json!("overloaded"), &json!(true)), "{answer}");
+    assert!(answer["error"]["message"].as_str().unwrap().contains(by), "{answer}");
+    let status = over_grpc(scene, who, "x").await.unwrap_err();
+    assert!(status.code() == Code::ResourceExhausted && status.message().contains(by), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_of_a_key_are_bounded_over_all_fronts_together_and_another_key_has_its_own() {
+    let scene = Scene::with(Commit::AtOnce, |config| {
+        known(config);
+        config.limits.byte_rate = BYTES;
+    })
+    .await;
+    let (wild, calm) = (bearer("wild"), bearer("calm"));
+    assert_eq!(over_http(&scene, &wild, &"x".repeat(MUCH)).await.status, 200);
+    is_bounded_everywhere(&scene, &wild, "limits.byte_rate").await;
+    assert!(scene.metric("tidings_rates_exceeded_total", &["caller_bytes"]).await >= 3.0);
+    over_grpc(&scene, &calm, &"x".repeat(MUCH)).await.unwrap();
+    is_bounded_everywhere(&scene, &calm, "limits.byte_rate").await;
+    assert!(scene.metric("tidings_bound_used", &["rate_callers"]).await >= 2.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn headers_and_each_channel_of_a_publish_are_bytes_too() {
+    let scene = Scene::with(Commit::AtOnce, |config| {
+        known(config);
+        config.limits.byte_rate = BYTES;
+    })
+    .await;
+    let header = json!({ "channel": "a", "text": "", "headers": { "much": "x".repeat(4_000) } }).to_string();
+    assert_eq!(post(scene.http(), "/v1/publish", &bearer("wild"), &header).await.status, 200);
+    is_bounded_everywhere(&scene, &bearer("wild"), "limits.byte_rate").await;
+    let many = json!({ "channels": ["a", "b"], "text": "x".repeat(MUCH) }).to_string();
+    let answer = post(scene.http(), "/v1/publish", &bearer("calm"), &many).await;
+    let results: Value = serde_json::from_str(answer.text()).unwrap();
+    assert!(results["results"][0].get("error").is_none(), "{results}");
+    assert_eq!(results["results"][1]["error"]["code"], "overloaded", "{results}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_no_name_is_bounded_by_its_address_over_all_fronts_together() {
+    let scene = Scene::with(Commit::AtOnce, |config| {
+        nameless(config);
+        config.limits.byte_rate = BYTES;
+    })
+    .await;
+    let (flooding, other) = (from("198.51.100.1"), from("198.51.100.2"));
+    assert!(over_websocket(&scene, &flooding, &"x".repeat(MUCH)).await.get("published").is_some());
+    is_bounded_everywhere(&scene, &flooding, "limits.byte_rate").await;
+    assert_eq!(over_http(&scene, &other, "x").await.status, 200);
+    // An IPv6 customer has 64 bits of addresses, and is one.
+    over_grpc(&scene, &from("2001:db8::1"), &"x".repeat(MUCH)).await.unwrap();
+    is_bounded_everywhere(&scene, &from("2001:db8::2"), "limits.byte_rate").await;
+    over_grpc(&scene, &from("2001:db8:0:1::1"), "x").await.unwrap();
+    // Who shows a name is not that address.
+    let named = format!("{}{}", from("198.51.100.1"), bearer("calm"));
+    assert_eq!(over_http(&scene, &named, "x").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_no_name_publishes_so_often_over_http_and_grpc() {
+    let scene = Scene::with(Commit::AtOnce, |config| {
+        nameless(config);
+        config.limits.publish_rate = 1;
+    })
+    .await;
+    let channels: Vec<String> = (0..60).map(|n| format!("channel{n}")).collect();
+    let publish = json!({ "channels": channels, "text": "x" }).to_string();
+    let answer = post(scene.http(), "/v1/publish", &from("198.51.100.1"), &publish).await;
+    let results: Value = serde_json::from_str(answer.text()).unwrap();
+    let refused = results["results"].as_array().unwrap().iter().filter(|result| result["error"]["code"] == "overloaded").count();
+    // Two at once, and one more for each second that it takes.
+    assert!((30..=58).contains(&refused), "{refused} of 60 were refused");
+    let publish = v1::PublishRequest { channels, data: "x".into(), ..Default::default() };
+    let result = grpc(&scene).await.publish(with(&from("198.51.100.2"), publish)).await.unwrap().into_inner();
+    let refused = result.results.iter().filter(|outcome| matches!(outcome.outcome, Some(Outcome::Error(_)))).count();
+    assert!((30..=58).contains(&refused), "{refused} of 60 were refused");
+    assert!(scene.metric("tidings_rates_exceeded_total", &["caller_publishes"]).await >= 60.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_no_name_subscribes_so_often_over_http_and_grpc() {
+    let scene = Scene::with(Commit::AtOnce, |config| {
+        nameless(config);
+        config.limits.subscribe_rate = 1;
+    })
+    .await;
+    let channels: Vec<String> = (0..60).map(|n| format!("{{tag}}{n}")).collect();
+    let query = channels.iter().map(|name| format!("channel={}", percent(name))).collect::<Vec<_>>().join("&");
+    let target = format!("/poll?{query}");
+    let refused = ask(scene.http(), request("GET", &target, scene.http(), &from("198.51.100.1"))).await;
+    assert!(refused.status == 503 && refused.text().contains("limits.subscribe_rate"), "{}", refused.text());
+    let subscribe = v1::SubscribeRequest { channels, ..Default::default() };
+    let status = grpc(&scene).await.subscribe(with(&from("198.51.100.2"), subscribe)).await.unwrap_err();
+    assert!(status.code() == Code::ResourceExhausted && status.message().contains("limits.subscribe_rate"), "{status}");
+    let other = ask(scene.http(), request("GET", "/poll?channel=a", scene.http(), &from("198.51.100.3"))).await;
+    assert_eq!(other.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_raw_publish_is_charged_once() {
+    let scene = Scene::with(Commit::AtOnce, |config| {
+        known(config);
+        config.limits.publish_rate = 4;
+    })
+    .await;
+    // Twice the rate at once; what time passes meanwhile only allows more.
+    for number in 0..8 {
+        let answer = soon("an answer", over_http(&scene, &bearer("wild"), "x")).await;
+        assert_eq!(answer.status, 200, "the publish {number} of 8: {}", answer.text());
+    }
+}
