@@ -562,6 +562,7 @@ fn refusal(rule: Rule<'_>, action: Action, channel: &ChannelName, book: &Book, c
         Rule::Unlisted => Denied::Namespace,
         Rule::NoCredential if !book.knows_anybody() => return Refusal::new(Denied::Missing, book.without_credential()).with(detail),
         Rule::NoCredential => Denied::Missing,
+        Rule::OnlyKeys if matches!(caller, Caller::Anyone) => Denied::Missing,
         _ => Denied::Permission,
     };
     Refusal::new(cause, rule.sentence(action, channel)).with(detail)

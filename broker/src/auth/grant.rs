@@ -4,9 +4,10 @@
 //! 1. Without any credential configured, in `dev`, everyone may do everything.
 //! 2. A backend may do what its scopes say, everywhere they say.
 //! 3. A namespace that is not listed is closed to everyone else, unless `namespaces.default.unlisted` opens it.
-//! 4. A token's grants: what they name, its bearer may do.
-//! 5. A user's own channels (`…#user`, or a template under `own`): the user may listen, read their history and see who is there.
-//! 6. The namespace: what it allows to `token`s or to `anyone`, they may do; of a channel with an owner, nobody else.
+//! 4. What a namespace keeps for `keys` nobody else may do there, whatever a token says.
+//! 5. A token's grants: what they name, its bearer may do.
+//! 6. A user's own channels (`…#user`, or a template under `own`): the user may listen, read their history and see who is there.
+//! 7. The namespace: what it allows to `token`s or to `anyone`, they may do; of a channel with an owner, nobody else.
 //!
 //! A signed address is no token to the last two: it opens the channels it names, and what is open to anyone.
 //!
@@ -26,10 +27,12 @@ use super::pattern::{Pattern, Template, owner};
 use crate::config::units;
 use crate::message::ChannelName;
 
-/// Whom a namespace allows something without a grant.
+/// To whom a namespace allows something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Who {
+    /// Only backends, by the scopes of their keys, whatever a token says: no browser.
+    Keys,
     /// Only those who were granted it: by their token's `channels`, or a backend by its scopes.
     #[default]
     Granted,
@@ -39,7 +42,7 @@ pub enum Who {
     Anyone,
 }
 
-/// What a namespace allows without a grant.
+/// What a namespace allows without a grant, and what it allows to no token at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Permissions {
@@ -146,6 +149,8 @@ pub enum Rule<'a> {
     NoScope(&'a Backend),
     /// Denied: the namespace is not listed.
     Unlisted,
+    /// Denied: the namespace keeps it for keys.
+    OnlyKeys,
     /// Denied: the channel is another user's.
     NotOwner,
     /// Denied: the token does not grant it, and the namespace does not allow it to every token.
@@ -174,6 +179,7 @@ impl Rule<'_> {
             Self::Namespace(_) => "namespace_token",
             Self::NoScope(_) => "no_scope",
             Self::Unlisted => "unlisted_namespace",
+            Self::OnlyKeys => "only_keys",
             Self::NotOwner => "not_owner",
             Self::NoGrant => "no_grant",
             Self::NoCredential => "no_credential",
@@ -194,6 +200,9 @@ impl Rule<'_> {
             Self::Namespace(_) => format!("the namespace `{namespace}` allows {action} to every token"),
             Self::NoScope(backend) => format!("`{}` has no scope for {action} on `{channel}`", backend.name),
             Self::Unlisted => format!("the namespace `{namespace}` is not listed under `namespaces`, and those that are not are closed"),
+            Self::OnlyKeys => {
+                format!("the namespace `{namespace}` allows {action} to nobody but backends with a key, whatever a token says")
+            }
             Self::NotOwner => format!("`{channel}` is the channel of one user, and this is not that user"),
             Self::NoGrant => {
                 format!("the token has no grant for {action} on `{channel}`, and the namespace `{namespace}` allows it not to every token")
@@ -219,13 +228,16 @@ pub fn decide<'a>(caller: &'a Caller, action: Action, channel: &ChannelName, pol
         Caller::Anyone | Caller::Token(_) => {}
     }
     let Some(permissions) = policy.of(channel) else { return Rule::Unlisted };
+    let who = permissions.who(action);
+    if who == Who::Keys && matches!(caller, Caller::Anyone | Caller::Token(_)) {
+        return Rule::OnlyKeys;
+    }
     let owner = owner(channel);
     if let Caller::Token(claims) = caller
         && let Some(rule) = by_token(claims, action, channel, owner, permissions)
     {
         return rule;
     }
-    let who = permissions.who(action);
     let is_token = matches!(caller, Caller::Token(claims) if !claims.is_address);
     if owner.is_none() && (who == Who::Anyone || (who == Who::Token && is_token)) {
         return Rule::Namespace(who);
@@ -248,9 +260,12 @@ pub fn may_somewhere(caller: &Caller, action: Action, policy: &Policy) -> bool {
         Caller::Token(claims) => {
             let is_granted = claims.grants.iter().any(|grant| grant.can.has(action));
             let is_own = claims.user.is_some() && is_for_owners(action);
-            is_granted
-                || (!claims.is_address && is_own)
-                || everywhere.any(|who| who == Who::Anyone || (who == Who::Token && !claims.is_address))
+            everywhere.any(|who| match who {
+                Who::Keys => false,
+                Who::Granted => is_granted || (is_own && !claims.is_address),
+                Who::Token => is_granted || !claims.is_address,
+                Who::Anyone => true,
+            })
         }
         Caller::Backend(_) | Caller::Anyone => everywhere.any(|who| who == Who::Anyone),
     }

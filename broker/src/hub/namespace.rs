@@ -28,7 +28,7 @@ pub struct Config {
     pub payload_bytes: usize,
     /// What payloads may be: json, text (other UTF-8), binary.
     pub payload_kinds: Vec<PayloadKind>,
-    /// What is allowed here without a grant of a token or a scope of a key: granted (nothing), token (whoever has a valid one), anyone.
+    /// What is allowed here without a grant of a token or a scope of a key: granted (nothing), token (whoever has a valid one), anyone. Or keys: backends alone may, by their scopes, whatever a token says.
     #[serde(deserialize_with = "units::null_is_default")]
     #[schemars(with = "Option<Permissions>")]
     pub allow: Permissions,

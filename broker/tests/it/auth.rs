@@ -5,6 +5,7 @@ mod control;
 mod expiry;
 mod forged;
 mod key_set;
+mod keys_only;
 mod logs;
 mod names;
 mod origin;

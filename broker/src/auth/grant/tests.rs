@@ -36,6 +36,8 @@ fn policy() -> Policy {
         ("open", Permissions { subscribe: Who::Anyone, publish: Who::Anyone, ..Permissions::default() }),
         ("members", Permissions { subscribe: Who::Token, history: Who::Token, ..Permissions::default() }),
         ("closed", Permissions::default()),
+        ("feed", Permissions { publish: Who::Keys, subscribe: Who::Anyone, ..Permissions::default() }),
+        ("locked", Permissions { publish: Who::Keys, subscribe: Who::Keys, history: Who::Keys, presence: Who::Keys, own: Vec::new() }),
         ("user", Permissions { own, ..Permissions::default() }),
     ];
     let namespaces = namespaces.into_iter().map(|(name, permissions)| (name.to_owned(), permissions)).collect();
@@ -117,6 +119,28 @@ fn a_backend_may_do_what_its_scopes_say_also_where_no_user_may() {
 }
 
 #[test]
+fn what_is_kept_for_keys_no_token_may_whatever_it_says() {
+    let (all, shop) = (token("ann", &[("*", &Action::ALL), ("feed:*", &Action::ALL)]), backend(&Action::ALL, &["feed:*", "locked:*"]));
+    for caller in [&all, &token("ann", &[]), &Caller::Anyone, &address("ann", "feed:a")] {
+        assert_eq!(rule(caller, Action::Publish, "feed:a"), "only_keys", "{caller:?}");
+        assert_ne!(rule(caller, Action::Subscribe, "feed:a"), "only_keys", "it is said of publishing alone: {caller:?}");
+    }
+    for action in [Action::Subscribe, Action::Publish, Action::History, Action::Presence] {
+        assert_eq!(rule(&all, action, "locked:a"), "only_keys");
+        assert_eq!(rule(&all, action, "locked:inbox#ann"), "only_keys", "not even the user whose channel it is");
+        assert_eq!(rule(&shop, action, "locked:a"), "scope");
+    }
+    assert_eq!(rule(&backend(&Action::ALL, &["closed:*"]), Action::Publish, "feed:a"), "no_scope", "a key needs its scope");
+    assert_eq!(rule(&all, Action::Publish, "closed:a"), "grant", "elsewhere all is as before");
+    assert_eq!(rule(&Caller::Everyone, Action::Publish, "locked:a"), "open");
+    // Where every namespace keeps it for keys nobody else needs to say where.
+    let keys = Permissions { publish: Who::Keys, ..Permissions::default() };
+    let policy = Policy { default: keys, ..Policy::default() };
+    assert!(!may_somewhere(&all, Action::Publish, &policy) && may_somewhere(&all, Action::Subscribe, &policy));
+    assert!(may_somewhere(&shop, Action::Publish, &policy));
+}
+
+#[test]
 fn unlisted_namespaces_are_as_the_default_where_that_is_said() {
     let mut policy = policy();
     policy.unlisted = true;
@@ -139,6 +163,7 @@ fn every_rule_has_words_and_says_whether_it_allows() {
         Rule::Namespace(Who::Anyone),
         Rule::NoScope(&known),
         Rule::Unlisted,
+        Rule::OnlyKeys,
         Rule::NotOwner,
         Rule::NoGrant,
         Rule::NoCredential,
@@ -191,10 +216,11 @@ fn who_may_somewhere_is_asked_where_and_who_may_nowhere_is_not() {
         token("", &[]),
         address("ann", "members:a"),
         token("ann", &[("closed:*", &[Action::Publish])]),
+        token("ann", &[("locked:*", &[Action::Publish])]),
         backend(&[Action::Publish], &["closed:*"]),
         backend(&[Action::Admin], &["closed:*"]),
     ];
-    let channels = ["a", "open:a", "members:a", "closed:a", "user:ann", "closed:a#ann"].map(name);
+    let channels = ["a", "open:a", "members:a", "closed:a", "user:ann", "closed:a#ann", "feed:a", "locked:a"].map(name);
     for (policy, caller) in callers.iter().flat_map(|caller| [(policy(), caller), (Policy::default(), caller)]) {
         for action in Action::ALL {
             let allows = |channel| decide(caller, action, channel, &policy).allows();
