@@ -4,7 +4,6 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -25,13 +24,11 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorCode, Result};
 use crate::limits::{self, Callers, ClientAddress, UserPlace, Users, rate_exceeded};
 use crate::message::{ChannelName, Draft};
-use crate::metrics::{Metrics, Rate, RefusedConnection};
+use crate::metrics::{Metrics, Rate, RefusedConnection, Sampled};
 use crate::presence::{Member, MemberId};
 
 /// What the bearer of something revoked hears.
 const REVOKED: &str = "the token was revoked; only another one may pass";
-/// Most denials logged in one second; more are only counted.
-const LOGGED_PER_SECOND: u64 = 20;
 
 /// All doors' gate. A cheap handle.
 #[derive(Clone)]
@@ -41,7 +38,7 @@ struct Shared {
     book: ArcSwap<Book>,
     clock: Clock,
     metrics: Arc<Metrics>,
-    logged: Logged,
+    logged: Sampled,
     sets: Sets,
     rates: Rates,
     revocations: Revocations,
@@ -83,7 +80,7 @@ impl Gate {
     /// A gate that also bounds how much each caller does, and how much can be revoked.
     #[must_use]
     pub fn with_bounds(book: Book, clock: Clock, metrics: Arc<Metrics>, rates: Rates, revocations: Revocations) -> Self {
-        let (book, logged, sets) = (ArcSwap::from_pointee(book), Logged::default(), Sets::default());
+        let (book, logged, sets) = (ArcSwap::from_pointee(book), Sampled::default(), Sets::default());
         Self(Arc::new(Shared { book, clock, metrics, logged, sets, rates, revocations }))
     }
 
@@ -255,7 +252,7 @@ impl Gate {
     pub fn refuse(&self, refusal: &Refusal) -> Error {
         let Shared { metrics, logged, clock, .. } = &*self.0;
         metrics.denied(refusal.cause);
-        if let Some(unsaid) = logged.may_log(clock.mono().as_secs()) {
+        if let Some(unsaid) = logged.may_say(clock.mono().as_secs()) {
             let (cause, why, detail) = (refusal.cause.as_str(), &*refusal.message, &*refusal.detail);
             tracing::info!(event = "denied", cause, why, detail, unsaid, "denied");
         }
@@ -339,7 +336,7 @@ impl Pass {
         let Shared { rates, metrics, .. } = &*self.gate.0;
         let Some(user) = self.user() else { return Ok(None) };
         rates.connections.enter(user).map_err(|_| {
-            metrics.connection_refused(RefusedConnection::User);
+            metrics.turned_away(RefusedConnection::User, "limits.connections_per_user", Some(limits::Caller::User(user)));
             let most = rates.connections.bound();
             let text =
                 format!("this user has as many connections as one may have ({most}, limits.connections_per_user); close one of them");
@@ -502,7 +499,7 @@ impl Pass {
         let Some(caller) = caller else { return Ok(()) };
         let Shared { clock, metrics, .. } = &*self.gate.0;
         callers.take(caller, amount, clock.mono()).map_err(|wait| {
-            metrics.rate_exceeded(rate);
+            metrics.caller_rate_exceeded(rate, caller);
             rate_exceeded(rate, callers.rate(), wait)
         })
     }
@@ -566,28 +563,6 @@ fn refusal(rule: Rule<'_>, action: Action, channel: &ChannelName, book: &Book, c
         _ => Denied::Permission,
     };
     Refusal::new(cause, rule.sentence(action, channel)).with(detail)
-}
-
-/// Keeps a flood of denials from flooding the log.
-#[derive(Debug, Default)]
-struct Logged {
-    second: AtomicU64,
-    in_second: AtomicU64,
-    unsaid: AtomicU64,
-}
-
-impl Logged {
-    /// Whether one more may be said in this second, and how many were not since the last that was.
-    fn may_log(&self, second: u64) -> Option<u64> {
-        if self.second.swap(second, Ordering::Relaxed) != second {
-            self.in_second.store(0, Ordering::Relaxed);
-        }
-        if self.in_second.fetch_add(1, Ordering::Relaxed) >= LOGGED_PER_SECOND {
-            self.unsaid.fetch_add(1, Ordering::Relaxed);
-            return None;
-        }
-        Some(self.unsaid.swap(0, Ordering::Relaxed))
-    }
 }
 
 #[cfg(test)]

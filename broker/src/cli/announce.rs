@@ -30,8 +30,9 @@ pub(crate) fn warnings(config: &Config) {
         open.map(|(name, _)| name).collect::<Vec<_>>().join(", ")
     };
     let (subscribe, publish) = (anyone(|allow| allow.subscribe), anyone(|allow| allow.publish));
-    if !subscribe.is_empty() || !publish.is_empty() {
-        tracing::info!(event = "open", why = "namespaces", subscribe, publish, "namespaces that are open to anyone");
+    let (history, presence) = (anyone(|allow| allow.history), anyone(|allow| allow.presence));
+    if [&subscribe, &publish, &history, &presence].iter().any(|names| !names.is_empty()) {
+        tracing::info!(event = "open", why = "namespaces", subscribe, publish, history, presence, "namespaces that are open to anyone");
     } else if !config.dev && !config.knows_anybody() {
         tracing::warn!(
             event = "closed",

@@ -23,7 +23,9 @@ pub enum Caller<'a> {
 }
 
 impl Caller<'_> {
-    fn name(self) -> String {
+    /// What the log calls it.
+    #[must_use]
+    pub fn name(self) -> String {
         match self {
             Self::Key(name) => format!("key {name}"),
             Self::User(name) => format!("user {name}"),

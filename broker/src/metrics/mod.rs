@@ -11,6 +11,7 @@ mod labels;
 mod namespaces;
 mod page;
 mod reload;
+mod said;
 mod shard;
 mod snapshot;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use self::cluster::{ClusterFigures, Peer, Standing, Traffic};
 pub use self::labels::{Denied, Front, Handshake, Listener, Ordered, ProtocolError, Rate, Reach, RefusedConnection, Source, Stage};
 pub use self::namespaces::NamespaceFigures;
 pub use self::page::Named;
+pub use self::said::Sampled;
 pub use self::shard::ShardMetrics;
 pub use self::snapshot::{Latency, Snapshot};
 use crate::clock::Clock;
@@ -44,6 +46,7 @@ pub struct Metrics {
     stages: [Durations; Stage::ALL.len()],
     connections_refused: [Cell; RefusedConnection::ALL.len()],
     rates_exceeded: [Cell; Rate::ALL.len()],
+    said: said::Said,
     evicted: Cell,
     denied: [Cell; Denied::ALL.len()],
     orders: [[Cell; Reach::ALL.len()]; Ordered::ALL.len()],
@@ -162,6 +165,7 @@ impl Metrics {
             stages: Default::default(),
             connections_refused: Default::default(),
             rates_exceeded: Default::default(),
+            said: said::Said::default(),
             evicted: Cell::default(),
             denied: Default::default(),
             orders: Default::default(),
@@ -218,7 +222,7 @@ impl Metrics {
         self.stages[stage.index()].observe(Writers::Many, took, 1);
     }
 
-    /// A connection was turned away.
+    /// A connection was turned away. For limits see [`Metrics::turned_away`].
     pub fn connection_refused(&self, reason: RefusedConnection) {
         self.connections_refused[reason.index()].add(Writers::Many, 1);
     }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::Config;
 use super::listener::{Listener, tune};
 use super::refusal::{refuse, refuse_at_once, refuse_handshake};
+use crate::limits::Caller;
 use crate::metrics::{Metrics, RefusedConnection};
 use crate::shard::{Command, Handle, Seat};
 
@@ -120,7 +121,10 @@ impl Acceptor {
         let address = stream.peer_addr()?;
         match self.least_loaded().filter(|shard| self.has_room(shard)) {
             Some(shard) => self.give(shard, stream, address, Some(read)),
-            None => self.turn_away(&stream, true),
+            None => {
+                self.too_many(address);
+                turn_away(&stream, true);
+            }
         }
         Ok(())
     }
@@ -135,7 +139,7 @@ impl Acceptor {
     fn admit(&self, stream: std::net::TcpStream, address: SocketAddr) {
         let Some(shard) = self.least_loaded() else { return };
         if !self.has_room(shard) {
-            self.metrics.connection_refused(RefusedConnection::Limit);
+            self.too_many(address);
             return match TcpStream::from_std(stream) {
                 Ok(stream) if !self.speaks_tls => refuse(stream),
                 Ok(stream) => refuse_handshake(stream),
@@ -149,14 +153,15 @@ impl Acceptor {
     fn give(&self, shard: &Handle, stream: std::net::TcpStream, address: SocketAddr, read: Option<Bytes>) {
         let is_bare = read.is_some() || !self.speaks_tls;
         let connection = Command::Connection { stream, address, seat: shard.load.seat(), read: read.map(Box::new) };
+        // The shard is gone, or about to be.
         if let Err(Command::Connection { stream, .. }) = shard.tell(connection) {
-            self.turn_away(&stream, is_bare);
+            self.metrics.connection_refused(RefusedConnection::Limit);
+            turn_away(&stream, is_bare);
         }
     }
 
-    fn turn_away(&self, stream: &std::net::TcpStream, is_bare: bool) {
-        self.metrics.connection_refused(RefusedConnection::Limit);
-        if is_bare { refuse_at_once(stream) } else { refuse_handshake(stream) }
+    fn too_many(&self, address: SocketAddr) {
+        self.metrics.turned_away(RefusedConnection::Limit, "limits.connections", Some(Caller::Address(address.ip())));
     }
 
     /// The living shard with the fewest connections.
@@ -175,6 +180,10 @@ impl Acceptor {
         let connections: usize = self.everyone.iter().map(|shard| shard.load.connections()).sum();
         connections < self.connections_max() && shard.load.connections() < self.shard_connections_max
     }
+}
+
+fn turn_away(stream: &std::net::TcpStream, is_bare: bool) {
+    if is_bare { refuse_at_once(stream) } else { refuse_handshake(stream) }
 }
 
 /// Errors of `accept` that concern only the connection that was about to be accepted.

@@ -69,7 +69,7 @@ pub fn on_connection(http: Http) -> OnConnection {
             shard.metrics().connection_accepted();
             match http.visitors.enter(address.ip()) {
                 Err(TooMany) => {
-                    shard.refused(RefusedConnection::Address);
+                    shard.refused(RefusedConnection::Address, "limits.connections_per_address", address.ip());
                     shard.metrics().connection_closed();
                     return if http.entrance.is_some() && read.is_none() { refuse_handshake(stream) } else { refuse(stream) };
                 }
@@ -108,11 +108,11 @@ async fn drive(http: Http, shard: Shard, stream: TcpStream, address: SocketAddr,
     let (stream, certificate, is_http2, began) = match (&http.entrance, read) {
         // Boxed: what a handshake needs is freed behind it.
         (Some(entrance), None) => {
-            let (stream, certificate, is_http2, began) = Box::pin(open_with_tls(entrance, &shard, stream, &mut place)).await?;
+            let (stream, certificate, is_http2, began) = Box::pin(open_with_tls(entrance, &shard, (stream, address), &mut place)).await?;
             (Rewound::new(stream, Bytes::new()), certificate, is_http2, began)
         }
         (_, read) => {
-            let (stream, is_http2) = open(&http, &shard, stream, read.unwrap_or_default(), &mut place).await?;
+            let (stream, is_http2) = open(&http, &shard, (stream, address), read.unwrap_or_default(), &mut place).await?;
             (stream, None, is_http2, began)
         }
     };
@@ -133,7 +133,13 @@ async fn drive(http: Http, shard: Shard, stream: TcpStream, address: SocketAddr,
 }
 
 /// Tells by the first bytes which HTTP is spoken. `None` when it came to nothing.
-async fn open(http: &Http, shard: &Shard, mut stream: TcpStream, read: Bytes, place: &mut Place) -> Option<(Rewound, bool)> {
+async fn open(
+    http: &Http,
+    shard: &Shard,
+    (mut stream, address): (TcpStream, SocketAddr),
+    read: Bytes,
+    place: &mut Place,
+) -> Option<(Rewound, bool)> {
     tokio::select! {
         biased;
         first = first_bytes(&mut stream, read) => {
@@ -141,12 +147,12 @@ async fn open(http: &Http, shard: &Shard, mut stream: TcpStream, read: Bytes, pl
             Some((Rewound::new(stream.into(), read), is_http2))
         }
         () = place => {
-            count(shard, Over::PushedOut);
+            count(shard, Over::PushedOut, address);
             refuse_at_once(&stream);
             None
         }
         () = tokio::time::sleep(http.config.header_timeout) => {
-            count(shard, Over::HeadTooSlow);
+            count(shard, Over::HeadTooSlow, address);
             None
         }
         () = leave(shard) => None,
@@ -157,14 +163,14 @@ async fn open(http: &Http, shard: &Shard, mut stream: TcpStream, read: Bytes, pl
 async fn open_with_tls(
     entrance: &Entrance,
     shard: &Shard,
-    stream: TcpStream,
+    (stream, address): (TcpStream, SocketAddr),
     place: &mut Place,
 ) -> Option<(Pipe, Option<ClientName>, bool, Instant)> {
     let secured = tokio::select! {
         biased;
         secured = entrance.pass(stream) => secured?,
         () = place => {
-            count(shard, Over::PushedOut);
+            count(shard, Over::PushedOut, address);
             return None;
         }
         () = leave(shard) => return None,
@@ -191,7 +197,7 @@ enum Ended {
 }
 
 async fn drive_http1(http: Http, shard: Shard, stream: Rewound, client: Client, pace: Rc<Pace>) -> Ended {
-    let taken: Rc<RefCell<Option<Box<Opening>>>> = Rc::default();
+    let (taken, address): (Rc<RefCell<Option<Box<Opening>>>>, _) = (Rc::default(), client.address);
     let mut patience = Patience::new(pace.clone(), &http.config);
     let socket = Socket::new(stream, pace.clone());
     let mut builder = http1::Builder::new();
@@ -233,7 +239,7 @@ async fn drive_http1(http: Http, shard: Shard, stream: Rewound, client: Client, 
             if said { Ended::Closed(socket) } else { Ended::Cut }
         }
         (None, Err(over)) => {
-            count(&shard, over);
+            count(&shard, over, address);
             if over == Over::PushedOut {
                 refuse_on(&mut socket);
             }
@@ -243,6 +249,7 @@ async fn drive_http1(http: Http, shard: Shard, stream: Rewound, client: Client, 
 }
 
 async fn drive_http2(http: Http, shard: Shard, stream: Rewound, client: Client, pace: Rc<Pace>) {
+    let address = client.address;
     let mut patience = Patience::new(pace.clone(), &http.config);
     let mut builder = http2::Builder::new(LocalExecutor);
     builder
@@ -274,7 +281,7 @@ async fn drive_http2(http: Http, shard: Shard, stream: Rewound, client: Client, 
             connection.as_mut().graceful_shutdown();
             tokio::time::timeout(last_answers, connection).await.unwrap_or(Ok(()))
         }
-        Err(over) => return count(&shard, over),
+        Err(over) => return count(&shard, over, address),
         Ok(ended) => ended,
     };
     if let Err(error) = ended {
@@ -282,11 +289,11 @@ async fn drive_http2(http: Http, shard: Shard, stream: Rewound, client: Client, 
     }
 }
 
-fn count(shard: &Shard, over: Over) {
+fn count(shard: &Shard, over: Over, address: SocketAddr) {
     match over {
         Over::HeadTooSlow => shard.protocol_error(ProtocolError::HeaderTimeout),
-        Over::PushedOut => shard.refused(RefusedConnection::Limit),
-        Over::Unread => shard.refused(RefusedConnection::Unread),
+        Over::PushedOut => shard.refused(RefusedConnection::Limit, "limits.connections_pending", address.ip()),
+        Over::Unread => shard.refused(RefusedConnection::Unread, "limits.unsent_bytes", address.ip()),
         // That is nobody's fault.
         Over::Idle => {}
     }
@@ -354,7 +361,7 @@ impl Service<Request<Incoming>> for Answering {
                     in_flight.keep(response.extensions_mut().remove::<Arc<Visit>>());
                     let bytes = response.body().size_hint().exact().unwrap_or(0) as usize;
                     if bytes > PIECE_BYTES && !in_flight.answered(bytes, &unread) {
-                        shard.refused(RefusedConnection::Unread);
+                        shard.refused(RefusedConnection::Unread, "limits.unsent_bytes", peer.address.ip());
                         response = too_much_to_read();
                     }
                     Ok(response.map(|body| Tracked::new(body, in_flight)))

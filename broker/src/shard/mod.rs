@@ -29,7 +29,7 @@ mod wheel;
 mod write;
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +53,7 @@ use crate::control::Register;
 use crate::error::Result;
 use crate::hub::Hub;
 use crate::journal::{Journal, SessionId, What};
-use crate::limits::{UserPlace, Visit};
+use crate::limits::{Caller, UserPlace, Visit};
 use crate::log::Entry;
 use crate::message::ChannelName;
 use crate::metrics::{Metrics, ProtocolError, RefusedConnection, ShardMetrics};
@@ -286,9 +286,9 @@ impl Shard {
         self.0.metrics.protocol_error(kind);
     }
 
-    /// Counts a connection that was turned away.
-    pub fn refused(&self, reason: RefusedConnection) {
-        self.0.metrics.connection_refused(reason);
+    /// Counts a connection from this address that was turned away, and says so.
+    pub fn refused(&self, reason: RefusedConnection, limit: &'static str, address: IpAddr) {
+        self.0.metrics.turned_away(reason, limit, Some(Caller::Address(address)));
     }
 }
 

@@ -23,6 +23,7 @@ mod log;
 mod presence;
 mod protocol_examples;
 mod raw;
+mod refusals_log;
 mod reload;
 mod resume;
 mod seen;

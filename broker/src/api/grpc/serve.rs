@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::route::{FirstCall, Routes};
 use super::{GrpcServices, preface};
 use crate::auth::ClientName;
-use crate::limits::{Crowd, Place};
+use crate::limits::{self, Crowd, Place};
 use crate::metrics::{Metrics, ProtocolError, RefusedConnection};
 use crate::tls::{Entrance, client_name};
 
@@ -63,8 +63,8 @@ pub trait Accept: Send {
     /// One that must be opened first; `None` when that came to nothing.
     type Opening: Future<Output = Option<(Self::Stream, Caller)>> + Send + 'static;
 
-    /// The next one. Dropped half-way, it loses none.
-    fn accept(&self) -> impl Future<Output = io::Result<Self::Opening>> + Send;
+    /// The next one, and its address over TCP. Dropped half-way, it loses none.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Opening, Option<IpAddr>)>> + Send;
 }
 
 /// A TCP listener whose connections begin with a TLS handshake.
@@ -80,15 +80,16 @@ impl Accept for TlsListener {
     type Stream = TlsStream<TcpStream>;
     type Opening = Pin<Box<dyn Future<Output = Option<(Self::Stream, Caller)>> + Send>>;
 
-    async fn accept(&self) -> io::Result<Self::Opening> {
+    async fn accept(&self) -> io::Result<(Self::Opening, Option<IpAddr>)> {
         let (stream, peer) = self.listener.accept().await?;
         stream.set_nodelay(true)?;
-        let entrance = self.entrance.clone();
-        Ok(Box::pin(async move {
+        let (entrance, address) = (self.entrance.clone(), Some(peer.ip()));
+        let opening: Self::Opening = Box::pin(async move {
             let stream = entrance.pass(stream).await?;
             let certificate = client_name(stream.get_ref().1);
-            Some((stream, Caller { address: Some(peer.ip()), certificate, ..Caller::default() }))
-        }))
+            Some((stream, Caller { address, certificate, ..Caller::default() }))
+        });
+        Ok((opening, address))
     }
 }
 
@@ -96,11 +97,12 @@ impl Accept for TcpListener {
     type Stream = TcpStream;
     type Opening = Ready<Option<(TcpStream, Caller)>>;
 
-    async fn accept(&self) -> io::Result<Self::Opening> {
+    async fn accept(&self) -> io::Result<(Self::Opening, Option<IpAddr>)> {
         let (stream, peer) = Self::accept(self).await?;
         // Acks and deliveries are small and must not wait for company.
         stream.set_nodelay(true)?;
-        Ok(ready(Some((stream, Caller { address: Some(peer.ip()), ..Caller::default() }))))
+        let address = Some(peer.ip());
+        Ok((ready(Some((stream, Caller { address, ..Caller::default() }))), address))
     }
 }
 
@@ -108,10 +110,10 @@ impl Accept for UnixListener {
     type Stream = UnixStream;
     type Opening = Ready<Option<(UnixStream, Caller)>>;
 
-    async fn accept(&self) -> io::Result<Self::Opening> {
+    async fn accept(&self) -> io::Result<(Self::Opening, Option<IpAddr>)> {
         let (stream, _) = Self::accept(self).await?;
         let user = stream.peer_cred().ok().map(|peer| peer.uid());
-        Ok(ready(Some((stream, Caller { user, ..Caller::default() }))))
+        Ok((ready(Some((stream, Caller { user, ..Caller::default() }))), None))
     }
 }
 
@@ -132,13 +134,13 @@ pub async fn serve<A: Accept>(listener: A, services: GrpcServices, drain: Cancel
             () = drain.cancelled() => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok(opening) => match places.clone().try_acquire_owned() {
+                Ok((opening, address)) => match places.clone().try_acquire_owned() {
                     Ok(permit) => {
                         let counted = Counted::new(metrics.clone(), permit);
-                        let newcomer = Newcomer { place: newcomers.enter(), patience };
+                        let newcomer = Newcomer { place: newcomers.enter(), patience, address };
                         connections.spawn(connection(opening, newcomer, counted, http2.clone(), routes.clone(), drain.clone()));
                     }
-                    Err(_) => metrics.connection_refused(RefusedConnection::Limit),
+                    Err(_) => turned_away(&metrics, "grpc_connections", address),
                 },
                 Err(error) => {
                     metrics.connection_refused(RefusedConnection::OpenFiles);
@@ -171,6 +173,8 @@ struct Newcomer {
     place: Place,
     /// How long that may last, once it speaks HTTP/2.
     patience: Duration,
+    /// Whose it is.
+    address: Option<IpAddr>,
 }
 
 /// Why it was given up.
@@ -193,6 +197,10 @@ impl Newcomer {
     }
 }
 
+fn turned_away(metrics: &Metrics, limit: &'static str, address: Option<IpAddr>) {
+    metrics.turned_away(RefusedConnection::Limit, limit, address.map(limits::Caller::Address));
+}
+
 async fn connection<S, O>(
     opening: O,
     mut newcomer: Newcomer,
@@ -204,7 +212,7 @@ async fn connection<S, O>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     O: Future<Output = Option<(S, Caller)>> + Send,
 {
-    let metrics = counted.metrics.clone();
+    let (metrics, address) = (counted.metrics.clone(), newcomer.address);
     let begin = async {
         // Bounds its own time.
         let (mut stream, caller) = opening.await?;
@@ -219,7 +227,7 @@ async fn connection<S, O>(
     };
     let begun = tokio::select! {
         () = drain.cancelled() => return,
-        () = &mut newcomer.place => return counted.metrics.connection_refused(RefusedConnection::Limit),
+        () = &mut newcomer.place => return turned_away(&metrics, "limits.connections_pending", address),
         begun = begin => begun,
     };
     let Some((stream, caller, first)) = begun else { return };
@@ -240,10 +248,10 @@ async fn connection<S, O>(
             connection.await
         }
         Err(why) = grown_up => {
-            counted.metrics.connection_refused(RefusedConnection::Limit);
             if why == GivenUp::PushedOut {
-                return;
+                return turned_away(&metrics, "limits.connections_pending", address);
             }
+            turned_away(&metrics, "grpc.first_call_timeout", address);
             connection.as_mut().graceful_shutdown();
             timeout(LAST_WORD, connection).await.unwrap_or(Ok(()))
         }

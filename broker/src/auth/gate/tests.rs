@@ -277,15 +277,6 @@ fn a_connection_stays_with_its_user() {
 }
 
 #[test]
-fn a_flood_of_denials_is_said_a_few_times_and_counted_in_full() {
-    let logged = Logged::default();
-    let said = (0..1000).filter(|_| logged.may_log(7).is_some()).count();
-    assert_eq!(said as u64, LOGGED_PER_SECOND);
-    assert_eq!(logged.may_log(8), Some(1000 - LOGGED_PER_SECOND));
-    assert_eq!(logged.may_log(8), Some(0));
-}
-
-#[test]
 fn what_was_revoked_is_refused_at_the_door_and_to_those_who_are_in() {
     use super::super::{Revocation, Revoked};
     let gate = gate(&config());
