@@ -101,13 +101,9 @@ impl Broker {
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? << 10)
     }
 
-    /// Processor time that it used, in seconds: fields 14 and 15 of its `stat`, in ticks of 10 ms.
+    /// Processor time that it used, in seconds.
     pub(crate) fn busy(&self) -> anyhow::Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let (_, rest) = stat.rsplit_once(')').context("no name in stat")?;
-        let fields: Vec<&str> = rest.split_whitespace().collect();
-        let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
-        Ok((ticks(11) + ticks(12)) / 100.0)
+        busy(&self.child.id().to_string())
     }
 
     /// Looks at the memory for as long as something goes on, and keeps the most that was seen.
@@ -137,6 +133,20 @@ impl Broker {
         ensure!(status.success(), "the broker ended with {status}");
         Ok(())
     }
+}
+
+/// Processor time that this program used, flooders and honest clients together, in seconds.
+pub(crate) fn own_busy() -> anyhow::Result<f64> {
+    busy("self")
+}
+
+/// Fields 14 and 15 of a process's `stat`, in ticks of 10 ms.
+fn busy(process: &str) -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let (_, rest) = stat.rsplit_once(')').context("no name in stat")?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    Ok((ticks(11) + ticks(12)) / 100.0)
 }
 
 impl Drop for Broker {

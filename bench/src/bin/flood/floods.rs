@@ -13,7 +13,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_websockets::{ClientBuilder, Message};
 
@@ -36,6 +36,8 @@ const BAD_TOKEN: &str = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ4IiwiZXhwIjo0MTAyNDQ0OD
 pub(crate) struct Target {
     pub(crate) http: SocketAddr,
     pub(crate) grpc: SocketAddr,
+    /// Whether slow writers write all in the same moment.
+    pub(crate) in_step: bool,
 }
 
 /// One kind of attack.
@@ -52,7 +54,7 @@ pub(crate) const FLOODS: [Flood; 10] = [
     Flood { name: "connections", run: |to, done| Box::pin(connections(to.http, b"GET /sse?chan", 1500, done)) },
     Flood { name: "streams", run: |to, done| Box::pin(streams(to.http, done)) },
     Flood { name: "slow-readers", run: |to, done| Box::pin(slow_readers(to.http, done)) },
-    Flood { name: "slow-writers", run: |to, done| Box::pin(slow_writers(to.http, done)) },
+    Flood { name: "slow-writers", run: |to, done| Box::pin(slow_writers(to, done)) },
     Flood { name: "subscribes", run: |to, done| Box::pin(subscribes(to.http, done)) },
     Flood { name: "bad-tokens", run: |to, done| Box::pin(bad_tokens(to.http, done)) },
     Flood { name: "histories", run: |to, done| Box::pin(histories(to.http, done)) },
@@ -140,13 +142,18 @@ async fn slow_readers(to: SocketAddr, done: Done) -> anyhow::Result<()> {
 }
 
 /// Many who begin a large request and never end it: bodies over HTTP, messages over WebSocket.
-async fn slow_writers(to: SocketAddr, done: Done) -> anyhow::Result<()> {
+async fn slow_writers(Target { http: to, in_step, .. }: Target, done: Done) -> anyhow::Result<()> {
+    const WRITERS: u32 = 200;
+    const PAUSE: Duration = Duration::from_millis(100);
     static PIECE: [u8; 32 << 10] = [b' '; 32 << 10];
     let mut writers = JoinSet::new();
-    for number in 0..200u32 {
+    let began = tokio::time::Instant::now();
+    for number in 0..WRITERS {
         let done = done.clone();
         writers.spawn(async move {
-            let mut beats = interval(Duration::from_millis(100));
+            // Each in its own moment: all in one would be a burst of 6.4 MB, and the rest of the time nothing.
+            let turn = if in_step { Duration::ZERO } else { PAUSE * number / WRITERS };
+            let mut beats = interval_at(began + turn, PAUSE);
             loop {
                 // One that was refused comes again.
                 let Ok(mut stream) = connect(number, to).await else { continue };

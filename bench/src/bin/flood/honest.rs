@@ -23,7 +23,7 @@ use crate::table::Row;
 pub(crate) const SUBSCRIBERS: usize = 20;
 /// Messages a second.
 pub(crate) const RATE: u64 = 200;
-/// Somebody new comes this often.
+/// Somebody new comes this often, on average.
 const VISITS: Duration = Duration::from_millis(50);
 /// A visit that takes longer was turned away.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -284,10 +284,9 @@ async fn publish(stream: TcpStream, shared: Arc<Shared>, stop: CancellationToken
 
 /// Somebody new, again and again: connects, asks, reads, goes.
 async fn visit(http: SocketAddr, shared: Arc<Shared>, stop: CancellationToken) {
-    let mut visits = interval(VISITS);
-    visits.set_missed_tick_behavior(MissedTickBehavior::Skip);
     while !stop.is_cancelled() {
-        visits.tick().await;
+        // Not in step with anything that a flood does.
+        sleep(VISITS.mul_f64(rand::random_range(0.5..1.5))).await;
         let began = Instant::now();
         let one = async {
             let mut stream = TcpStream::connect(http).await?;

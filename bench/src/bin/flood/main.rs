@@ -12,6 +12,7 @@
 mod broker;
 mod floods;
 mod honest;
+mod sink;
 mod table;
 mod tokens;
 
@@ -50,6 +51,9 @@ struct Arguments {
 enum Command {
     /// Flood a broker with small bounds, and look at what honest clients notice
     Run(Options),
+    /// Reads what comes and forgets it; what `--elsewhere` floods
+    #[command(hide = true)]
+    Sink,
     /// What a token costs the broker in a storm of connects, by its algorithm
     Tokens(tokens::Options),
 }
@@ -67,6 +71,13 @@ struct Options {
     /// Fail when a flood makes the honest clients more than twice as slow, too
     #[arg(long)]
     judge: bool,
+    /// Flood a program beside the broker that only reads, while the honest clients stay with the broker: what they still notice is
+    /// the machine and the generator. For floods that wait for no answer
+    #[arg(long)]
+    elsewhere: bool,
+    /// Let all slow writers write in the same moment
+    #[arg(long)]
+    in_step: bool,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -79,6 +90,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match &arguments.command {
         Command::Run(options) => runtime.block_on(run(options, &program)),
+        Command::Sink => runtime.block_on(sink::run()),
         Command::Tokens(options) => runtime.block_on(tokens::run(options, &program)),
     }
 }
@@ -87,8 +99,10 @@ async fn run(options: &Options, program: &Path) -> anyhow::Result<()> {
     let unknown: Vec<&String> = options.floods.iter().filter(|name| FLOODS.iter().all(|flood| flood.name != **name)).collect();
     ensure!(unknown.is_empty(), "there is no flood {unknown:?}; there are: {}", FLOODS.map(|flood| flood.name).join(", "));
     let mut broker = Broker::start(program, broker::CONFIG)?;
-    let target = Target { http: broker.http, grpc: broker.grpc };
-    floods::prepare(target).await.context("the history to ask for was not published")?;
+    let honest_target = Target { http: broker.http, grpc: broker.grpc, in_step: options.in_step };
+    let sink = options.elsewhere.then(sink::Sink::start).transpose()?;
+    let target = sink.as_ref().map_or(honest_target, |sink| Target { http: sink.address, grpc: sink.address, ..honest_target });
+    floods::prepare(honest_target).await.context("the history to ask for was not published")?;
     let honest = Honest::start(broker.http).await?;
     let phase = Duration::from_secs_f64(options.seconds);
     honest.measure(Phase::Ignored, phase).await;
@@ -105,11 +119,12 @@ async fn run(options: &Options, program: &Path) -> anyhow::Result<()> {
             let flooding = floods::begin(*flood, target, stop.clone(), done.clone())?;
             honest.measure(Phase::Ignored, SETTLE).await;
             let before = done.load(Ordering::Relaxed);
-            let (busy, began) = (broker.busy()?, tokio::time::Instant::now());
+            let (busy, own, began) = (broker.busy()?, broker::own_busy()?, tokio::time::Instant::now());
             broker.watch(honest.measure(Phase::Flood, phase), &mut row.memory).await?;
             let seconds = began.elapsed().as_secs_f64();
             row.rate = (done.load(Ordering::Relaxed) - before) as f64 / seconds;
             row.busy = (broker.busy()? - busy) / seconds;
+            row.generator = (broker::own_busy()? - own) / seconds;
             stop.cancel();
             flooding.await.context("the flood")?;
             // Memory that it takes to let go counts too.

@@ -15,6 +15,8 @@ pub(crate) struct Row {
     pub(crate) rate: f64,
     /// Cores that the broker used while it went on.
     pub(crate) busy: f64,
+    /// Cores that this program used meanwhile, flooders and honest clients together.
+    pub(crate) generator: f64,
     /// Honest clients that came and were not served.
     pub(crate) turned_away: u64,
 }
@@ -22,7 +24,7 @@ pub(crate) struct Row {
 impl Row {
     pub(crate) fn new(name: &'static str) -> anyhow::Result<Self> {
         let (quiet, flood) = (Noticed::nothing()?, Noticed::nothing()?);
-        Ok(Self { name, quiet, flood, memory: 0, rate: 0.0, busy: 0.0, turned_away: 0 })
+        Ok(Self { name, quiet, flood, memory: 0, rate: 0.0, busy: 0.0, generator: 0.0, turned_away: 0 })
     }
 
     /// How much slower the slowest hundredth of messages is.
@@ -38,8 +40,8 @@ fn ratio(before: u64, after: u64) -> f64 {
 /// All of them.
 pub(crate) fn of(rows: &[Row], at_rest: u64) -> String {
     let mut text = format!(
-        "\n| flood | a second | broker, cores | message p50 quiet → flood | p99 quiet → flood | ratio | visit p99 quiet → flood | ratio | \
-         turned away | most memory (at rest {} MiB) |\n|---|---|---|---|---|---|---|---|---|---|\n",
+        "\n| flood | a second | broker, cores | generator, cores | message p50 quiet → flood | p99 quiet → flood | ratio | visit p99 quiet → flood | ratio | \
+         turned away | most memory (at rest {} MiB) |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
         at_rest >> 20
     );
     for row in rows {
@@ -48,10 +50,11 @@ pub(crate) fn of(rows: &[Row], at_rest: u64) -> String {
         // A table that grows in memory takes every line.
         let _ = writeln!(
             text,
-            "| {} | {:.0} | {:.2} | {} → {} µs | {} → {} µs | {:.2} | {} → {} µs | {:.2} | {} | {} MiB |",
+            "| {} | {:.0} | {:.2} | {:.2} | {} → {} µs | {} → {} µs | {:.2} | {} → {} µs | {:.2} | {} | {} MiB |",
             row.name,
             row.rate,
             row.busy,
+            row.generator,
             at(&row.quiet, 0.5),
             at(&row.flood, 0.5),
             at(&row.quiet, 0.99),
