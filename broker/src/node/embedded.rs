@@ -107,7 +107,6 @@ impl Embedded {
         metrics.bound(Bound::Connections, connections_max);
         metrics.bound(Bound::Guests, connections_max);
         show_bounds(&config, open_files, &metrics);
-        Joining::show_bounds(&metrics);
         // Random and never zero, so that cursors of an earlier process are recognised as such.
         let tag = Tag::new(rand::random_range(1..1 << 40)).expect("the range holds exactly the valid tags");
         let joining = Joining::prepare(&config, tag, clock)?;
@@ -362,7 +361,7 @@ pub(super) fn table(
     }
 }
 
-/// Tells the metrics where the bounds are that the configuration sets; those of the connections and of the cluster are known elsewhere.
+/// Tells the metrics where the bounds are that the configuration sets; that of the connections is known elsewhere.
 pub(super) fn show_bounds(config: &Config, open_files: u64, metrics: &Metrics) {
     metrics.bound(Bound::GrpcConnections, limits::grpc_connections_max(open_files));
     metrics.bound(Bound::ConnectionsPending, config.limits.connections_pending.into());

@@ -14,13 +14,11 @@ use crate::admin::{self, Readiness};
 use crate::api;
 use crate::clock::Clock;
 #[cfg(feature = "cluster")]
-use crate::cluster::{Cluster, Condition, Prepared, Rooms, core::Settings, membership::NODES_MAX, mesh::OutboxBounds};
+use crate::cluster::{Cluster, Condition, Prepared, Rooms};
 use crate::config::Config;
 use crate::control::{Control, Elsewhere};
 use crate::hub::{Hub, Shared};
 use crate::log::Tag;
-#[cfg(feature = "cluster")]
-use crate::metrics::Bound;
 use crate::metrics::{ClusterFigures, Metrics};
 
 /// How often it is looked how this node stands in its cluster.
@@ -49,13 +47,6 @@ impl Joining {
     pub(super) fn prepare(config: &Config, tag: Tag, clock: Clock) -> Result<Self, StartError> {
         let prepared = config.cluster.is_on().then(|| Prepared::new(&config.cluster, tag, clock)).transpose()?;
         Ok(Self { prepared })
-    }
-
-    /// Tells the metrics where the bounds are that no configuration sets.
-    pub(super) fn show_bounds(metrics: &Metrics) {
-        metrics.bound(Bound::ClusterLink, OutboxBounds::default().high as u64);
-        metrics.bound(Bound::ClusterPublishes, Settings::default().publish_bytes as u64);
-        metrics.bound(Bound::ClusterNodes, NODES_MAX as u64);
     }
 
     pub(super) fn shared(&self) -> Option<Shared> {
@@ -156,8 +147,6 @@ impl Joining {
     pub(super) fn prepare(_: &Config, _: Tag, _: Clock) -> Result<Self, StartError> {
         Ok(Self {})
     }
-
-    pub(super) fn show_bounds(_: &Metrics) {}
 
     pub(super) fn shared(&self) -> Option<Shared> {
         None

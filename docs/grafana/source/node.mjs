@@ -322,7 +322,7 @@ export const node = {
           title: "Bounds",
           about: "How much of each bound is used.",
           unit: "percentunit", max: 1, warn: [0.85, 0.95],
-          queries: { "{{instance}} {{bound}}": "tidings_bound_used{$of} / tidings_bound_limit{$of}" },
+          queries: { "{{instance}} {{bound}}": "tidings_bound_used{$of} / (tidings_bound_limit{$of} > 0)" },
         },
       ],
     },

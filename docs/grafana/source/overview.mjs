@@ -210,7 +210,7 @@ export const overview = {
           title: "Bounds",
           about: "How much of each bound is used, on the node where it is fullest. Full histories are normal where memory is the bound; at the others newcomers are refused.",
           width: 12, unit: "percentunit", max: 1, warn: [0.85, 0.95],
-          queries: { "{{bound}}": "max by (bound) (tidings_bound_used{$of} / tidings_bound_limit{$of})" },
+          queries: { "{{bound}}": "max by (bound) (tidings_bound_used{$of} / (tidings_bound_limit{$of} > 0))" },
         },
         {
           title: "Busiest shard",
