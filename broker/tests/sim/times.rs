@@ -61,6 +61,21 @@ fn what_was_sent_to_a_lost_host_is_not_kept_waiting_for_its_connection_to_break(
 }
 
 #[test]
+fn who_insists_on_two_copies_is_answered_though_nobody_has_used_the_slot_before() {
+    for (seed, at) in (0..8).flat_map(|seed| (0..3).map(move |at| (seed, at))) {
+        let mut world = World::cold(seed, 3);
+        let slowest = world.go_to(WHOLE).and_then(|()| {
+            world.publish_through(&[at])?;
+            world.go_to(WHOLE + 1000)?;
+            Ok(world.slowest(WHOLE, WHOLE + 1000))
+        });
+        let slowest = slowest.unwrap_or_else(|why| panic!("seed {seed}, node {at}: {why}"));
+        assert_eq!(world.figures.acked, 3, "seed {seed}, node {at}");
+        assert!((1..=200).contains(&slowest), "seed {seed}, node {at}: an answer took {slowest} ms, or more than one try");
+    }
+}
+
+#[test]
 fn when_a_node_leaves_or_comes_publishing_goes_on() {
     let worst = worst(3, |world, at| {
         world.drain(at)?;

@@ -122,6 +122,14 @@ impl World {
         world
     }
 
+    /// The same, and nobody has published or listens; some publishers insist on two copies.
+    pub(crate) fn cold(seed: u64, count: usize) -> Self {
+        let mut world = Self::calm(seed, count, None);
+        (world.next_publish, world.faults.insist) = (u64::MAX, true);
+        world.listeners.clear();
+        world
+    }
+
     fn with(mut chance: Chance, faults: Faults, count: usize, replicas: u32, bug: Option<Planted>, is_traced: bool) -> Self {
         let name = |name: &str| ChannelName::parse(name).unwrap();
         let channels = vec![name("a{x}"), name("b{x}"), name("c{y}")];
@@ -256,7 +264,7 @@ impl World {
                 let drains = self.restarts.iter().find(|(_, when)| **when == u64::MAX).map(|(at, _)| *at);
                 return Err(match drains {
                     Some(at) => format!("invariant 17: {at} was asked to drain and does not come to an end"),
-                    None => "invariant 14: it does not come to rest".to_owned(),
+                    None => "invariant 15: it does not come to rest".to_owned(),
                 });
             }
         }
@@ -352,6 +360,7 @@ impl World {
         let out = node.handle(now, slot, input);
         let tag = node.tag;
         self.check_log(at, slot)?;
+        self.check_bounds(at, slot, &out)?;
         for output in out {
             match output {
                 Output::Send { to, frame } => {

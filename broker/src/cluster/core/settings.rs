@@ -23,6 +23,8 @@ pub struct Settings {
     pub solo: Duration,
     /// How long the home waits for a follower's acknowledgement before it goes on without it.
     pub ack: Duration,
+    /// How long a publish that insists on more copies than there are waits for a follower that is on its way.
+    pub follow: Duration,
     /// Between two tries of whatever waits for another node: claims, subscriptions, yields.
     pub retry: Duration,
     /// How long a home that refuses to be sealed, or says nothing though it is not down, holds up a takeover.
@@ -33,7 +35,7 @@ pub struct Settings {
     pub mark: Duration,
     /// How long a publish is tried before its outcome is unknown.
     pub publish: Duration,
-    /// Bytes of unanswered publishes that one slot of one node keeps.
+    /// Bytes of unanswered publishes that one slot of one node keeps, and of those that wait at its home for a follower.
     pub publish_bytes: usize,
     /// Messages that one part of a copy holds at most.
     pub page_records: usize,
@@ -91,6 +93,8 @@ pub enum Bug {
     NoDoubt,
     /// What a branch had lost before it was taken over is told to nobody.
     NoLost,
+    /// Publishes are taken however much waits.
+    Unbounded,
 }
 
 impl Settings {
@@ -118,6 +122,7 @@ impl Default for Settings {
             quiet: Duration::from_secs(2),
             solo: Duration::from_secs(15),
             ack: Duration::from_millis(50),
+            follow: Duration::from_secs(1),
             retry: Duration::from_millis(100),
             refusal: Duration::from_secs(5),
             linger: Duration::from_secs(30),

@@ -270,7 +270,6 @@ impl Replica {
         self.receiver.forget_redirect();
         self.receiver.follows = false;
         (self.counted, self.granted, self.solo) = (None, None, None);
-        let before = log.head().idx;
         if self.is_whole {
             log.open_epoch(epoch, is_uncertain);
         } else {
@@ -284,7 +283,7 @@ impl Replica {
         self.is_whole = true;
         self.seen = Some(epoch);
         let mut home = Home::new(epoch, log.head().idx);
-        home.note_uncommitted(log.commit().idx, before.max(log.head().idx), cx.now.mono);
+        home.note_uncommitted(log.commit().idx, log.head().idx);
         self.role = Role::Home(Box::new(home));
         cx.out.push(Event::Opened { epoch, is_uncertain, is_forced, opening }.into_output());
         cx.send_all(&Frame::Opened { line: log.line().clone() });

@@ -40,6 +40,8 @@ pub struct Figures {
     pub publish_bytes: usize,
     /// Since when the oldest of them has waited.
     pub waiting_since: Option<Duration>,
+    /// Bytes of publishes that wait at this home for a follower.
+    pub deferred_bytes: usize,
 }
 
 impl Replica {
@@ -57,6 +59,7 @@ impl Replica {
         let mut figures =
             Figures { part, orphans: self.orphans.iter().count(), publishes, publish_bytes, waiting_since, ..Figures::default() };
         if let Role::Home(home) = &self.role {
+            figures.deferred_bytes = home.deferred.bytes();
             figures.is_solo = home.counted().next().is_none();
             let held = home.counted().map(|flow| flow.acked).min();
             figures.lag = held.map_or(0, |held| log.head().idx.saturating_sub(held));

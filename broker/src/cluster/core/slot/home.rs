@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt, HashSet};
 
-use super::super::frame::{Ack, Ask, Done, Forward, Frame, Offer, Outcome, Refusal, Standing, Stream, Terms};
+use super::super::frame::{Ack, Ask, Done, Forward, Frame, Offer, Outcome, Standing, Stream, Terms};
 use super::super::settings::Bug;
+use super::deferred::Deferred;
 use super::orphans::Branch;
 use super::receiver::commit_to;
 use super::{Context, Event, Opening, Output, Replica, Role};
@@ -22,6 +23,8 @@ pub(super) struct Home {
     pub(super) waiting: VecDeque<(u64, bool)>,
     /// Who is to be answered, ascending by index.
     pub(super) asked: VecDeque<Asked>,
+    /// What has no position yet, for want of a follower.
+    pub(super) deferred: Deferred,
     /// The last flight of each ingress that was refused something.
     pub(super) refused: HashMap<Tag, u32>,
     pub(super) note: Option<Note>,
@@ -108,6 +111,7 @@ impl Home {
             flows: Vec::new(),
             waiting: VecDeque::new(),
             asked: VecDeque::new(),
+            deferred: Deferred::default(),
             refused: HashMap::new(),
             note: None,
             is_noted: false,
@@ -123,16 +127,18 @@ impl Home {
     }
 
     /// What the log holds beyond its commit waits here too.
-    pub(super) fn note_uncommitted(&mut self, commit: u64, head: u64, _now: Duration) {
+    pub(super) fn note_uncommitted(&mut self, commit: u64, head: u64) {
         self.waiting = (commit + 1..=head).map(|idx| (idx, true)).collect();
     }
 
     pub(super) fn is_alone(&self) -> bool {
-        self.flows.is_empty() && self.waiting.is_empty() && self.rivals.is_empty() && self.hold.is_none() && self.note.is_none()
+        let waits = self.hold.is_some() || self.note.is_some() || !self.deferred.is_empty();
+        self.flows.is_empty() && self.waiting.is_empty() && self.rivals.is_empty() && !waits
     }
 
     pub(super) fn is_moving(&self) -> bool {
         !self.waiting.is_empty()
+            || !self.deferred.is_empty()
             || !self.rivals.is_empty()
             || self.note.is_some()
             || self.hold.is_some()
@@ -148,6 +154,7 @@ impl Home {
 
     pub(super) fn forget_asker(&mut self, gone: Asker) {
         self.asked.retain(|asked| asked.asker != gone);
+        self.deferred.forget(|asker| *asker == gone);
     }
 
     pub(super) fn owe(&mut self, to: Tag, idx: u64, end: Pos) {
@@ -185,6 +192,11 @@ impl Home {
             flow.owes = None;
         }
         self.flows.retain(|flow| !flow.is_lost || flow.is_counted);
+    }
+
+    /// Nodes that will hold what is appended now.
+    pub(super) fn copies_to_be(&self) -> u32 {
+        1 + self.counted().count() as u32
     }
 
     fn copies(&self, idx: u64) -> u32 {
@@ -227,12 +239,9 @@ impl Replica {
         self.append(log, cx, Asker::There { peer: from, rid, flight }, since, ask, terms);
     }
 
-    /// Gives a message, which is on its way since a moment, its position, or says why not.
-    pub(super) fn append(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, asker: Asker, since: Duration, ask: Ask, terms: Terms) {
+    /// Gives a message, which is on its way since a moment, its position.
+    pub(super) fn append_now(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, asker: Asker, since: Duration, ask: Ask, terms: Terms) {
         let Role::Home(home) = &mut self.role else { return };
-        if terms.copies_min > 1 + home.counted().count() as u32 {
-            return self.answer(cx, asker, Outcome::Refused(Refusal::Degraded));
-        }
         let before = log.head().idx;
         let done = match ask {
             Ask::Publish(draft) => {
@@ -336,7 +345,7 @@ impl Replica {
         }
     }
 
-    fn answer(&mut self, cx: &mut Context<'_>, asker: Asker, outcome: Outcome) {
+    pub(super) fn answer(&mut self, cx: &mut Context<'_>, asker: Asker, outcome: Outcome) {
         match asker {
             Asker::Here(number) => self.publish_answered(cx, number, outcome),
             Asker::There { peer, rid, flight } => cx.send(peer, Frame::ForwardAck { rid, flight, outcome }),
@@ -347,7 +356,9 @@ impl Replica {
         let Role::Home(home) = &mut self.role else { return };
         if !is_up {
             home.refused.remove(&peer);
-            home.asked.retain(|asked| !matches!(asked.asker, Asker::There { peer: of, .. } if of == peer));
+            let is_gone = |asker: &Asker| matches!(asker, Asker::There { peer: of, .. } if *of == peer);
+            home.asked.retain(|asked| !is_gone(&asked.asker));
+            home.deferred.forget(is_gone);
         }
         for flow in home.flows.iter_mut().filter(|flow| flow.to == peer) {
             // Whatever was sent may be lost; it asks again.
@@ -526,6 +537,7 @@ impl Replica {
                 cx.send(peer, Frame::ForwardAck { rid, flight, outcome: Outcome::NotHome(Some(successor)) });
             }
         }
+        self.send_deferred_back(cx, home.deferred, successor);
         for flow in home.flows {
             // Streams end here; who takes part in the move knows already.
             if flow.to != successor {

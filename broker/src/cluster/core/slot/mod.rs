@@ -9,6 +9,7 @@
 //! orphans until the home has taken it over.
 
 mod claim;
+mod deferred;
 mod figures;
 mod follower;
 mod home;
@@ -276,7 +277,10 @@ impl Replica {
                 self.warm(log, cx);
                 self.receive(log, cx);
             }
-            Role::Home(_) => self.settle(log, cx),
+            Role::Home(_) => {
+                self.take_deferred(log, cx);
+                self.settle(log, cx);
+            }
         }
         self.send_publishes(log, cx);
     }
@@ -341,3 +345,6 @@ impl Context<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

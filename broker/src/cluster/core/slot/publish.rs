@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::super::frame::{Ask, Forward, Frame, Outcome, Refusal, Terms};
+use super::super::settings::Bug;
 use super::home::Asker;
 use super::{Answer, Context, Output, Replica, Role};
 use crate::log::{SlotLog, Tag};
@@ -71,7 +72,7 @@ impl Publishes {
 }
 
 impl Ask {
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Publish(draft) => draft.payload.bytes().len() + 256,
             Self::Clear(_) => 256,
@@ -82,7 +83,7 @@ impl Ask {
 impl Replica {
     pub(super) fn publish(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, rid: u64, mut ask: Ask, terms: Terms) {
         let bytes = ask.bytes();
-        if self.publishes.bytes + bytes > cx.settings.publish_bytes {
+        if self.publishes.bytes + bytes > cx.settings.publish_bytes && !cx.settings.has(Bug::Unbounded) {
             cx.out.push(Output::Answer { rid, answer: Answer::Refused(Refusal::Busy) });
             return;
         }

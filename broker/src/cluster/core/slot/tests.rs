@@ -1,0 +1,266 @@
+//! Replicas of one slot on a few nodes that see each other, in one thread: frames arrive in order when a test says so.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use foldhash::{HashMap, HashMapExt};
+
+use super::*;
+use crate::clock::Moment;
+use crate::cluster::core::frame::{Ack, Ask, Refusal, Terms};
+use crate::cluster::core::{Member, NodeId, Settings, State, View};
+use crate::log::{ChannelKey, NamespaceId, Retention};
+use crate::message::{Draft, Payload, PublishId};
+
+const KEPT: Retention = Retention { size: 100_000, ttl: Duration::from_secs(3600), bytes: u64::MAX };
+/// Two copies or none.
+const INSISTS: Terms = Terms { ack: Ack::Committed, replicas: 2, copies_min: 2 };
+
+#[derive(Default)]
+struct Names(BTreeMap<ChannelName, ChannelKey>);
+
+impl Channels for Names {
+    fn open(&mut self, log: &mut SlotLog, name: &ChannelName, now: Moment) -> ChannelKey {
+        *self.0.entry(name.clone()).or_insert_with(|| log.open_channel(name.clone(), NamespaceId(0), KEPT, now))
+    }
+
+    fn find(&self, name: &ChannelName) -> Option<ChannelKey> {
+        self.0.get(name).copied()
+    }
+
+    fn all(&self) -> Vec<ChannelKey> {
+        self.0.values().copied().collect()
+    }
+}
+
+struct One {
+    log: SlotLog,
+    names: Names,
+    replica: Replica,
+}
+
+struct Scene {
+    now: Duration,
+    slot: Slot,
+    settings: Settings,
+    members: Vec<Member>,
+    nodes: Vec<One>,
+    /// From, to, what.
+    wires: VecDeque<(usize, usize, Frame)>,
+    /// Nothing arrives from or at these.
+    mute: Vec<usize>,
+    answers: Vec<(u64, Answer)>,
+}
+
+fn name(text: &str) -> ChannelName {
+    ChannelName::parse(text).unwrap()
+}
+
+fn tag(at: usize) -> Tag {
+    Tag::new(at as u64 + 1).unwrap()
+}
+
+impl Scene {
+    fn new(count: usize, settings: Settings) -> Self {
+        let slot = Slot::of(&name("a{x}"));
+        let member = |at| Member { id: NodeId::of(&format!("node-{at}")), tag: tag(at), state: State::Active };
+        let one =
+            |at| One { log: SlotLog::new(slot, Epoch::new(0, tag(at))), names: Names::default(), replica: Replica::new(tag(at), slot) };
+        let mut scene = Self {
+            now: Duration::from_secs(100),
+            slot,
+            settings,
+            members: (0..count).map(member).collect(),
+            nodes: (0..count).map(one).collect(),
+            wires: VecDeque::new(),
+            mute: Vec::new(),
+            answers: Vec::new(),
+        };
+        (0..count).for_each(|at| scene.input(at, Input::View));
+        scene
+    }
+
+    fn view(&self, at: usize) -> View {
+        View::new(tag(at), self.members.clone(), self.settings.replicas, HashMap::new(), true)
+    }
+
+    /// Home and follower.
+    fn owners(&self) -> (usize, usize) {
+        let place = self.view(0).place(self.slot).unwrap();
+        let at = |of: Tag| of.get() as usize - 1;
+        (at(place.home), place.follower.map_or(usize::MAX, at))
+    }
+
+    fn input(&mut self, at: usize, input: Input) {
+        let view = self.view(at);
+        let mut out = Vec::new();
+        let One { log, names, replica } = &mut self.nodes[at];
+        let now = Moment { mono: self.now, unix_ms: 0 };
+        let mut cx = Context { now, view: &view, channels: names, dedupe_room: usize::MAX, settings: &self.settings, out: &mut out };
+        replica.handle(log, &mut cx, input);
+        for output in out {
+            match output {
+                Output::Send { to, frame } => self.wires.push_back((at, to.get() as usize - 1, frame)),
+                Output::Answer { rid, answer } => self.answers.push((rid, answer)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Lets everything arrive that is on its way, and what is said to that.
+    fn talk(&mut self) {
+        while let Some((from, to, frame)) = self.wires.pop_front() {
+            if !self.mute.contains(&from) && !self.mute.contains(&to) {
+                self.input(to, Input::Frame { from: tag(from), frame });
+            }
+        }
+    }
+
+    /// So many milliseconds pass.
+    fn pass(&mut self, ms: u64) {
+        for _ in 0..ms / 5 {
+            self.now += Duration::from_millis(5);
+            for at in 0..self.nodes.len() {
+                if self.nodes[at].replica.due().is_some_and(|due| due <= self.now) {
+                    self.input(at, Input::Tick);
+                }
+            }
+            self.talk();
+        }
+    }
+
+    fn publish(&mut self, at: usize, rid: u64, channel: &str, terms: Terms) {
+        let mut draft = Draft::new(name(channel), Payload::text(&format!("m{rid}")));
+        draft.id = Some(PublishId::Retry(u128::from(rid) + 1));
+        self.input(at, Input::Publish { rid, ask: Ask::Publish(draft), terms });
+        self.talk();
+    }
+
+    fn answer(&self, rid: u64) -> Option<&Answer> {
+        self.answers.iter().find(|(of, _)| *of == rid).map(|(_, answer)| answer)
+    }
+
+    fn copies(&self, rid: u64) -> Option<u32> {
+        if let Some(Answer::Done(done)) = self.answer(rid) { Some(done.copies) } else { None }
+    }
+
+    /// What the log of a node holds, in order.
+    fn texts(&self, at: usize) -> Vec<String> {
+        self.nodes[at].log.beyond(0).iter().map(|entry| String::from_utf8_lossy(entry.payload.bytes()).into_owned()).collect()
+    }
+}
+
+#[test]
+fn who_insists_on_two_copies_waits_for_the_follower_of_a_slot_that_was_just_opened() {
+    for at in 0..3 {
+        let mut scene = Scene::new(3, Settings::default());
+        scene.publish(at, 1, "a{x}", INSISTS);
+        scene.pass(100);
+        assert_eq!(scene.copies(1), Some(2), "through node {at}: {:?}", scene.answers);
+    }
+}
+
+#[test]
+fn it_waits_for_a_second_and_is_refused_when_no_follower_came() {
+    let mut scene = Scene::new(3, Settings::default());
+    let (home, follower) = scene.owners();
+    scene.mute.push(follower);
+    scene.publish(home, 1, "b{x}", Terms::default());
+    // Whoever says nothing is asked for five seconds before the slot is opened.
+    scene.pass(5500);
+    assert_eq!(scene.copies(1), Some(1));
+    scene.publish(home, 2, "a{x}", INSISTS);
+    scene.pass(900);
+    assert_eq!(scene.answer(2), None);
+    scene.pass(200);
+    assert_eq!(scene.answer(2), Some(&Answer::Refused(Refusal::Degraded)));
+    assert_eq!(scene.texts(home), ["m1"], "what is refused is nowhere");
+}
+
+#[test]
+fn where_no_other_node_is_to_hold_it_it_is_refused_at_once() {
+    let mut scene = Scene::new(1, Settings::default());
+    scene.publish(0, 1, "a{x}", INSISTS);
+    assert_eq!(scene.answer(1), Some(&Answer::Refused(Refusal::Degraded)));
+}
+
+#[test]
+fn what_is_asked_of_a_channel_stays_in_order_while_something_of_it_waits_and_other_channels_go_on() {
+    let mut scene = Scene::new(3, Settings::default());
+    let (home, follower) = scene.owners();
+    scene.mute.push(follower);
+    scene.publish(home, 1, "b{x}", Terms::default());
+    scene.pass(5500);
+    let elsewhere = (0..3).find(|at| *at != home && *at != follower).unwrap();
+    scene.publish(elsewhere, 2, "a{x}", INSISTS);
+    scene.publish(elsewhere, 3, "a{x}", Terms::default());
+    scene.publish(elsewhere, 4, "b{x}", Terms::default());
+    assert_eq!((scene.answer(2), scene.answer(3), scene.copies(4)), (None, None, Some(1)));
+    scene.mute.clear();
+    scene.pass(900);
+    assert_eq!((scene.copies(2), scene.copies(3)), (Some(2), Some(2)));
+    assert_eq!(scene.texts(home), ["m1", "m4", "m2", "m3"]);
+}
+
+#[test]
+fn what_waits_for_a_follower_is_bounded() {
+    let mut scene = Scene::new(3, Settings { publish_bytes: 2000, ..Settings::default() });
+    let (home, follower) = scene.owners();
+    scene.mute.push(follower);
+    scene.publish(home, 0, "b{x}", Terms::default());
+    scene.pass(5500);
+    let elsewhere = (0..3).find(|at| *at != home && *at != follower).unwrap();
+    // Each of the two nodes keeps seven that are not answered; the home has room for seven in all.
+    for (rid, at) in (1..=10).map(|rid| (rid, if rid % 2 == 0 { home } else { elsewhere })) {
+        scene.publish(at, rid, "a{x}", INSISTS);
+    }
+    let busy = scene.answers.iter().filter(|(_, answer)| *answer == Answer::Refused(Refusal::Busy)).count();
+    assert_eq!(busy, 3, "{:?}", scene.answers);
+    scene.mute.clear();
+    scene.pass(900);
+    assert_eq!((1..=10).filter(|rid| scene.copies(*rid) == Some(2)).count(), 7);
+}
+
+#[test]
+fn what_waits_for_a_follower_is_sent_on_when_its_slot_moves() {
+    let mut scene = Scene::new(3, Settings::default());
+    let (home, _) = scene.owners();
+    let leaver = home;
+    // The owners to be, once the home has left.
+    scene.members[leaver].state = State::Draining;
+    let (next, follower) = scene.owners();
+    scene.members[leaver].state = State::Active;
+    scene.mute.extend((0..3).filter(|at| *at != leaver));
+    scene.publish(leaver, 1, "b{x}", Terms::default());
+    scene.pass(5500);
+    scene.publish(leaver, 2, "a{x}", INSISTS);
+    scene.mute.clear();
+    scene.members[leaver].state = State::Draining;
+    (0..3).for_each(|at| scene.input(at, Input::View));
+    scene.pass(900);
+    assert!(scene.nodes[next].replica.is_home(), "the slot did not move");
+    assert!(scene.copies(2) >= Some(2), "{:?}, next {next}, follower {follower}", scene.answers);
+    assert_eq!(scene.texts(next), ["m1", "m2"]);
+}
+
+#[test]
+fn a_node_that_copied_channels_only_and_begins_the_slot_anew_waits_for_nothing_that_it_has_not() {
+    let mut scene = Scene::new(4, Settings::default());
+    let (home, follower) = scene.owners();
+    for at in (0..4).filter(|at| *at != home && *at != follower) {
+        scene.input(at, Input::Listen(name("a{x}")));
+    }
+    (1..=20).for_each(|rid| scene.publish(home, rid, "a{x}", Terms::default()));
+    scene.pass(200);
+    // Home and follower end together; of those who are left nobody holds the slot, and nobody publishes.
+    scene.members.retain(|member| member.tag != tag(home) && member.tag != tag(follower));
+    scene.mute.extend([home, follower]);
+    let (next, _) = scene.owners();
+    assert!(scene.nodes[next].log.head().idx > 20, "it copied what it listens to");
+    for at in (0..4).filter(|at| *at != home && *at != follower) {
+        scene.input(at, Input::View);
+    }
+    scene.pass(200);
+    let Role::Home(home) = &scene.nodes[next].replica.role else { panic!("it did not take the slot over") };
+    assert!(home.waiting.is_empty(), "what is not in its log waits to be committed: {:?}", home.waiting);
+}
