@@ -120,6 +120,8 @@ fn every_planted_bug_is_found() {
         Bug::SilentDrop,
         Bug::NoDoubt,
         Bug::NoLost,
+        Bug::FollowLower,
+        Bug::Unbounded,
     ];
     let presence = [presence::Bug::Ghosts, presence::Bug::NoRetelling, presence::Bug::NoFarewell];
     let all = bugs.map(Planted::Core).into_iter().chain(presence.map(Planted::Presence));

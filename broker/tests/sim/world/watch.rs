@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use tidings::cluster::core::Event;
 use tidings::cluster::core::frame::Done;
-use tidings::log::{Entry, Slot};
+use tidings::cluster::core::{Event, Frame, Opening, Output};
+use tidings::log::{Entry, LINEAGE_MAX, Slot};
 use tidings::message::MessageId;
 
 use super::{Failed, World, text};
@@ -14,12 +14,14 @@ use crate::client::Publish;
 const SETTLED: u64 = 1000;
 /// A node that was stopped believes nobody for so long, or until somebody has spoken.
 const DOUBT: u64 = 1850;
+/// Branches, and losses of branches, that a log remembers.
+const REMEMBERED_MAX: usize = 64;
 
 impl World {
     pub(super) fn happened(&mut self, at: usize, slot: Slot, event: &Event) -> Failed {
         self.note(|| format!("{at}/{slot} * {event:?}"));
         match event {
-            Event::Opened { epoch, is_uncertain, is_forced, .. } => {
+            Event::Opened { epoch, is_uncertain, is_forced, opening } => {
                 self.figures.takeovers += 1;
                 let part = self.nodes[at].as_ref().and_then(|node| node.parts.get(&slot));
                 self.anew += u64::from(epoch.term() > 1 && part.is_some_and(|part| part.log.line().segments().len() == 1));
@@ -32,6 +34,9 @@ impl World {
                     return Err(format!("invariant 12: {at}/{slot} tells of a loss that can be ruled out"));
                 }
                 self.check_doubt(at, slot)?;
+                if !is_forced && *opening != Opening::Merged {
+                    self.check_incumbent(at, slot)?;
+                }
                 self.figures.uncertain += u64::from(*is_uncertain);
                 self.figures.forced += u64::from(*is_forced);
             }
@@ -68,6 +73,20 @@ impl World {
         };
         match self.publishes.iter().find(is_untold) {
             Some(publish) => Err(format!("invariant 12: message {} was acknowledged and is lost, and nobody is told", publish.number)),
+            None => Ok(()),
+        }
+    }
+
+    /// Who wrote the epoch before and is not down does not write any more, unless it was asked for five seconds in vain.
+    fn check_incumbent(&self, at: usize, slot: Slot) -> Failed {
+        let (Some(node), Some(before)) = (&self.nodes[at], self.epoch_before(at, slot)) else { return Ok(()) };
+        let writes = |other: &&super::Process| {
+            other.tag != node.tag && other.parts.get(&slot).is_some_and(|part| part.replica.is_home() && part.log.epoch().get() == before)
+        };
+        match self.nodes.iter().flatten().find(writes).filter(|home| node.node.view().is_present(home.tag)) {
+            Some(home) => {
+                Err(format!("invariant 3: {at}/{slot} opens an epoch after {before:x}, and {} has not sealed that", home.tag.get()))
+            }
             None => Ok(()),
         }
     }
@@ -166,6 +185,33 @@ impl World {
         if self.now.is_multiple_of(100) && is_serving {
             for entry in part.log.beyond(head.idx.saturating_sub(20)) {
                 self.check_record(&entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whatever a node keeps or says is within its bound.
+    pub(super) fn check_bounds(&self, at: usize, slot: Slot, out: &[Output]) -> Failed {
+        let Some((node, part)) = self.nodes[at].as_ref().and_then(|node| Some((node, node.parts.get(&slot)?))) else { return Ok(()) };
+        let over = |what: &str, count: usize, most: usize| {
+            if count > most { Err(format!("invariant 16: {at}/{slot} has {count} {what}, {most} at most")) } else { Ok(()) }
+        };
+        let (log, figures, settings) = (&part.log, part.replica.figures(&part.log), &node.settings);
+        over("bytes of publishes", figures.publish_bytes, settings.publish_bytes)?;
+        over("bytes of publishes that wait for a follower", figures.deferred_bytes, settings.publish_bytes)?;
+        over("stretches", log.line().segments().len(), LINEAGE_MAX)?;
+        over("branches", log.covered().len(), REMEMBERED_MAX)?;
+        over("losses", log.lost().len(), REMEMBERED_MAX)?;
+        for output in out {
+            match output {
+                Output::Send { frame: Frame::Sync(sync), .. } => {
+                    let count = sync.channels.iter().map(|state| state.entries.len()).sum();
+                    over("messages in a part of a copy", count, settings.page_records)?;
+                }
+                Output::Send { frame: Frame::Offer(offer), .. } => {
+                    over("messages in a part of an offer", offer.run.len(), settings.page_records)?
+                }
+                _ => {}
             }
         }
         Ok(())
