@@ -35,6 +35,10 @@ pub struct GrpcConfig {
     #[serde(with = "units::duration")]
     #[schemars(with = "HumanDuration")]
     pub first_call_timeout: Duration,
+    /// A connection on which no call was under way for this time is closed. Clients open another one when they need it.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "HumanDuration")]
+    pub idle_timeout: Duration,
 }
 
 impl Default for GrpcConfig {
@@ -46,6 +50,7 @@ impl Default for GrpcConfig {
             message_bytes: 4 << 20,
             streams: 256,
             first_call_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(300),
         }
     }
 }

@@ -127,6 +127,7 @@ impl Node {
             connections_pending: limits::grpc_connections_pending(config.limits.connections_pending, embedded.open_files) as usize,
             incoming: embedded.watched.incoming.clone(),
             body_timeout: embedded::BODY_TIMEOUT,
+            visitors: embedded.watched.visitors.clone(),
             batch_messages: config.limits.batch_messages,
             retry_after: config.drain.retry_min..=config.drain.retry_max.max(config.drain.retry_min),
             ready: embedded.readiness.subscribe(),
@@ -134,7 +135,6 @@ impl Node {
             journal: embedded.journal.clone(),
             clock: embedded.clock,
             control: embedded.control.clone(),
-            visitors: embedded.routes.now().visitors.clone(),
             cluster: embedded.cluster.look(),
         };
         match (grpc_listener, embedded.tls.grpc()) {

@@ -1,5 +1,8 @@
 //! A request's body on its way in: what it holds of a message that is not whole yet counts among all that is half here, and the rest of
 //! it has its time.
+//!
+//! A call with one request is decoded when its body has ended, and not before: who does not end it would hold what it became, which is more
+//! than its bytes and nowhere counted.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -7,13 +10,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
 
+use super::fields;
 use super::status::status;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::limits::{Arriving, Crowd};
 use crate::metrics::{Metrics, ProtocolError};
 
@@ -22,10 +26,8 @@ const HEAD_BYTES: usize = 5;
 
 /// How long a sender may keep somebody waiting.
 pub(super) struct Patience {
-    /// For all of a request, or for one message of a stream from its first byte on.
+    /// For all of a call with one request, or for one message of a stream from its first byte on.
     pub(super) within: Duration,
-    /// Whether the sender says when a message is due; else one is from the start.
-    pub(super) is_stream: bool,
     /// Who gave up is counted.
     pub(super) metrics: Arc<Metrics>,
 }
@@ -34,31 +36,93 @@ pub(super) struct Patience {
 pub(super) struct Watched<B> {
     body: B,
     arriving: Arriving,
-    messages: Messages,
+    shape: Shape,
     patience: Patience,
     /// Runs while something is due that is not here. Most requests are whole when they are looked at, and never have one.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
+/// How many messages there are in it.
+enum Shape {
+    /// Any number, each handed on as it comes.
+    Stream(Messages),
+    /// One, handed on when it is whole and nothing comes behind it.
+    One(Whole),
+    /// Everything was looked at that there is to look at.
+    Passed,
+}
+
 impl<B> Watched<B> {
-    /// Among everyone, who are bounded in bytes.
-    pub(super) fn new(body: B, everyone: Arc<Crowd>, patience: Patience) -> Self {
-        Self { body, arriving: Arriving::new(everyone), messages: Messages::default(), patience, timer: None }
+    /// Any number of messages, among everyone, who are bounded in bytes.
+    pub(super) fn stream(body: B, everyone: Arc<Crowd>, patience: Patience) -> Self {
+        Self { body, arriving: Arriving::new(everyone), shape: Shape::Stream(Messages::default()), patience, timer: None }
+    }
+
+    /// One message within these bounds.
+    pub(super) fn one(body: B, everyone: Arc<Crowd>, bounds: Bounds, patience: Patience) -> Self {
+        let whole = Whole { bounds, bytes: BytesMut::new() };
+        Self { body, arriving: Arriving::new(everyone), shape: Shape::One(whole), patience, timer: None }
     }
 
     /// Ready when what is due did not come in time.
     fn poll_too_slow(&mut self, context: &mut Context<'_>) -> Poll<Status> {
-        if self.patience.is_stream && !self.messages.has_begun() {
+        if let Shape::Stream(messages) = &self.shape
+            && !messages.has_begun()
+        {
             return Poll::Pending;
         }
         let within = self.patience.within;
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(within)));
         timer.as_mut().poll(context).map(|()| {
             self.patience.metrics.protocol_error(ProtocolError::BodyTimeout);
-            status(&Error::invalid(format!("the message did not arrive within {within:?}")))
+            status(&Error::invalid(format!("the request did not arrive within {within:?}")))
         })
     }
 }
+
+/// What one message may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Of the message on the wire. What is larger is handed on as it comes: tonic refuses it at its head.
+    pub(super) bytes: usize,
+    /// Most messages of a batch.
+    pub(super) batch_messages: usize,
+    /// Whether it is one.
+    pub(super) is_batch: bool,
+}
+
+/// What there is of the one message.
+struct Whole {
+    bounds: Bounds,
+    bytes: BytesMut,
+}
+
+impl Whole {
+    /// More of it. `true` when there is no use in waiting for the rest.
+    fn add(&mut self, data: &[u8]) -> Result<bool> {
+        self.bytes.extend_from_slice(data);
+        let [_, length @ ..] = self.head().copied().unwrap_or_default();
+        let length = u32::from_be_bytes(length) as usize;
+        if length <= self.bounds.bytes && self.bytes.len() > HEAD_BYTES + length {
+            return Err(Error::invalid("a call of this method has one request"));
+        }
+        Ok(length > self.bounds.bytes)
+    }
+
+    fn head(&self) -> Option<&[u8; HEAD_BYTES]> {
+        self.bytes.first_chunk()
+    }
+
+    /// Everything, when it is all here. What is compressed tonic refuses.
+    fn end(&mut self) -> Result<Bytes> {
+        if self.head().is_some_and(|head| head[0] == 0) {
+            fields::check(&self.bytes[HEAD_BYTES..], self.bounds.is_batch, self.bounds.batch_messages)?;
+        }
+        Ok(std::mem::take(&mut self.bytes).freeze())
+    }
+}
+
+type Polled = Poll<Option<std::result::Result<Frame<Bytes>, Status>>>;
 
 impl<B> Body for Watched<B>
 where
@@ -68,28 +132,53 @@ where
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Polled {
         let this = &mut *self;
-        if let Poll::Ready(refused) = this.arriving.poll_refused(context) {
-            return Poll::Ready(Some(Err(status(&refused))));
-        }
-        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
-            return this.poll_too_slow(context).map(|too_slow| Some(Err(too_slow)));
-        };
-        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref) {
-            let (ended, held) = this.messages.follow(data);
-            if ended {
-                this.arriving.is_whole();
-                // In a stream the next one has a time of its own; elsewhere its end is due in the same time.
-                this.timer = this.timer.take().filter(|_| !this.patience.is_stream);
+        loop {
+            if let Poll::Ready(refused) = this.arriving.poll_refused(context) {
+                return Poll::Ready(Some(Err(status(&refused))));
             }
-            this.arriving.holds(held);
+            let frame = match Pin::new(&mut this.body).poll_frame(context) {
+                Poll::Ready(Some(Err(why))) => return Poll::Ready(Some(Err(Status::from_error(why.into())))),
+                Poll::Ready(Some(Ok(frame))) => Some(frame),
+                Poll::Ready(None) => None,
+                Poll::Pending => return this.poll_too_slow(context).map(|too_slow| Some(Err(too_slow))),
+            };
+            let data = frame.as_ref().and_then(Frame::data_ref);
+            let whole = match &mut this.shape {
+                Shape::Stream(messages) => {
+                    if let Some(data) = data {
+                        let (ended, held) = messages.follow(data);
+                        if ended {
+                            this.arriving.is_whole();
+                            // The next one has a time of its own.
+                            this.timer = None;
+                        }
+                        this.arriving.holds(held);
+                    }
+                    return Poll::Ready(frame.map(Ok));
+                }
+                Shape::Passed => return Poll::Ready(frame.map(Ok)),
+                Shape::One(whole) => whole,
+            };
+            let handed_on = match data.map(|data| whole.add(data)).transpose() {
+                Ok(Some(true)) => Ok(std::mem::take(&mut whole.bytes).freeze()),
+                // Metadata behind a request has no meaning here.
+                Ok(_) if data.is_none() || this.body.is_end_stream() => whole.end(),
+                Ok(_) => {
+                    this.arriving.holds(whole.bytes.len());
+                    continue;
+                }
+                Err(error) => Err(error),
+            };
+            this.shape = Shape::Passed;
+            this.arriving.is_whole();
+            return Poll::Ready(Some(handed_on.map(Frame::data).map_err(|error| status(&error))));
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(|why| Status::from_error(why.into()))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        !matches!(self.shape, Shape::One(_)) && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -152,9 +241,9 @@ mod tests {
 
     const WITHIN: Duration = Duration::from_secs(30);
 
-    fn patience(is_stream: bool) -> (Patience, Arc<Metrics>) {
+    fn patience() -> (Patience, Arc<Metrics>) {
         let metrics = Metrics::new(0, Clock::start());
-        (Patience { within: WITHIN, is_stream, metrics: metrics.clone() }, metrics)
+        (Patience { within: WITHIN, metrics: metrics.clone() }, metrics)
     }
 
     fn message(length: usize) -> Vec<u8> {
@@ -181,7 +270,7 @@ mod tests {
         let half = || {
             let begun = Bytes::from(message(60_000)[..40_000].to_vec());
             let begun = stream::iter([Ok::<_, Infallible>(Frame::data(begun))]);
-            Watched::new(Box::pin(StreamBody::new(begun.chain(stream::pending()))), everyone.clone(), patience(false).0)
+            Watched::stream(Box::pin(StreamBody::new(begun.chain(stream::pending()))), everyone.clone(), patience().0)
         };
         let (mut first, mut second) = (half(), half());
         assert!(first.frame().await.unwrap().is_ok());
@@ -203,8 +292,13 @@ mod tests {
 
     /// How long somebody is listened to who sends these pieces with these pauses, and how many gave up by the metrics.
     async fn heard_for(is_stream: bool, pieces: Vec<Vec<u8>>, pause: Duration) -> (Duration, bool) {
-        let (patience, metrics) = patience(is_stream);
-        let mut watched = Watched::new(drip(pieces, pause), Crowd::new(1 << 20), patience);
+        let (patience, metrics) = patience();
+        let (body, everyone) = (drip(pieces, pause), Crowd::new(1 << 20));
+        let bounds = Bounds { bytes: 2000, batch_messages: 10, is_batch: false };
+        let mut watched = match is_stream {
+            true => Watched::stream(body, everyone, patience),
+            false => Watched::one(body, everyone, bounds, patience),
+        };
         let began = tokio::time::Instant::now();
         let refused = loop {
             match tokio::time::timeout(WITHIN * 100, watched.frame()).await {
@@ -242,5 +336,32 @@ mod tests {
         let (whole, half) = (message(3), WITHIN * 2 / 3);
         let slow = (0..4).flat_map(|_| [whole[..4].to_vec(), whole[4..].to_vec()]).collect();
         assert!(!heard_for(true, slow, half).await.1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_request_is_handed_on_when_nothing_comes_behind_it_and_not_waited_for_too_long() {
+        let everyone = Crowd::new(1 << 20);
+        let bounds = Bounds { bytes: 1000, batch_messages: 10, is_batch: false };
+        let of = |bytes: Vec<u8>| {
+            let pieces: Vec<_> = bytes.chunks(7).map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(piece)))).collect();
+            stream::iter(pieces)
+        };
+        let request = [&[0, 0, 0, 0, 12, 0x1a, 10][..], &[b'x'; 10]].concat();
+        let mut ended = Watched::one(StreamBody::new(of(request.clone())), everyone.clone(), bounds, patience().0);
+        assert_eq!(ended.frame().await.unwrap().unwrap().into_data().unwrap(), request);
+        assert!(ended.frame().await.is_none());
+        let began = tokio::time::Instant::now();
+        let open = StreamBody::new(Box::pin(of(request.clone()).chain(stream::pending())));
+        let told = Watched::one(open, everyone.clone(), bounds, patience().0).frame().await.unwrap().unwrap_err();
+        assert_eq!((told.code(), began.elapsed()), (tonic::Code::InvalidArgument, WITHIN), "{told:?}");
+        let two = Watched::one(StreamBody::new(of(request.repeat(2))), everyone.clone(), bounds, patience().0)
+            .frame()
+            .await
+            .unwrap()
+            .unwrap_err();
+        assert_eq!(two.code(), tonic::Code::InvalidArgument, "{two:?}");
+        // What is too large by its own word is tonic's to refuse.
+        let large = StreamBody::new(Box::pin(of(vec![0, 1, 0, 0, 0, 1, 2]).chain(stream::pending())));
+        assert_eq!(Watched::one(large, everyone, bounds, patience().0).frame().await.unwrap().unwrap().into_data().unwrap().len(), 7);
     }
 }

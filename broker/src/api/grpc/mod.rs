@@ -3,8 +3,10 @@
 //! It turns wire messages into the broker's values and back, asks the gate, and owns its connections. What a publish
 //! or a subscribe means, it does not know. tonic and the generated code appear nowhere else.
 
+mod calls;
 mod control;
 mod convert;
+mod fields;
 mod health;
 mod incoming;
 mod preface;
@@ -52,6 +54,8 @@ pub struct GrpcServices {
     pub incoming: Arc<Crowd>,
     /// How long a request may take, and a message of a publish stream that has begun.
     pub body_timeout: Duration,
+    /// How many connections each address has, here and on the public listener, and the proxies whose word on where a call comes from is good.
+    pub visitors: Arc<Visitors>,
     /// Most messages in one batch, and in one page of history or channels.
     pub batch_messages: usize,
     /// When a subscriber is told to come back after a drain; each gets its own moment in between.
@@ -66,8 +70,6 @@ pub struct GrpcServices {
     pub clock: Clock,
     /// Where orders about clients are given.
     pub control: Control,
-    /// Knows the proxies whose word on where a call comes from is good.
-    pub visitors: Arc<Visitors>,
     /// Looks at the cluster.
     pub cluster: crate::api::cluster::Look,
 }

@@ -25,7 +25,7 @@ use crate::error::Error;
 
 /// Most requests of one stream that wait for an append: enough that an append which waits a moment refuses nobody.
 const WAITING_MAX: usize = 1024;
-/// Most bytes of their payloads: little enough that a hundred streams can wait at once.
+/// Most bytes of them: little enough that a hundred streams can wait at once.
 const WAITING_BYTES_MAX: usize = 4 << 20;
 /// Most requests that are read ahead in all, refused ones (a few bytes each) included.
 const READ_AHEAD_MAX: usize = 64 * 1024;
@@ -315,8 +315,13 @@ impl ReadAhead {
     }
 }
 
+/// What a request takes, about: names and headers may be many and small.
 fn bytes(request: &v1::PublishStreamRequest) -> usize {
-    request.publish.as_ref().map_or(0, |publish| publish.data.len())
+    let Some(publish) = &request.publish else { return 0 };
+    let text = size_of::<String>();
+    let channels: usize = publish.channels.iter().map(|name| text + name.len()).sum();
+    let headers: usize = publish.headers.iter().map(|(name, value)| 4 * text + name.len() + value.len()).sum();
+    publish.data.len() + channels + headers
 }
 
 #[cfg(test)]
@@ -347,6 +352,17 @@ mod tests {
         ahead.keep(request(1, WAITING_BYTES_MAX + 1));
         ahead.keep(request(2, 1));
         assert_eq!(drain(&mut ahead), [(1, true), (2, false)]);
+    }
+
+    #[test]
+    fn many_small_names_count_for_what_they_take() {
+        let mut ahead = ReadAhead::default();
+        let mut many = request(1, 0);
+        many.publish.as_mut().unwrap().channels = vec![String::new(); WAITING_BYTES_MAX / 20];
+        ahead.keep(many);
+        ahead.keep(request(2, 1));
+        assert_eq!(drain(&mut ahead), [(1, true), (2, false)]);
+        assert_eq!((ahead.waiting, ahead.bytes), (0, 0));
     }
 
     #[test]

@@ -1,16 +1,15 @@
 //! Which service a request goes to, and whether its caller may.
 
 use std::convert::Infallible;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tidings_proto::FILE_DESCRIPTOR_SET;
 use tidings_proto::v1::broker_server::{self, BrokerServer};
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
@@ -19,8 +18,9 @@ use tonic_reflection::server::Builder;
 use tower_service::Service;
 
 use super::GrpcServices;
+use super::calls::{Answered, Calls};
 use super::health::Readiness;
-use super::incoming::{Patience, Watched};
+use super::incoming::{Bounds, Patience, Watched};
 use super::preface::WRONG_PROTOCOL;
 use super::serve::Caller;
 use super::service::BrokerService;
@@ -35,27 +35,8 @@ const STREAMS: [&str; 2] = ["/tidings.v1.Broker/PublishStream", "/grpc.reflectio
 /// The answer to one request.
 pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-/// Whether anything was called on a connection yet by somebody who may. What is refused, health and reflection do not count: they
-/// are for everybody, and a crowd of strangers would keep its places by them.
-#[derive(Debug, Default)]
-pub(super) struct FirstCall {
-    was_made: AtomicBool,
-    made: Notify,
-}
-
-impl FirstCall {
-    /// Resolves when it is made.
-    pub(super) async fn made(&self) {
-        self.made.notified().await;
-    }
-
-    fn make(&self) {
-        // Looked at first: it is made once, and calls are many.
-        if !self.was_made.load(Ordering::Relaxed) && !self.was_made.swap(true, Ordering::Relaxed) {
-            self.made.notify_one();
-        }
-    }
-}
+/// The largest request about health or for reflection: both are for everybody, and ask with a name.
+const QUESTION_BYTES: usize = 4 << 10;
 
 type Handler = Arc<dyn Fn(Request<Watched<Incoming>>) -> Answer + Send + Sync>;
 
@@ -64,7 +45,7 @@ type Handler = Arc<dyn Fn(Request<Watched<Incoming>>) -> Answer + Send + Sync>;
 pub(super) struct Routes {
     services: GrpcServices,
     caller: Caller,
-    first_call: Arc<FirstCall>,
+    calls: Arc<Calls>,
     by_name: Arc<[(&'static str, Handler)]>,
 }
 
@@ -73,42 +54,40 @@ impl Routes {
     ///
     /// # Errors
     /// When the checked-in descriptors are damaged, which a test rules out.
-    pub(super) fn new(services: GrpcServices, drain: &CancellationToken) -> std::io::Result<Self> {
+    pub(super) fn new(services: GrpcServices, drain: &CancellationToken) -> io::Result<Self> {
         let broker = BrokerServer::new(BrokerService { services: services.clone(), drain: drain.clone() })
             .max_decoding_message_size(services.config.message_bytes);
-        let health = HealthServer::new(Readiness { ready: services.ready.clone(), drain: drain.clone() });
+        let health =
+            HealthServer::new(Readiness { ready: services.ready.clone(), drain: drain.clone() }).max_decoding_message_size(QUESTION_BYTES);
         let reflection = || {
             Builder::configure()
                 .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
+        let v1 = reflection().build_v1().map_err(io::Error::other)?.max_decoding_message_size(QUESTION_BYTES);
+        let v1alpha = reflection().build_v1alpha().map_err(io::Error::other)?.max_decoding_message_size(QUESTION_BYTES);
         let by_name = [
             (broker_server::SERVICE_NAME, handler(broker, told_by_the_table(&services))),
             (health_server::SERVICE_NAME, handler(health, as_it_is)),
-            ("grpc.reflection.v1.ServerReflection", handler(reflection().build_v1().map_err(std::io::Error::other)?, as_it_is)),
+            ("grpc.reflection.v1.ServerReflection", handler(v1, as_it_is)),
             // What older tools ask for; the same answers.
-            ("grpc.reflection.v1alpha.ServerReflection", handler(reflection().build_v1alpha().map_err(std::io::Error::other)?, as_it_is)),
+            ("grpc.reflection.v1alpha.ServerReflection", handler(v1alpha, as_it_is)),
         ];
-        Ok(Self { services, caller: Caller::default(), first_call: Arc::default(), by_name: by_name.into() })
+        Ok(Self { services, caller: Caller::default(), calls: Arc::default(), by_name: by_name.into() })
     }
 
     /// For a connection with this caller at the other end.
     pub(super) fn of(self, caller: Caller) -> Self {
-        Self { caller, first_call: Arc::default(), ..self }
+        Self { caller, calls: Arc::default(), ..self }
     }
 
-    /// The first call of this connection.
-    pub(super) fn first_call(&self) -> Arc<FirstCall> {
-        self.first_call.clone()
+    /// The calls of this connection.
+    pub(super) fn calls(&self) -> Arc<Calls> {
+        self.calls.clone()
     }
 
     fn answer(&self, request: Request<Incoming>) -> Answer {
-        let patience = Patience {
-            within: self.services.body_timeout,
-            is_stream: STREAMS.iter().any(|stream| request.uri().path().starts_with(stream)),
-            metrics: self.services.metrics.clone(),
-        };
-        let mut request = request.map(|body| Watched::new(body, self.services.incoming.clone(), patience));
+        let mut request = self.watched(request);
         if let Some(client) = &self.caller.certificate {
             request.extensions_mut().insert(client.clone());
         }
@@ -146,10 +125,25 @@ impl Routes {
         }
     }
 
+    /// Counts what is half here of it, and keeps it in its bounds.
+    fn watched(&self, request: Request<Incoming>) -> Request<Watched<Incoming>> {
+        let (everyone, path) = (self.services.incoming.clone(), request.uri().path());
+        let (service, method) = path.strip_prefix('/').and_then(|path| path.split_once('/')).unwrap_or_default();
+        let bounds = Bounds {
+            bytes: if service == broker_server::SERVICE_NAME { self.services.config.message_bytes } else { QUESTION_BYTES },
+            batch_messages: self.services.batch_messages,
+            is_batch: method == "PublishBatch",
+        };
+        let patience = Patience { within: self.services.body_timeout, metrics: self.services.metrics.clone() };
+        let is_stream = STREAMS.iter().any(|stream| path.starts_with(stream));
+        request
+            .map(|body| if is_stream { Watched::stream(body, everyone, patience) } else { Watched::one(body, everyone, bounds, patience) })
+    }
+
     /// Somebody who may do something at all is no newcomer any more, and the request is his.
     fn let_in(&self, request: &mut Request<Watched<Incoming>>, pass: Pass) -> Result<(), Error> {
         pass.check_anything()?;
-        self.first_call.make();
+        self.calls.make();
         request.extensions_mut().insert(pass);
         Ok(())
     }
@@ -177,12 +171,13 @@ impl Routes {
 }
 
 impl hyper::service::Service<Request<Incoming>> for Routes {
-    type Response = Response<Body>;
+    type Response = Response<Answered>;
     type Error = Infallible;
-    type Future = Answer;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Answered>, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Answer {
-        self.answer(request)
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let (call, answer) = (self.calls.begin(), self.answer(request));
+        Box::pin(async move { answer.await.map(|response| response.map(|body| Answered::new(body, call))) })
     }
 }
 

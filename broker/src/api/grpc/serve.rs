@@ -2,7 +2,6 @@
 //!
 //! Connections run on the runtime of the caller and not on the shards: the generated services move between threads.
 
-use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::io;
 use std::net::IpAddr;
@@ -20,10 +19,11 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use super::route::{FirstCall, Routes};
+use super::calls::Calls;
+use super::route::Routes;
 use super::{GrpcServices, preface};
 use crate::auth::ClientName;
-use crate::limits::{self, Crowd, Place};
+use crate::limits::{self, Crowd, Place, TooMany, Visit};
 use crate::metrics::{Metrics, ProtocolError, RefusedConnection};
 use crate::tls::{Entrance, client_name};
 
@@ -124,7 +124,8 @@ impl Accept for UnixListener {
 /// When the services cannot be built.
 pub async fn serve<A: Accept>(listener: A, services: GrpcServices, drain: CancellationToken) -> io::Result<()> {
     let (metrics, places) = (services.metrics.clone(), services.connections.clone());
-    let (newcomers, patience) = (Crowd::new(services.connections_pending), services.config.first_call_timeout);
+    let (newcomers, visitors) = (Crowd::new(services.connections_pending), services.visitors.clone());
+    let (patience, idle) = (services.config.first_call_timeout, services.config.idle_timeout);
     let http2 = http2_builder(&services);
     let routes = Routes::new(services, &drain)?;
     let mut connections = JoinSet::new();
@@ -134,14 +135,18 @@ pub async fn serve<A: Accept>(listener: A, services: GrpcServices, drain: Cancel
             () = drain.cancelled() => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((opening, address)) => match places.clone().try_acquire_owned() {
-                    Ok(permit) => {
-                        let counted = Counted::new(metrics.clone(), permit);
-                        let newcomer = Newcomer { place: newcomers.enter(), patience, address };
-                        connections.spawn(connection(opening, newcomer, counted, http2.clone(), routes.clone(), drain.clone()));
+                Ok((opening, address)) => {
+                    let visit = address.map_or(Ok(None), |address| visitors.enter(address));
+                    match (places.clone().try_acquire_owned(), visit) {
+                        (Ok(permit), Ok(visit)) => {
+                            let counted = Counted::new(metrics.clone(), permit, visit);
+                            let newcomer = Newcomer { place: newcomers.enter(), patience, idle, address };
+                            connections.spawn(connection(opening, newcomer, counted, http2.clone(), routes.clone(), drain.clone()));
+                        }
+                        (_, Err(TooMany)) => turned_away(&metrics, RefusedConnection::Address, "limits.connections_per_address", address),
+                        (Err(_), _) => turned_away(&metrics, RefusedConnection::Limit, "grpc_connections", address),
                     }
-                    Err(_) => turned_away(&metrics, "grpc_connections", address),
-                },
+                }
                 Err(error) => {
                     metrics.connection_refused(RefusedConnection::OpenFiles);
                     tracing::debug!(event = "accept_failed", listener = "grpc", %error, "a gRPC connection was not accepted");
@@ -175,6 +180,8 @@ struct Newcomer {
     patience: Duration,
     /// Whose it is.
     address: Option<IpAddr>,
+    /// How long it may be without a call later.
+    idle: Duration,
 }
 
 /// Why it was given up.
@@ -184,21 +191,27 @@ enum GivenUp {
     PushedOut,
     /// It called nothing for too long.
     TooSilent,
+    /// It has called, and does no more.
+    Idle,
 }
 
 impl Newcomer {
-    /// Waits for the first call, as long as that may take.
-    async fn grown_up(self, first_call: &FirstCall) -> Result<(), GivenUp> {
+    /// Resolves when the connection must go: at first soon, and once it has called something when it does no more.
+    async fn must_go(self, calls: &Calls) -> GivenUp {
         tokio::select! {
             biased;
-            made = timeout(self.patience, first_call.made()) => made.map_err(|_| GivenUp::TooSilent),
-            () = self.place => Err(GivenUp::PushedOut),
+            made = timeout(self.patience, calls.made()) => if made.is_err() {
+                return GivenUp::TooSilent;
+            },
+            () = self.place => return GivenUp::PushedOut,
         }
+        calls.rest(self.idle).await;
+        GivenUp::Idle
     }
 }
 
-fn turned_away(metrics: &Metrics, limit: &'static str, address: Option<IpAddr>) {
-    metrics.turned_away(RefusedConnection::Limit, limit, address.map(limits::Caller::Address));
+fn turned_away(metrics: &Metrics, reason: RefusedConnection, limit: &'static str, address: Option<IpAddr>) {
+    metrics.turned_away(reason, limit, address.map(limits::Caller::Address));
 }
 
 async fn connection<S, O>(
@@ -227,33 +240,40 @@ async fn connection<S, O>(
     };
     let begun = tokio::select! {
         () = drain.cancelled() => return,
-        () = &mut newcomer.place => return turned_away(&metrics, "limits.connections_pending", address),
+        () = &mut newcomer.place => return turned_away(&metrics, RefusedConnection::Limit, "limits.connections_pending", address),
         begun = begin => begun,
     };
     let Some((stream, caller, first)) = begun else { return };
     let routes = routes.of(caller);
-    let first_call = routes.first_call();
+    let calls = routes.calls();
     let (reader, writer) = tokio::io::split(stream);
     let whole = tokio::io::join(io::Cursor::new(first).chain(reader), writer);
     let mut connection = std::pin::pin!(http2.serve_connection(TokioIo::new(whole), routes));
-    let grown_up = async {
-        newcomer.grown_up(&first_call).await?;
-        // It stays for as long as it likes.
-        std::future::pending::<Result<Infallible, GivenUp>>().await
-    };
     let ended = tokio::select! {
         ended = &mut connection => ended,
         () = drain.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
-        Err(why) = grown_up => {
+        why = newcomer.must_go(&calls) => {
             if why == GivenUp::PushedOut {
-                return turned_away(&metrics, "limits.connections_pending", address);
+                return turned_away(&metrics, RefusedConnection::Limit, "limits.connections_pending", address);
             }
-            turned_away(&metrics, "grpc.first_call_timeout", address);
+            if why != GivenUp::Idle {
+                turned_away(&metrics, RefusedConnection::Limit, "grpc.first_call_timeout", address);
+            }
             connection.as_mut().graceful_shutdown();
-            timeout(LAST_WORD, connection).await.unwrap_or(Ok(()))
+            let last_word = async {
+                sleep(LAST_WORD).await;
+                // What was called in the same moment is answered.
+                if why == GivenUp::Idle {
+                    calls.rest(LAST_WORD).await;
+                }
+            };
+            tokio::select! {
+                ended = connection => ended,
+                () = last_word => Ok(()),
+            }
         }
     };
     if let Err(error) = ended {
@@ -269,12 +289,13 @@ async fn connection<S, O>(
 struct Counted {
     metrics: Arc<Metrics>,
     _permit: OwnedSemaphorePermit,
+    _visit: Option<Visit>,
 }
 
 impl Counted {
-    fn new(metrics: Arc<Metrics>, permit: OwnedSemaphorePermit) -> Self {
+    fn new(metrics: Arc<Metrics>, permit: OwnedSemaphorePermit, visit: Option<Visit>) -> Self {
         metrics.off_shard().connection_accepted();
-        Self { metrics, _permit: permit }
+        Self { metrics, _permit: permit, _visit: visit }
     }
 }
 

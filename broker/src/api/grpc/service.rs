@@ -53,7 +53,7 @@ impl Broker for BrokerService {
     }
 
     async fn publish_batch(&self, request: Request<v1::PublishBatchRequest>) -> Answer<v1::PublishBatchResponse> {
-        answer(self.services.batch(pass(&request)?, request.get_ref()).await)
+        Ok(Response::new(self.services.batch(pass(&request)?, request.get_ref()).await))
     }
 
     type PublishStreamStream = Acks;

@@ -114,7 +114,7 @@ async fn who_may_publish_nowhere_is_refused_before_the_body_is_read() {
     node.stop().await;
 }
 
-/// A call of `Publish` over a connection of its own, with as much of its body as was sent.
+/// A call over a connection of its own, with as much of its body as was sent.
 struct Call {
     body: mpsc::Sender<Bytes>,
     answer: JoinHandle<HeaderMap>,
@@ -122,13 +122,17 @@ struct Call {
 
 impl Call {
     async fn begin(to: SocketAddr, begun: &[u8]) -> Self {
+        Self::of("tidings.v1.Broker/Publish", to, begun).await
+    }
+
+    async fn of(method: &str, to: SocketAddr, begun: &[u8]) -> Self {
         let socket = TcpStream::connect(to).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
         tokio::spawn(connection);
         let (body, pieces) = mpsc::channel(1);
         body.send(Bytes::copy_from_slice(begun)).await.unwrap();
         let pieces = ReceiverStream::new(pieces).map(|piece| Ok::<_, Infallible>(Frame::data(piece)));
-        let call = Request::post(format!("http://{to}/tidings.v1.Broker/Publish")).header("te", "trailers");
+        let call = Request::post(format!("http://{to}/{method}")).header("te", "trailers");
         let call = call.header("content-type", "application/grpc").body(Box::pin(StreamBody::new(pieces))).unwrap();
         Self { body, answer: tokio::spawn(async move { sender.send_request(call).await.unwrap().headers().clone() }) }
     }
@@ -147,10 +151,14 @@ impl Call {
     }
 }
 
-/// A publish of so many bytes, as it is sent.
+/// A message as it is sent.
+fn framed(encoded: &[u8]) -> Vec<u8> {
+    [&[0][..], &(encoded.len() as u32).to_be_bytes(), encoded].concat()
+}
+
+/// A publish of so many bytes.
 fn publish_of(bytes: usize) -> Vec<u8> {
-    let encoded = v1::PublishRequest { channel: "a".into(), data: vec![b'x'; bytes].into(), ..Default::default() }.encode_to_vec();
-    [&[0][..], &(encoded.len() as u32).to_be_bytes(), &encoded].concat()
+    framed(&v1::PublishRequest { channel: "a".into(), data: vec![b'x'; bytes].into(), ..Default::default() }.encode_to_vec())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -196,4 +204,51 @@ async fn of_who_may_do_nothing_grpc_reads_nothing() {
     let told = call.refused().await;
     assert_eq!(told.code(), Code::Unauthenticated, "{told:?}");
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_does_not_end_is_not_decoded_and_counts_and_what_would_become_much_is_refused() {
+    let scene = Scene::start().await;
+    let to = scene.node.addresses().grpc.unwrap();
+    // A hundred thousand empty messages of two bytes each: 20 MiB once they are decoded.
+    let batch = framed(&[0x0a, 0].repeat(100_000));
+    let mut whole = Vec::new();
+    for _ in 0..10 {
+        whole.push(Call::of("tidings.v1.Broker/PublishBatch", to, &batch).await);
+    }
+    scene.until("tidings_bound_used{bound=\"incoming_bytes\"}", |used| used == 10 * (256 << 10)).await;
+    for call in whole {
+        assert!(!call.answer.is_finished());
+        let Call { body, answer } = call;
+        drop(body);
+        let told = Status::from_header_map(&soon("an answer", answer).await.unwrap()).unwrap();
+        assert_eq!(told.code(), Code::ResourceExhausted, "{told:?}");
+        assert!(told.message().contains("this one holds 100000"), "{told:?}");
+        assert_eq!(told.metadata().get("tidings-code").unwrap(), "too_large");
+    }
+    // As many channels of no name in one publish.
+    let names = Call::of("tidings.v1.Broker/Publish", to, &framed(&[0x12, 0].repeat(100_000))).await;
+    let Call { body, answer } = names;
+    drop(body);
+    let told = Status::from_header_map(&soon("an answer", answer).await.unwrap()).unwrap();
+    assert!(told.code() == Code::ResourceExhausted && told.message().contains("fields"), "{told:?}");
+    // A second request where one belongs is refused and not read on.
+    let two = Call::begin(to, &publish_of(10).repeat(2)).await;
+    let told = two.refused().await;
+    assert_eq!(told.code(), Code::InvalidArgument, "{told:?}");
+    scene.until("tidings_bound_used{bound=\"incoming_bytes\"}", |used| used == 0).await;
+    scene.is_unharmed("calls that do not end").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_about_health_is_small() {
+    let scene = Scene::start().await;
+    let to = scene.node.addresses().grpc.unwrap();
+    for method in ["grpc.health.v1.Health/Check", "grpc.health.v1.Health/Watch"] {
+        let name = tonic_health::pb::HealthCheckRequest { service: "x".repeat(100_000) };
+        // The rest is not waited for.
+        let told = Call::of(method, to, &framed(&name.encode_to_vec())[..10_000]).await.refused().await;
+        assert_eq!(told.code(), Code::OutOfRange, "{told:?}");
+    }
+    scene.is_unharmed("long questions").await;
 }

@@ -193,3 +193,24 @@ async fn a_grpc_connection_that_calls_nothing_for_too_long_is_closed_in_good_for
     drop((client, socket));
     scene.is_unharmed("idle gRPC").await;
 }
+
+#[tokio::test]
+async fn a_grpc_connection_without_a_call_for_too_long_is_closed_and_one_with_a_call_stays() {
+    let mut config = config();
+    config.grpc.idle_timeout = std::time::Duration::from_millis(300);
+    let scene = Scene::with(config).await;
+    let address = format!("http://{}", scene.node.addresses().grpc.unwrap());
+    let listening = tidings_sdk::Client::connect(&address).await.unwrap();
+    let mut subscription = listening.subscribe(["stay"]).await.unwrap();
+    let client = tidings_sdk::Client::connect(&address).await.unwrap();
+    for text in ["first", "second"] {
+        // The second over a connection of its own, which the client opens by itself.
+        client.publish("stay", tidings_sdk::Message::new(text)).await.unwrap();
+        let heard = subscription.next().await.unwrap().unwrap();
+        assert!(matches!(&heard, tidings_sdk::Delivery::Message(message) if message.data == text), "{heard:?}");
+        scene.until("tidings_connections", |connections| connections == 1).await;
+    }
+    assert_eq!(scene.metric("tidings_connections_refused_total{reason=\"limit\"}").await, 0, "nobody was refused");
+    drop((subscription, listening, client));
+    scene.is_unharmed("rest over gRPC").await;
+}

@@ -1,9 +1,9 @@
 //! Many connections from one address: it has its own, and nobody else notices.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use tidings::config::Config;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::{Commit, Http1, Listener, Scene, Since, Way, WebSocket, handshake, soon};
@@ -16,9 +16,13 @@ fn few(config: &mut Config) {
 
 /// A connection from another address of this machine.
 async fn from(address: Ipv4Addr, scene: &Scene) -> TcpStream {
+    connect(address, scene.http()).await
+}
+
+async fn connect(address: Ipv4Addr, to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((address, 0).into()).unwrap();
-    socket.connect(scene.http()).await.unwrap()
+    socket.connect(to).await.unwrap()
 }
 
 async fn ask(mut socket: TcpStream, path: &str, headers: &str) -> Http1 {
@@ -104,4 +108,23 @@ async fn behind_a_trusted_proxy_each_client_has_its_own_and_what_strangers_say_c
     });
     assert!(again.await);
     let _others = WebSocket::open(scene.http(), "/ws?channel=a", "").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_grpc_an_address_has_as_many_and_both_listeners_count_together() {
+    let scene = Scene::with(Commit::AtOnce, few).await;
+    let flooding = Ipv4Addr::new(127, 0, 0, 5);
+    let mut web = ask(from(flooding, &scene).await, "/sse?channel=a", "").await;
+    assert_eq!(soon("a stream", web.status()).await, 200);
+    let mut held = Vec::new();
+    for _ in 0..MOST + 10 {
+        held.push(connect(flooding, scene.grpc()).await);
+    }
+    soon("the rest is refused", async { while scene.metric("tidings_connections_refused_total", &["address"]).await < 11.0 {} }).await;
+    for refused in &mut held[MOST as usize - 1..] {
+        assert!(matches!(soon("the end", refused.read(&mut [0; 9])).await, Ok(0) | Err(_)));
+    }
+    // Another one has its own.
+    let client = tidings_sdk::Client::connect(&format!("http://{}", scene.grpc())).await.unwrap();
+    client.publish("a", tidings_sdk::Message::new("x")).await.unwrap();
 }

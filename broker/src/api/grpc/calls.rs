@@ -1,0 +1,139 @@
+//! The calls of one connection: whether any was made yet, and since when none is under way.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+use tonic::Status;
+use tonic::body::Body;
+
+/// The calls of one connection.
+#[derive(Debug)]
+pub(super) struct Calls {
+    was_made: AtomicBool,
+    made: Notify,
+    under_way: Mutex<UnderWay>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    count: usize,
+    /// Of the last change.
+    since: Instant,
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        let under_way = UnderWay { count: 0, since: Instant::now() };
+        Self { was_made: AtomicBool::default(), made: Notify::new(), under_way: Mutex::new(under_way) }
+    }
+}
+
+impl Calls {
+    /// Resolves when somebody who may has called something. What is refused, health and reflection do not count: they are for
+    /// everybody, and a crowd of strangers would keep its places by them.
+    pub(super) async fn made(&self) {
+        self.made.notified().await;
+    }
+
+    /// Somebody who may calls something.
+    pub(super) fn make(&self) {
+        // Looked at first: it is made once, and calls are many.
+        if !self.was_made.load(Ordering::Relaxed) && !self.was_made.swap(true, Ordering::Relaxed) {
+            self.made.notify_one();
+        }
+    }
+
+    /// A call, until what this gives is dropped.
+    pub(super) fn begin(self: &Arc<Self>) -> Call {
+        self.change(|count| count + 1);
+        Call(self.clone())
+    }
+
+    /// Resolves when none was under way for so long.
+    pub(super) async fn rest(&self, patience: Duration) {
+        loop {
+            let until = {
+                let under_way = self.under_way.lock();
+                let since = if under_way.count > 0 { Instant::now() } else { under_way.since };
+                since + patience
+            };
+            if until <= Instant::now() {
+                return;
+            }
+            sleep_until(until).await;
+        }
+    }
+
+    fn change(&self, to: impl FnOnce(usize) -> usize) {
+        let mut under_way = self.under_way.lock();
+        *under_way = UnderWay { count: to(under_way.count), since: Instant::now() };
+    }
+}
+
+/// A call that is under way.
+#[derive(Debug)]
+pub(super) struct Call(Arc<Calls>);
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.0.change(|count| count - 1);
+    }
+}
+
+/// The answer to a call, which is under way until all of it is handed over.
+pub(super) struct Answered {
+    body: Body,
+    _call: Call,
+}
+
+impl Answered {
+    pub(super) fn new(body: Body, call: Call) -> Self {
+        Self { body, _call: call }
+    }
+}
+
+impl http_body::Body for Answered {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_rests_when_its_last_call_is_over_and_not_before() {
+        let (calls, began, patience) = (Arc::new(Calls::default()), Instant::now(), Duration::from_secs(60));
+        let (first, second) = (calls.begin(), calls.begin());
+        let mut rest = Box::pin(calls.rest(patience));
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        drop(first);
+        assert!((&mut rest).now_or_never().is_none());
+        drop(second);
+        rest.await;
+        assert!(began.elapsed() >= Duration::from_secs(260), "{:?}", began.elapsed());
+        assert!(began.elapsed() <= Duration::from_secs(321), "{:?}", began.elapsed());
+    }
+}
