@@ -14,6 +14,10 @@ pub(super) const PIECE_BYTES: usize = 32 << 10;
 pub trait Frames {
     /// The next piece.
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>>;
+
+    /// Ready when it is over, whatever there is to send. Asked while the peer takes nothing, now and then and when the context is
+    /// woken.
+    fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()>;
 }
 
 /// The body of a response.
@@ -31,6 +35,14 @@ impl Body {
     pub fn full(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         if bytes.is_empty() { Self::Empty } else { Self::Full(Some(bytes)) }
+    }
+
+    /// As [`Frames::poll_over`]. What is whole is over when it is taken.
+    pub(super) fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Stream(frames) => frames.poll_over(context),
+            Self::Empty | Self::Full(_) => Poll::Pending,
+        }
     }
 }
 

@@ -22,7 +22,8 @@ use tokio::time::Instant;
 use super::body::PIECE_BYTES;
 use super::first_bytes::first_bytes;
 use super::linger::linger;
-use super::pace::{Over, Pace, Patience, Tracked};
+use super::outgoing::{Streams, Tracked};
+use super::pace::{Over, Pace, Patience};
 use super::refusal::{refuse, refuse_at_once, refuse_handshake, refuse_on};
 use super::rewound::Rewound;
 use super::socket::Socket;
@@ -116,7 +117,7 @@ async fn drive(http: Http, shard: Shard, stream: TcpStream, address: SocketAddr,
             (stream, None, is_http2, began)
         }
     };
-    let (pace, client) = (Pace::new(place, began), Client { address, certificate });
+    let (pace, client) = (Pace::new(place, began, http.unread.clone()), Client { address, certificate });
     if is_http2 {
         Box::pin(drive_http2(http, shard, stream, client, pace)).await;
         return None;
@@ -202,7 +203,7 @@ async fn drive_http1(http: Http, shard: Shard, stream: Rewound, client: Client, 
     let socket = Socket::new(stream, pace.clone());
     let mut builder = http1::Builder::new();
     builder.header_read_timeout(None).max_header_size(http.config.header_bytes).max_buf_size(http.config.header_bytes.max(8192));
-    let service = Answering { http, shard: shard.clone(), client, taken: Some(taken.clone()), pace };
+    let service = Answering { http, shard: shard.clone(), client, taken: Some(taken.clone()), pace, streams: None };
     let mut connection = builder.serve_connection(TokioIo::new(socket), service);
     let draining = shard.drained();
     let mut draining = pin!(draining);
@@ -251,7 +252,8 @@ async fn drive_http1(http: Http, shard: Shard, stream: Rewound, client: Client, 
 async fn drive_http2(http: Http, shard: Shard, stream: Rewound, client: Client, pace: Rc<Pace>) {
     let address = client.address;
     let mut patience = Patience::new(pace.clone(), &http.config);
-    let mut builder = http2::Builder::new(LocalExecutor);
+    let streams = Streams::new(http.config.write_timeout);
+    let mut builder = http2::Builder::new(streams.clone());
     builder
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
@@ -262,7 +264,7 @@ async fn drive_http2(http: Http, shard: Shard, stream: Rewound, client: Client, 
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
     let last_answers = http.config.idle_timeout;
-    let service = Answering { http, shard: shard.clone(), client, taken: None, pace };
+    let service = Answering { http, shard: shard.clone(), client, taken: None, pace, streams: Some(streams) };
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     let mut draining = pin!(shard.drained());
     let mut is_draining = false;
@@ -335,6 +337,8 @@ struct Answering {
     /// Where a take-over is left for the driver; HTTP/2 has no socket to give.
     taken: Option<Rc<RefCell<Option<Box<Opening>>>>>,
     pace: Rc<Pace>,
+    /// Where HTTP/2 runs its tasks.
+    streams: Option<Streams>,
 }
 
 impl Service<Request<Incoming>> for Answering {
@@ -347,7 +351,7 @@ impl Service<Request<Incoming>> for Answering {
             request.extensions_mut().insert(certificate.clone());
         }
         let mut in_flight = self.pace.asked();
-        let unread = self.http.unread.clone();
+        let outgoing = self.streams.as_ref().map(|streams| streams.begin(self.pace.clone()));
         let shard = self.shard.clone();
         let may_take_over = self.taken.is_some() && request.body().is_end_stream() && request.version() <= Version::HTTP_11;
         let peer = Peer { address: self.client.address, may_take_over };
@@ -360,11 +364,11 @@ impl Service<Request<Incoming>> for Answering {
                     let mut response = if is_head { without_body(response) } else { response };
                     in_flight.keep(response.extensions_mut().remove::<Arc<Visit>>());
                     let bytes = response.body().size_hint().exact().unwrap_or(0) as usize;
-                    if bytes > PIECE_BYTES && !in_flight.answered(bytes, &unread) {
+                    if bytes > PIECE_BYTES && !in_flight.answered(bytes) {
                         shard.refused(RefusedConnection::Unread, "limits.unsent_bytes", peer.address.ip());
                         response = too_much_to_read();
                     }
-                    Ok(response.map(|body| Tracked::new(body, in_flight)))
+                    Ok(response.map(|body| Tracked::new(body, in_flight, outgoing)))
                 }
                 Answer::TakeOver(opening) => {
                     if let Some(taken) = taken {
@@ -398,14 +402,4 @@ fn without_body(mut response: Response<Body>) -> Response<Body> {
         response.headers_mut().insert(header::CONTENT_LENGTH, length);
     }
     response.map(|_| Body::Empty)
-}
-
-/// Runs HTTP/2 streams on the shard's own thread.
-#[derive(Clone, Copy, Debug)]
-struct LocalExecutor;
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
 }

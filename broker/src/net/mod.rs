@@ -10,6 +10,7 @@ mod handover;
 mod head;
 mod linger;
 mod listener;
+mod outgoing;
 mod pace;
 mod refusal;
 mod rewound;

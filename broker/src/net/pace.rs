@@ -14,12 +14,14 @@ use std::time::Duration;
 use slab::Slab;
 use tokio::time::{Instant, Sleep};
 
-use super::Body;
 use crate::limits::{Crowd, Place, Visit};
 
 /// Answers of one connection that its peer has not read, in bytes; one larger answer may stand alone. HTTP/2 lets it ask for
 /// many at once.
 const UNREAD_BYTES_MAX: usize = 4 << 20;
+
+/// Handed over and not taken: what is not more is part of what every connection costs.
+const HELD_BYTES_FREE: usize = 4 << 10;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +45,11 @@ pub(super) struct Pace {
     /// Large answers that are not all taken yet, among those of the whole node, and their bytes.
     unread: RefCell<Slab<Place>>,
     unread_bytes: Cell<usize>,
+    /// What is handed over and not taken, in bytes; what it counts for, and where.
+    held: Cell<usize>,
+    held_weight: Cell<usize>,
+    held_place: RefCell<Option<Place>>,
+    everyone: Arc<Crowd>,
     /// Whoever drives the connection.
     driver: RefCell<Option<Waker>>,
     /// Who waits until everything is answered.
@@ -50,8 +57,8 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// A connection accepted at `since`, whose first request is on its way.
-    pub(super) fn new(place: Place, since: Instant) -> Rc<Self> {
+    /// A connection accepted at `since`, whose first request is on its way. What its peer does not read counts among `everyone`'s.
+    pub(super) fn new(place: Place, since: Instant, everyone: Arc<Crowd>) -> Rc<Self> {
         Rc::new(Self {
             doing: Cell::new(Doing::Asking),
             since: Cell::new(since),
@@ -59,6 +66,10 @@ impl Pace {
             place: RefCell::new(Some(place)),
             unread: RefCell::default(),
             unread_bytes: Cell::new(0),
+            held: Cell::new(0),
+            held_weight: Cell::new(0),
+            held_place: RefCell::default(),
+            everyone,
             driver: RefCell::default(),
             waits: RefCell::default(),
         })
@@ -96,6 +107,43 @@ impl Pace {
         Poll::Pending
     }
 
+    /// So many bytes more are handed over and not taken.
+    pub(super) fn hold(&self, bytes: usize) {
+        self.held.set(self.held.get() + bytes);
+        if self.held.get() > HELD_BYTES_FREE.max(self.held_weight.get()) {
+            self.weigh();
+        }
+    }
+
+    /// They are taken, or thrown away.
+    pub(super) fn release(&self, bytes: usize) {
+        let held = self.held.get() - bytes;
+        self.held.set(held);
+        if held == 0 {
+            self.held_weight.set(0);
+            self.held_place.take();
+        } else if held < self.held_weight.get() / 4 {
+            self.weigh();
+        }
+    }
+
+    /// In steps, so that most pieces change nothing. Who grows or shrinks is the last to go: he has begun, or goes on.
+    fn weigh(&self) {
+        let weight = self.held.get().next_power_of_two();
+        self.held_weight.set(weight);
+        // First, or it could push out itself.
+        self.held_place.take();
+        *self.held_place.borrow_mut() = Some(self.everyone.enter_with(weight));
+        self.wake_driver();
+    }
+
+    /// It has to learn when something of its connection is pushed out.
+    fn wake_driver(&self) {
+        if let Some(driver) = self.driver.borrow().as_ref() {
+            driver.wake_by_ref();
+        }
+    }
+
     fn set(&self, doing: Doing) {
         self.doing.set(doing);
         self.since.set(Instant::now());
@@ -104,6 +152,9 @@ impl Pace {
     fn poll_pushed_out(&self, context: &mut Context<'_>) -> Poll<Over> {
         if self.place.borrow_mut().as_mut().is_some_and(|place| Pin::new(place).poll(context).is_ready()) {
             return Poll::Ready(Over::PushedOut);
+        }
+        if self.held_place.borrow_mut().as_mut().is_some_and(|place| Pin::new(place).poll(context).is_ready()) {
+            return Poll::Ready(Over::Unread);
         }
         let mut unread = self.unread.borrow_mut();
         if unread.iter_mut().any(|(_, place)| Pin::new(place).poll(context).is_ready()) {
@@ -134,18 +185,15 @@ impl InFlight {
     /// The answer is here, and takes so many bytes until the peer has it all. `false` when the peer has too much to read
     /// already.
     #[must_use]
-    pub(super) fn answered(&mut self, bytes: usize, everyone: &Arc<Crowd>) -> bool {
+    pub(super) fn answered(&mut self, bytes: usize) -> bool {
         let before = self.pace.unread_bytes.get();
         if before > 0 && before + bytes > UNREAD_BYTES_MAX {
             return false;
         }
         self.pace.unread_bytes.set(before + bytes);
-        let key = self.pace.unread.borrow_mut().insert(everyone.enter_with(bytes));
+        let key = self.pace.unread.borrow_mut().insert(self.pace.everyone.enter_with(bytes));
         self.unread = Some((key, bytes));
-        // It has to learn when this one is pushed out.
-        if let Some(driver) = self.pace.driver.borrow().as_ref() {
-            driver.wake_by_ref();
-        }
+        self.pace.wake_driver();
         true
     }
 }
@@ -214,35 +262,6 @@ impl Patience {
     }
 }
 
-/// A response's body that keeps its request in flight until the last byte is handed over.
-pub(super) struct Tracked {
-    body: Body,
-    _in_flight: InFlight,
-}
-
-impl Tracked {
-    pub(super) fn new(body: Body, in_flight: InFlight) -> Self {
-        Self { body, _in_flight: in_flight }
-    }
-}
-
-impl http_body::Body for Tracked {
-    type Data = bytes::Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> http_body::SizeHint {
-        self.body.size_hint()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,7 +282,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_head_has_its_time_and_so_has_an_idle_connection() {
         let began = Instant::now();
-        let pace = Pace::new(Crowd::new(1).enter(), began);
+        let pace = Pace::new(Crowd::new(1).enter(), began, Crowd::new(1));
         let mut patience = Patience::new(pace.clone(), &config());
         assert_eq!(over(&mut patience).await, Over::HeadTooSlow);
         assert_eq!(began.elapsed(), Duration::from_secs(10));
@@ -281,7 +300,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_takes_as_long_as_it_takes() {
-        let pace = Pace::new(Crowd::new(1).enter(), Instant::now());
+        let pace = Pace::new(Crowd::new(1).enter(), Instant::now(), Crowd::new(1));
         let mut patience = Patience::new(pace.clone(), &config());
         let (first, second) = (pace.asked(), pace.asked());
         drop(first);
@@ -294,13 +313,32 @@ mod tests {
     async fn who_has_asked_is_not_pushed_out() {
         let crowd = Crowd::new(1);
         let began = Instant::now();
-        let pace = Pace::new(crowd.enter(), began);
+        let pace = Pace::new(crowd.enter(), began, Crowd::new(1));
         let mut patience = Patience::new(pace.clone(), &config());
         drop(pace.asked());
-        let other = Pace::new(crowd.enter(), began);
+        let other = Pace::new(crowd.enter(), began, Crowd::new(1));
         let _newest = crowd.enter();
         assert_eq!(over(&mut Patience::new(other, &config())).await, Over::PushedOut);
         assert_eq!(began.elapsed(), Duration::ZERO);
         assert_eq!(over(&mut patience).await, Over::Idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_handed_over_counts_until_it_is_taken_and_the_one_that_stands_goes_first() {
+        let everyone = Crowd::new(64 << 10);
+        let connection = || Pace::new(Crowd::new(1).enter(), Instant::now(), everyone.clone());
+        let (first, second) = (connection(), connection());
+        first.hold(HELD_BYTES_FREE);
+        assert_eq!(everyone.weight(), 0, "a little is free");
+        first.hold(20 << 10);
+        assert_eq!(everyone.weight(), 32 << 10);
+        first.release(20 << 10);
+        first.hold(20 << 10);
+        second.hold(40 << 10);
+        assert_eq!(over(&mut Patience::new(first.clone(), &config())).await, Over::Unread);
+        second.release(30 << 10);
+        assert_eq!(everyone.weight(), 16 << 10);
+        second.release(10 << 10);
+        assert_eq!(everyone.weight(), 0);
     }
 }

@@ -5,6 +5,9 @@ use std::borrow::Cow;
 use crate::error::{Error, Result};
 use crate::wire::percent_decode;
 
+/// How much of a name that is not known is said again.
+const NAME_CHARS: usize = 64;
+
 /// The parameters of one request: each known, each at most once.
 #[derive(Debug)]
 pub(super) struct Query<'a>(Vec<(Cow<'a, str>, String)>);
@@ -22,6 +25,8 @@ impl<'a> Query<'a> {
             let name = percent_decode(name)?;
             if !known.contains(&&*name) {
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+                // Cut: it may be as long as a head, and each byte six in JSON.
+                let name: String = name.chars().take(NAME_CHARS).collect();
                 return Err(Error::invalid(format!("unknown query parameter `{name}`; this path takes {known}")));
             }
             if pairs.iter().any(|(before, _)| *before == name) {
@@ -67,6 +72,12 @@ mod tests {
             let error = Query::parse(text, &["a"]).unwrap_err();
             assert!(error.message.contains(word), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn of_a_long_name_only_the_beginning_is_said_again() {
+        let error = Query::parse(&"%01".repeat(5000), &["a"]).unwrap_err();
+        assert!(error.message.len() < 120 && error.message.contains(&"\u{1}".repeat(64)), "{error}");
     }
 
     #[test]

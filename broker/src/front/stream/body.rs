@@ -62,6 +62,8 @@ pub(crate) struct StreamBody<G: Ground> {
     /// When the next heartbeat is due; before it the timer only looks how the cluster is.
     beat_at: Instant,
     ended: Option<CloseReason>,
+    /// There was news while the peer took nothing.
+    missed: bool,
     /// When the stay is over, because what its client showed does not count any longer.
     ends_at: Option<Instant>,
     seated: Seated,
@@ -137,6 +139,7 @@ impl<G: Ground> StreamBody<G> {
             cluster_told,
             beat_at,
             ended: None,
+            missed: false,
             ends_at,
             seated,
             _user: user,
@@ -259,6 +262,13 @@ impl<G: Ground> StreamBody<G> {
         true
     }
 
+    /// Ends it where its client's time is over.
+    fn look_at_the_clock(&mut self) {
+        if self.ended.is_none() && self.ends_at.is_some_and(|at| at <= Instant::now()) {
+            self.end(CloseReason::TokenExpired);
+        }
+    }
+
     /// `true` when there was something to tell.
     fn tell_presence(&mut self, context: &mut Context<'_>) -> bool {
         let Some(presence) = self.presence.as_mut().filter(|presence| presence.has_ears()) else { return false };
@@ -288,14 +298,29 @@ impl<G: Ground> Frames for StreamBody<G> {
         tell(pace);
         next
     }
+
+    fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.look_at_the_clock();
+        while self.ended.is_none()
+            && let Poll::Ready(told) = self.stay.poll_told(context)
+        {
+            self.obey(told);
+        }
+        if self.ended.is_none() {
+            match self.watcher.poll_woken(context) {
+                Poll::Ready(Woken::News) => self.missed = true,
+                Poll::Ready(Woken::Ended(reason)) => self.end(reason),
+                Poll::Pending => {}
+            }
+        }
+        if self.ended.is_some() { Poll::Ready(()) } else { Poll::Pending }
+    }
 }
 
 impl<G: Ground> StreamBody<G> {
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         loop {
-            if self.ended.is_none() && self.ends_at.is_some_and(|at| at <= Instant::now()) {
-                self.end(CloseReason::TokenExpired);
-            }
+            self.look_at_the_clock();
             if let Some(told) = self.stay.take() {
                 self.obey(told);
             }
@@ -315,7 +340,8 @@ impl<G: Ground> StreamBody<G> {
                 self.obey(told);
                 continue;
             }
-            match self.watcher.poll_woken(context) {
+            let woken = if std::mem::take(&mut self.missed) { Poll::Ready(Woken::News) } else { self.watcher.poll_woken(context) };
+            match woken {
                 Poll::Ready(Woken::News) => {
                     let at_head = self.read();
                     self.live = at_head;

@@ -1,7 +1,17 @@
 //! Floods that HTTP/2 makes cheap for the one who sends them: each must cost the broker a bounded amount.
 
-use super::scene::{Door, Scene, hear, shout};
-use crate::raw::Raw;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+use tidings::auth::secret::Secret;
+use tidings::auth::token::config::{Algorithm, TokenKey};
+use tidings::auth::token::{SigningKey, sign};
+use tidings_sdk::{Client, Message};
+use tokio::io::AsyncReadExt as _;
+
+use super::scene::{Door, Scene, Socket, hear, shout};
+use crate::raw::{Raw, config};
+use crate::support::soon;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SETTINGS: u8 = 4;
@@ -135,4 +145,139 @@ async fn a_preface_and_silence_does_not_stay() {
     let heard = idle.rest().await;
     assert!(heard.windows(9).any(|bytes| bytes[3] == GOAWAY && bytes[5..9] == [0; 4]), "it is told to go: {heard:?}");
     scene.is_unharmed("silence").await;
+}
+
+/// An honest beginning, but the window of every stream is closed.
+fn closed() -> Vec<u8> {
+    [PREFACE, &frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0])].concat()
+}
+
+/// Asks for all of these, each on a stream of its own.
+fn ask_for<'a>(paths: impl IntoIterator<Item = &'a str>) -> Vec<u8> {
+    paths.into_iter().zip(0u32..).flat_map(|(path, n)| frame(HEADERS, 0x05, n * 2 + 1, &get(path))).collect()
+}
+
+/// The next frame: what kind it is, of which stream, and what is in it.
+async fn next_frame(socket: &mut Box<dyn Socket>) -> (u8, u32, Vec<u8>) {
+    let mut head = [0; 9];
+    soon("a frame", socket.read_exact(&mut head)).await.unwrap();
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    let mut payload = vec![0; length as usize];
+    soon("its payload", socket.read_exact(&mut payload)).await.unwrap();
+    (head[3], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload)
+}
+
+/// Publishes a history of 20 kilobytes.
+async fn some_history(scene: &Scene) -> Client {
+    let client = Client::connect(&format!("http://{}", scene.node.addresses().grpc.unwrap())).await.unwrap();
+    client.publish("some", Message::new("x".repeat(20_000))).await.unwrap();
+    client
+}
+
+const UNREAD: &str = "tidings_bound_used{bound=\"unread_bytes\"}";
+const POLL: &str = "/poll?channel=some&since=earliest";
+
+#[tokio::test]
+async fn answers_behind_closed_windows_count_and_are_given_up() {
+    let mut config = config();
+    config.http.write_timeout = Duration::from_secs(3);
+    let scene = Scene::with(config).await;
+    let client = some_history(&scene).await;
+    let mut socket = scene.connect(Door::Http).await;
+    shout(&mut socket, &[closed(), ask_for([POLL; 50])].concat()).await;
+    scene.until(UNREAD, |bytes| bytes >= 1 << 20).await;
+    // Each alone: the connection is as good as before.
+    let mut reset = 0;
+    while reset < 50 {
+        let (kind, _, _) = next_frame(&mut socket).await;
+        reset += usize::from(kind == RST_STREAM);
+        assert_ne!(kind, DATA, "there is no window");
+    }
+    scene.until(UNREAD, |bytes| bytes == 0).await;
+    shout(&mut socket, &frame(HEADERS, 0x05, 101, &get("/poll?channel=none&since=earliest&wait=0"))).await;
+    while next_frame(&mut socket).await.1 != 101 {}
+    // With a window as wide as one byte, HTTP/2 takes all of it over; that counts for as long.
+    let wide = (0..50u32).flat_map(|n| frame(WINDOW_UPDATE, 0, n * 2 + 103, &1u32.to_be_bytes()));
+    let more = (0..50u32).flat_map(|n| frame(HEADERS, 0x05, n * 2 + 103, &get(POLL)));
+    shout(&mut socket, &more.chain(wide).collect::<Vec<u8>>()).await;
+    scene.until(UNREAD, |bytes| bytes >= 1 << 20).await;
+    scene.until(UNREAD, |bytes| bytes == 0).await;
+    drop((socket, client));
+    scene.is_unharmed("closed windows").await;
+}
+
+#[tokio::test]
+async fn answers_behind_closed_windows_push_out_those_of_the_connection_that_stands_still() {
+    let mut config = config();
+    config.limits.unsent_bytes = 1 << 20;
+    let scene = Scene::with(config).await;
+    let client = some_history(&scene).await;
+    let mut sockets = Vec::new();
+    for _ in 0..4 {
+        let mut socket = scene.connect(Door::Http).await;
+        shout(&mut socket, &[closed(), ask_for([POLL; 40])].concat()).await;
+        sockets.push(socket);
+    }
+    scene.until("tidings_connections_refused_total{reason=\"unread\"}", |cut| cut >= 3).await;
+    assert!(scene.metric(UNREAD).await <= 1 << 20);
+    drop((sockets, client));
+    scene.is_unharmed("unread answers").await;
+}
+
+#[tokio::test]
+async fn a_stream_that_nobody_takes_anything_of_ends_and_the_one_beside_it_goes_on() {
+    let mut config = config();
+    config.http.write_timeout = Duration::from_secs(3);
+    let scene = Scene::with(config).await;
+    let client = some_history(&scene).await;
+    let mut socket = scene.connect(Door::Http).await;
+    let both = ask_for(["/sse?channel=some&since=earliest", "/sse?channel=live"]);
+    // The first takes its beginning and a little of its history.
+    let windows = [(1, 100u32), (3, 1_000_000)].map(|(stream, wide)| frame(WINDOW_UPDATE, 0, stream, &wide.to_be_bytes()));
+    shout(&mut socket, &[closed(), both, windows.concat()].concat()).await;
+    scene.until(UNREAD, |bytes| bytes > 0).await;
+    loop {
+        let (kind, stream, _) = next_frame(&mut socket).await;
+        if kind == RST_STREAM {
+            assert_eq!(stream, 1);
+            break;
+        }
+    }
+    scene.until("tidings_sessions_closed_total{front=\"sse\",reason=\"client_gone\"}", |closed| closed == 1).await;
+    client.publish("live", Message::new("still there")).await.unwrap();
+    loop {
+        let (kind, stream, payload) = next_frame(&mut socket).await;
+        if kind == DATA && payload.windows(11).any(|text| text == b"still there") {
+            assert_eq!(stream, 3);
+            break;
+        }
+    }
+    drop((socket, client));
+    scene.is_unharmed("a stream that stands still").await;
+}
+
+#[tokio::test]
+async fn who_takes_nothing_does_not_outstay_its_token() {
+    let mut config = config();
+    let secret = Some(Secret::new("the secret of these tests, long enough for HS256"));
+    let key = TokenKey { kid: None, algorithm: Algorithm::HS256, secret, secret_file: None, public_key: None, public_key_file: None };
+    config.tokens.keys.push(key.clone());
+    config.tokens.leeway = Duration::ZERO;
+    let scene = Scene::with(config).await;
+    let draft = crate::support::draft("some", &"x".repeat(20_000));
+    scene.node.broker().publish(draft).await.unwrap();
+    let exp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 3;
+    let claims = json!({ "sub": "a", "exp": exp, "channels": [{ "match": "*", "can": ["subscribe", "history"] }] });
+    let token = sign(&SigningKey::of_secret(&key).unwrap(), &claims).unwrap();
+    let mut socket = scene.connect(Door::Http).await;
+    let mut request = get("/sse?channel=some&since=earliest");
+    // A header that is in no table: its name, its value.
+    let value = format!("Bearer {token}");
+    request.extend([0x00, 13]);
+    request.extend(b"authorization");
+    request.extend([0x7f, (value.len() - 127) as u8 | 0x80, ((value.len() - 127) >> 7) as u8]);
+    request.extend(value.as_bytes());
+    shout(&mut socket, &[closed(), frame(HEADERS, 0x05, 1, &request)].concat()).await;
+    scene.until("tidings_sessions_closed_total{front=\"sse\",reason=\"token_expired\"}", |closed| closed == 1).await;
+    while next_frame(&mut socket).await.0 != RST_STREAM {}
 }
