@@ -444,6 +444,7 @@ impl Broker {
         // Before other nodes are asked for what they keep of each.
         session::Subscription::check(&subscribe.channels, limits.load().subscribe)?;
         let _attendance = hub.attend(&subscribe.channels, ATTEND_LIMIT).await?;
+        let glance = session::Glance::at(hub, &subscribe.channels);
         let state = session::Subscription::open(hub, &subscribe.channels, limits.load().subscribe)?;
         if subscribe.presence {
             state.channels().try_for_each(|channel| hub.check_join_leave(&channel.name))?;
@@ -453,7 +454,9 @@ impl Broker {
         for channel in state.channels() {
             session::Presence::enter(&mut presence, hub, &channel.name, subscribe.member.as_ref(), since)?;
         }
-        Subscription::begin(hub.clone(), state, &subscribe.since, presence, self.shared.closed.clone())
+        let begun = Subscription::begin(hub.clone(), state, &subscribe.since, presence, self.shared.closed.clone());
+        drop(glance);
+        begun
     }
 
     /// Whether it is known who is on a channel.

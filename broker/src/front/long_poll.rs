@@ -25,7 +25,7 @@ use crate::log::{CursorText, Entry, Gap, PageLimit, SlotCursor};
 use crate::message::ChannelName;
 use crate::metrics::Front;
 use crate::presence::Notice;
-use crate::session::{Bounds, Joined, News, Presence, Subscription};
+use crate::session::{Bounds, Glance, Joined, News, Presence, Subscription};
 use crate::shard::Woken;
 use crate::wire::{write_cluster, write_gap, write_message_at, write_notice, write_unsubscribed};
 
@@ -139,6 +139,7 @@ impl LongPoll {
 
         let wanted = if request.channels.len() > self.bounds.channels { &[] } else { &*request.channels };
         let _attendance = ground.hub().attend(wanted, ATTEND_LIMIT).await?;
+        let _glance = Glance::at(ground.hub(), &request.channels);
         let mut subscription = Subscription::open(ground.hub(), &request.channels, self.bounds)?;
         let mut presence = enter(ground, parts, pass, session, &request, &subscription)?;
         let Joined { gaps, recovered } = subscription.join(ground.hub(), &starts)?;
@@ -351,6 +352,7 @@ fn deliver(ground: &impl Ground, batch: &Batch, cursor: &str, is_degraded: Optio
     ground.metrics().delivered(FRONT, batch.messages.len() as u64, out.len() as u64);
     let mut response = Response::new(Bytes::from(out));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 

@@ -10,6 +10,7 @@ use super::shared::Afterwards;
 use super::signal::Signal;
 use super::{Channel, Hub, SlotState};
 use crate::log::{ChannelKey, Gap, Joined, Page, PageLimit, Slot, SlotCursor, Start, Verdict};
+use crate::message::ChannelName;
 
 /// Where a listener stands after joining the channels of one slot.
 pub type JoinedSlot = Joined;
@@ -73,6 +74,14 @@ impl Hub {
             state.listeners_mut(channel.key).signals.remove(signal);
             self.left(state, channel);
         });
+    }
+
+    /// Somebody who did not listen to this channel has no use for it any more.
+    pub fn let_go(&self, name: &ChannelName) {
+        let channel = self.channels.get(name).map(|channel| channel.clone());
+        if let Some(channel) = channel.filter(|channel| channel.is_silent()) {
+            self.with_channel(&channel, |state| self.left(state, &channel));
+        }
     }
 
     /// Somebody has left. A channel that nobody ever published to is nothing without listeners: it goes with the last one, so

@@ -3,12 +3,14 @@
 //! The same for every front: a socket of a shard, a held poll, a gRPC stream. Pure bookkeeping over the hub; sockets,
 //! wake-ups and encodings are elsewhere.
 
+mod glance;
 mod presence;
 mod retry;
 mod rule;
 mod since;
 mod subscription;
 
+pub use glance::Glance;
 pub use presence::Presence;
 pub use retry::retry_after;
 pub use rule::{OutOfWindow, out_of_window};

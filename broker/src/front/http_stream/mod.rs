@@ -18,7 +18,7 @@ use crate::auth::Pass;
 use crate::error::{Error, Result};
 use crate::journal::SessionId;
 use crate::metrics::Front;
-use crate::session::{Bounds, Subscription};
+use crate::session::{Bounds, Glance, Subscription};
 use encoder::{Layout, encoder};
 
 /// Browsers begin to run a document's scripts once they have about this much of it.
@@ -91,6 +91,7 @@ impl HttpStream {
         let padding = stream::padding(&request)?;
         may_listen(&pass, &request.channels, &starts)?;
         attended?;
+        let glance = Glance::at(ground.hub(), &request.channels);
         let subscription = Subscription::open(ground.hub(), &request.channels, self.bounds)?;
         let layout = match (*format, subscription.groups.len() > 1) {
             (Format::Lines, false) => Layout::Line,
@@ -104,7 +105,7 @@ impl HttpStream {
         let (greeting, tells_cluster) = (greeting(*format, padding), request.is_set("cluster"));
         let identity = pass.identity();
         let stream = Stream { session, headers, greeting, subscription, starts, identity, presence, user, stay, tells_cluster };
-        stream::answer(ground, stream, parts, |framing| encoder(layout, framing))
+        stream::answer(ground, stream, parts, glance, |framing| encoder(layout, framing))
     }
 
     fn headers(&self, format: Format, request: &HeaderMap, session: SessionId) -> HeaderMap {

@@ -17,7 +17,7 @@ use crate::auth::Pass;
 use crate::error::{Error, ErrorCode, Result};
 use crate::journal::SessionId;
 use crate::metrics::Front;
-use crate::session::{Bounds, Subscription};
+use crate::session::{Bounds, Glance, Subscription};
 use crate::wire::write_number;
 use encoder::{Layout, encoder};
 
@@ -90,6 +90,7 @@ impl Sse {
         let wants_envelope = request.is_set("envelope");
         may_listen(pass, &request.channels, &starts)?;
         attended?;
+        let glance = Glance::at(ground.hub(), &request.channels);
         let subscription = Subscription::open(ground.hub(), &request.channels, self.bounds)?;
         let channels: usize = subscription.channels().count();
         let layout = if subscription.groups.len() > 1 {
@@ -105,7 +106,7 @@ impl Sse {
         let (greeting, tells_cluster) = (self.greeting(padding), request.is_set("cluster"));
         let identity = pass.identity();
         let stream = Stream { session, headers, greeting, subscription, starts, identity, presence, user, stay, tells_cluster };
-        stream::answer(ground, stream, parts, |framing| encoder(layout, framing))
+        stream::answer(ground, stream, parts, glance, |framing| encoder(layout, framing))
     }
 
     /// The first bytes of a stream, so that client and proxies see it is open. Each client is told its own time to wait

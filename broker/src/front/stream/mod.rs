@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::journal::SessionId;
 use crate::limits::UserPlace;
 use crate::net::raw_head;
-use crate::session::{Presence, Starts, Subscription};
+use crate::session::{Glance, Presence, Starts, Subscription};
 use crate::shard::Encoder;
 
 pub(super) use body::{Begun, StreamBody};
@@ -109,6 +109,7 @@ pub(super) fn answer<G: Ground>(
     ground: &G,
     stream: Stream,
     parts: &Parts,
+    glance: Glance<'_>,
     encoder: impl FnOnce(Framing) -> &'static dyn Encoder,
 ) -> Result<G::Answer> {
     if parts.method == Method::HEAD {
@@ -116,5 +117,7 @@ pub(super) fn answer<G: Ground>(
         *response.headers_mut() = stream.headers;
         return Ok(G::whole(response));
     }
+    // On a socket of its own the shard listens a moment later.
+    glance.stay();
     ground.begin(stream, parts.version, encoder)
 }

@@ -8,6 +8,7 @@ use tidings::config::Config;
 use tidings::error::ErrorCode;
 use tidings::message::ChannelName;
 use tidings::session::Since as From;
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
 
 use crate::cluster::scene::Cluster;
@@ -104,6 +105,23 @@ async fn who_comes_and_goes_leaves_no_channel_behind() {
     }
     let left = scene.metric("tidings_bound_used", &["\"channels_silent\""]).await;
     assert_eq!(left, 0.0, "of 2,000 that were listened to for a moment");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_only_looks_leaves_no_channel_behind() {
+    let scene = Scene::open(Commit::AtOnce).await;
+    for round in 0..10 {
+        let channels: String = (0..60).map(|n| format!("&channel=%7Bs%7Dmade-up-{round}-{n}")).collect();
+        for (method, path) in [("GET", "/poll?wait=0"), ("GET", "/poll?wait=0&since=earliest"), ("HEAD", "/sse?"), ("HEAD", "/stream?")] {
+            let mut socket = tokio::net::TcpStream::connect(scene.http()).await.unwrap();
+            let asked = format!("{method} {path}{channels} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+            socket.write_all(asked.as_bytes()).await.unwrap();
+            let mut answer = Http1::reading(socket);
+            assert!([200, 204].contains(&soon("an answer", answer.status()).await), "{method} {path}");
+        }
+    }
+    let left = scene.metric("tidings_bound_used", &["\"channels_silent\""]).await;
+    assert_eq!(left, 0.0, "of 600 that were looked at");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
