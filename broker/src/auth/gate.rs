@@ -268,8 +268,8 @@ pub struct Pass {
     carried: Carried,
     /// The book in which the caller was found.
     edition: u64,
-    /// Where it comes from, as far as that is known.
-    from: Option<IpAddr>,
+    /// Where it comes from, as far as that is known. Kept for those who have no name, and apart: every connection has a pass.
+    from: Option<Box<IpAddr>>,
 }
 
 /// How a credential came here.
@@ -299,13 +299,13 @@ impl Pass {
     /// The same caller, who comes from this address: by it the rates know who has no name.
     #[must_use]
     pub fn coming_from(self, from: Option<IpAddr>) -> Self {
-        Self { from, ..self }
+        Self { from: from.map(Box::new), ..self }
     }
 
     /// Where it comes from.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
-        self.from
+        self.from.as_deref().copied()
     }
 
     /// Whether a browser sent the credential of this request by itself, so that any page could have made it ask. Of a certificate
@@ -494,7 +494,7 @@ impl Pass {
         let user = self.user().map(|name| limits::Caller::User(name));
         let caller = match &self.caller {
             Caller::Backend(backend) => Some(limits::Caller::Key(&backend.name)),
-            Caller::Token(_) | Caller::Everyone | Caller::Anyone => user.or_else(|| self.from.map(limits::Caller::Address)),
+            Caller::Token(_) | Caller::Everyone | Caller::Anyone => user.or_else(|| self.address().map(limits::Caller::Address)),
         };
         let Some(caller) = caller else { return Ok(()) };
         let Shared { clock, metrics, .. } = &*self.gate.0;

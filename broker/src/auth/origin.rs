@@ -136,8 +136,8 @@ fn host(parts: &Parts) -> Option<&str> {
 
 fn without_default_port<'a>(scheme: &str, authority: &'a str) -> &'a str {
     let port = match scheme {
-        "http" => ":80",
-        "https" => ":443",
+        _ if scheme.eq_ignore_ascii_case("http") => ":80",
+        _ if scheme.eq_ignore_ascii_case("https") => ":443",
         _ => return authority,
     };
     authority.strip_suffix(port).unwrap_or(authority)

@@ -664,7 +664,7 @@ fn a_channel_takes_so_many_members_and_those_who_waited_when_there_is_room_again
 
 #[test]
 fn a_hundred_thousand_members_come_and_go_without_holding_anybody_up() {
-    let settings = Settings { members: 200_000, told: 1000, ..SETTINGS };
+    let settings = Settings { members: 200_000, members_held: 1_000_000, told: 1000, ..SETTINGS };
     let mut world = World::new(1);
     world.settings = settings;
     world.listen(0, 0);

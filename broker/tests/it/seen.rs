@@ -119,6 +119,7 @@ async fn every_bound_has_a_limit_and_shows_what_is_used_of_it() {
         "channels_silent",
         "dedupe_ids",
         "presence_members",
+        "presence_held",
         "incoming_bytes",
         "unsent_bytes",
         "unread_bytes",
@@ -139,10 +140,11 @@ async fn every_bound_has_a_limit_and_shows_what_is_used_of_it() {
     flood.abort();
 
     // The others are not used here: a ring is shown once a second as it is then, so hardly ever with something in it; for what an address
-    // or a user has there must be a limit, for guests another program's server, for revocations a closed node (`auth/control.rs`), and
+    // or a user has there must be a limit, for callers a rate, for guests another program's server, for revocations a closed node (`auth/control.rs`), and
     // for those between nodes another one, as below.
     let seen: BTreeSet<String> = kept.into_iter().chain(["connections", "history_bytes", "shard_inbox"]).map(str::to_owned).collect();
-    let elsewhere: BTreeSet<String> = ["shard_ring", "guests", "revocations"].into_iter().chain(none).map(str::to_owned).collect();
+    let elsewhere: BTreeSet<String> =
+        ["shard_ring", "guests", "revocations", "rate_callers"].into_iter().chain(none).map(str::to_owned).collect();
     assert_eq!(seen.union(&elsewhere).cloned().collect::<BTreeSet<_>>(), documented(), "a bound that no test uses");
     shows(&scene, "tidings_shard_busy_seconds_total", &[], |seconds| seconds > 0.0).await;
     shows(&scene, "tidings_delivery_stage_seconds_count", &["shard"], |count| count >= 3.0).await;
