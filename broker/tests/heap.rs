@@ -128,12 +128,12 @@ fn secure(config: &mut Config, files: &Path) -> ClientConfig {
 /// What is allocated when nothing is given back any more: a busy machine is late with what a handshake took for itself.
 fn at_rest() -> usize {
     let mut least = allocated();
-    let mut since = std::time::Instant::now();
+    let mut since = tokio::time::Instant::now();
     while since.elapsed() < std::time::Duration::from_millis(300) {
         std::thread::sleep(std::time::Duration::from_millis(20));
         let now = allocated();
         if now < least {
-            (least, since) = (now, std::time::Instant::now());
+            (least, since) = (now, tokio::time::Instant::now());
         }
     }
     least
