@@ -40,7 +40,7 @@ pub struct Book {
     cookie: Option<Box<str>>,
     open: bool,
     /// Another number for every book that took this one's place: who was looked up in the same need not be looked up again.
-    edition: u64,
+    edition: u32,
 }
 
 /// A key set that is fetched.
@@ -199,7 +199,7 @@ impl Book {
 
     /// Which of the gate's books it is.
     #[must_use]
-    pub(super) fn edition(&self) -> u64 {
+    pub(super) fn edition(&self) -> u32 {
         self.edition
     }
 
@@ -225,7 +225,7 @@ impl Book {
             Some(set) if *set.url == *url && set.text.as_deref() != Some(text) => {
                 let verifier = self.configured.with_set(text)?;
                 let set = Some(Set { url: url.into(), text: Some(text.into()) });
-                Ok(Arc::new(Self { verifier, set, edition: self.edition + 1, ..Self::clone(self) }))
+                Ok(Arc::new(Self { verifier, set, edition: self.edition.wrapping_add(1), ..Self::clone(self) }))
             }
             _ => Ok(self.clone()),
         }
@@ -233,7 +233,7 @@ impl Book {
 
     /// To take the place of the book before: with the set that it has fetched, if both want the same one.
     pub(super) fn after(mut self, before: &Self) -> Self {
-        self.edition = before.edition + 1;
+        self.edition = before.edition.wrapping_add(1);
         let known = before.set.as_ref().and_then(|set| Some((&*set.url, set.text.clone()?)));
         match known {
             Some((url, text)) => {

@@ -267,7 +267,7 @@ pub struct Pass {
     caller: Caller,
     carried: Carried,
     /// The book in which the caller was found.
-    edition: u64,
+    edition: u32,
     /// Where it comes from, as far as that is known. Kept for those who have no name, and apart: every connection has a pass.
     from: Option<Box<IpAddr>>,
 }
@@ -296,10 +296,12 @@ impl Pass {
         &self.caller
     }
 
-    /// The same caller, who comes from this address: by it the rates know who has no name.
+    /// The same caller, who comes from this address: by it the rates know who has no name. Without a rate it is not kept.
     #[must_use]
     pub fn coming_from(self, from: Option<IpAddr>) -> Self {
-        Self { from: from.map(Box::new), ..self }
+        let Rates { publishes, subscribes, bytes, .. } = &self.gate.0.rates;
+        let is_rated = [publishes, subscribes, bytes].iter().any(|rate| rate.rate() > 0);
+        Self { from: from.filter(|_| is_rated).map(Box::new), ..self }
     }
 
     /// Where it comes from.

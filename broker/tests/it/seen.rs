@@ -134,6 +134,8 @@ async fn every_bound_has_a_limit_and_shows_what_is_used_of_it() {
         loop {
             let receipts: Vec<_> = (0..64).map(|_| broker.append(draft(CHANNEL, "flood"))).collect();
             futures_util::future::join_all(receipts).await;
+            // Else it never waits for anything, and could not be ended.
+            tokio::task::yield_now().await;
         }
     });
     is_used(&scene, "shard_inbox").await;
@@ -164,6 +166,7 @@ async fn every_bound_between_nodes_shows_what_is_used_of_it() {
         loop {
             let publishes = (0..64).map(|number| broker.publish(draft(&format!("flood-{number}"), "x")));
             futures_util::future::join_all(publishes).await;
+            tokio::task::yield_now().await;
         }
     });
     is_used(scene, "cluster_publishes").await;

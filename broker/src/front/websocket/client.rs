@@ -55,7 +55,8 @@ pub(super) struct Client {
     /// A token waits for keys that are being fetched. What is asked after it is asked with it, so nothing is read meanwhile.
     is_learning: bool,
     /// What waited for others and may go on. As much as there is work under way, at most.
-    resumed: Arc<Mutex<VecDeque<Resumed>>>,
+    /// Made with the first.
+    resumed: Option<Arc<Mutex<VecDeque<Resumed>>>>,
 }
 
 /// A request that had to wait, and what came of that.
@@ -87,7 +88,7 @@ impl Client {
         let rules = Rules { message_bytes_max: shared.config.message_bytes, has_deflate };
         let (decoder, rates) = (Decoder::new(rules), Rates::new(&shared.config));
         let wanted = Some(Box::new(wanted));
-        let (is_lingering, is_learning, arriving, resumed) = (false, false, None, Arc::default());
+        let (is_lingering, is_learning, arriving, resumed) = (false, false, None, None);
         Self { shared, objects, decoder, calls, pass, place, session, wanted, rates, is_lingering, is_learning, arriving, resumed }
     }
 
@@ -162,7 +163,7 @@ impl Client {
         match gate.look_at(&Credential::Bearer(&token)) {
             Err(refusal) if refusal.cause == Denied::UnknownKid => {
                 self.is_learning = true;
-                let (gate, resumed) = (gate.clone(), self.resumed.clone());
+                let (gate, resumed) = (gate.clone(), self.resumed.get_or_insert_default().clone());
                 hands.later(Box::pin(async move {
                     let admitted = if gate.learn_keys().await { gate.look_at(&Credential::Bearer(&token)) } else { Err(refusal) };
                     resumed.lock().push_back(Resumed::Auth(id, admitted));
@@ -228,10 +229,10 @@ impl Client {
     }
 
     /// Subscribes now or, when the channel is kept on another node, as soon as that one has sent it.
-    fn subscribe_soon(&self, id: Option<u64>, channel: ChannelName, since: Since, presence: bool, hands: &mut Hands<'_>) -> Result<()> {
+    fn subscribe_soon(&mut self, id: Option<u64>, channel: ChannelName, since: Since, presence: bool, hands: &mut Hands<'_>) -> Result<()> {
         may_listen_to(&self.pass, &channel, &since)?;
         let Some(attending) = hands.attend(&channel) else { return self.subscribe(id, &channel, &since, presence, hands) };
-        let resumed = self.resumed.clone();
+        let resumed = self.resumed.get_or_insert_default().clone();
         hands.later(Box::pin(async move {
             let outcome = attending.await;
             let (done, subscribed) = oneshot::channel();
@@ -338,7 +339,7 @@ impl Inbound for Client {
     fn resume(&mut self, hands: &mut Hands<'_>) -> bool {
         let mut has_resumed = false;
         loop {
-            let next = self.resumed.lock().pop_front();
+            let next = self.resumed.as_ref().and_then(|resumed| resumed.lock().pop_front());
             let Attended { id, channel, since, presence, outcome, done } = match next {
                 Some(Resumed::Subscribe(attended)) => attended,
                 Some(Resumed::Auth(id, admitted)) => {
