@@ -330,7 +330,9 @@ fn who_is_there_is_the_truth_at_rest() {
     let all = [("ann", 2), ("bob", 2)];
     there().said(&all, 1).holds();
     assert_eq!(there().said(&all, 1).said(&all, 1).holds().counts.presence, 2);
-    let wrong: [(&str, &[(&str, u64)], u64); 6] = [
+    /// What is wrong, who is said to be there with how many connections, and how many without a name.
+    type Wrong<'a> = (&'a str, &'a [(&'a str, u64)], u64);
+    let wrong: [Wrong<'_>; 6] = [
         ("missing", &[("ann", 2)], 1),
         ("a ghost", &[("ann", 2), ("bob", 2), ("eve", 1)], 1),
         ("a ghost without connections", &[("ann", 2), ("bob", 2), ("eve", 0)], 1),
