@@ -11,6 +11,7 @@ import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { files, sources, written } from "../../../docs/grafana/source/build.mjs";
 import { cluster } from "../../../docs/grafana/source/cluster.mjs";
+import { overview } from "../../../docs/grafana/source/overview.mjs";
 import { expression, panels } from "../../../docs/grafana/source/dashboard.mjs";
 import { cluster_world, clusters } from "./cluster_faults.js";
 import { draw } from "./draw.js";
