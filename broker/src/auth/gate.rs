@@ -84,6 +84,13 @@ impl Gate {
         Self(Arc::new(Shared { book, clock, metrics, logged, sets, rates, revocations }))
     }
 
+    /// Whether callers have a rate, so that it matters from where those come who have no name.
+    #[must_use]
+    pub fn is_rated(&self) -> bool {
+        let Rates { publishes, subscribes, bytes, .. } = &self.0.rates;
+        [publishes, subscribes, bytes].iter().any(|rate| rate.rate() > 0)
+    }
+
     /// How many callers are remembered for their rates, of the rate with most.
     #[must_use]
     pub fn rate_callers(&self) -> usize {
@@ -299,9 +306,8 @@ impl Pass {
     /// The same caller, who comes from this address: by it the rates know who has no name. Without a rate it is not kept.
     #[must_use]
     pub fn coming_from(self, from: Option<IpAddr>) -> Self {
-        let Rates { publishes, subscribes, bytes, .. } = &self.gate.0.rates;
-        let is_rated = [publishes, subscribes, bytes].iter().any(|rate| rate.rate() > 0);
-        Self { from: from.filter(|_| is_rated).map(Box::new), ..self }
+        let from = from.filter(|_| self.gate.is_rated());
+        Self { from: from.map(Box::new), ..self }
     }
 
     /// Where it comes from.

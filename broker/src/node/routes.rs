@@ -73,7 +73,10 @@ impl Door for Routes {
     fn answer(&self, shard: &Shard, peer: Peer, mut request: Request<Incoming>) -> Pin<Box<dyn Future<Output = Answer>>> {
         let routes = self.now();
         let origin = routes.visitors.origin(peer.address.ip(), request.headers());
-        request.extensions_mut().insert(ClientAddress(origin));
+        // It takes memory of its own.
+        if routes.api.gate.is_rated() {
+            request.extensions_mut().insert(ClientAddress(origin));
+        }
         if origin == peer.address.ip() {
             let ground = OnShard { shard: shard.clone(), peer };
             return Box::pin(async move { routes.respond(&ground, request).await });
