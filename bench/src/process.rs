@@ -36,8 +36,27 @@ pub(crate) fn tree(roots: &[u32]) -> Vec<u32> {
 
 /// Seconds of processor time, user and kernel, of all of them. One that is gone counts nothing.
 pub(crate) fn cpu(pids: &[u32]) -> f64 {
+    pids.iter().map(|pid| cpu_of(*pid)).sum()
+}
+
+/// To the nanosecond by its threads; but those that have ended are only in the process's own account, which is kept in ticks: a server
+/// with little to do uses a few of them in a whole round.
+fn cpu_of(pid: u32) -> f64 {
     let ticks = |fields: &[String], at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
-    pids.iter().filter_map(|pid| fields(*pid)).map(|fields| (ticks(&fields, 11) + ticks(&fields, 12)) / TICKS).sum()
+    let coarse = fields(pid).map_or(0.0, |fields| (ticks(&fields, 11) + ticks(&fields, 12)) / TICKS);
+    let exact = cpu_of_threads(pid);
+    // User and kernel time are rounded down, each.
+    if exact + 2.0 / TICKS >= coarse { exact } else { coarse }
+}
+
+/// Of the threads it has now, as the scheduler counts it (`proc_pid_schedstat`, the first field, in nanoseconds).
+fn cpu_of_threads(pid: u32) -> f64 {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0.0 };
+    let nanoseconds = threads.filter_map(|thread| {
+        let schedstat = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        schedstat.split_whitespace().next()?.parse::<f64>().ok()
+    });
+    nanoseconds.sum::<f64>() / 1e9
 }
 
 /// Memory of all of them.
@@ -65,6 +84,33 @@ fn fields(pid: u32) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_thread_used_counts_to_less_than_a_tick() {
+        let me = std::process::id();
+        let (done, wait) = std::sync::mpsc::channel();
+        let (stay, end) = std::sync::mpsc::channel::<()>();
+        let before = cpu_of_threads(me);
+        let worker = std::thread::spawn(move || {
+            let own = || rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+            while own().tv_nsec < 3_000_000 && own().tv_sec == 0 {}
+            done.send(()).unwrap();
+            let _ = end.recv();
+        });
+        wait.recv().unwrap();
+        // Counted when it has left the processor.
+        std::thread::yield_now();
+        let used = loop {
+            let used = cpu_of_threads(me) - before;
+            if used >= 0.003 {
+                break used;
+            }
+            std::thread::yield_now();
+        };
+        assert!(cpu(&[me]) >= used);
+        drop(stay);
+        worker.join().unwrap();
+    }
 
     #[test]
     fn a_tree_holds_children_and_their_cost() {
