@@ -97,6 +97,12 @@ impl Inbox {
         self.tell();
     }
 
+    /// Whether something was put in since the last look. For the shard.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed)
+    }
+
     /// Waits until something was put in. For the shard.
     pub async fn told(&self) {
         self.wake.notified().await;

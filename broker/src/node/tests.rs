@@ -4,6 +4,9 @@ mod beats;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -13,6 +16,8 @@ use tokio::time::timeout;
 use super::Node;
 use crate::admin::NotReady;
 use crate::config::Config;
+use crate::hub::Hub;
+use crate::log::Slot;
 use crate::message::{ChannelName, Draft, Payload};
 use crate::shard::Shard;
 
@@ -119,6 +124,41 @@ async fn a_panic_of_a_task_that_holds_nothing_of_the_shard_ends_only_itself() {
     }
     assert!(timeout(Duration::from_millis(300), node.failed()).await.is_err());
     assert!(asked(node.addresses().admin, "/livez").await.starts_with("HTTP/1.1 200 "));
+    node.stop().await;
+}
+
+/// Publishes when it is woken for the first time.
+struct Publisher {
+    hub: Arc<Hub>,
+    has_published: AtomicBool,
+}
+
+impl Wake for Publisher {
+    fn wake(self: Arc<Self>) {
+        if !self.has_published.swap(true, Ordering::Relaxed) {
+            self.hub.append(draft()).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_published_while_a_shard_goes_round_is_delivered_in_that_round() {
+    let node = start(|config| config.shards = 1).await;
+    let (tell, told) = tokio::sync::oneshot::channel();
+    make(&node, 0, move |shard| {
+        let hub = shard.hub().clone();
+        let publisher = Waker::from(Arc::new(Publisher { hub: hub.clone(), has_published: AtomicBool::new(false) }));
+        let mut listeners: Vec<_> = (0..3).map(|_| shard.watch_poll(&[draft().channel]).unwrap()).collect();
+        for listener in &mut listeners {
+            assert!(listener.poll_woken(&mut Context::from_waker(&publisher)).is_pending());
+        }
+        let newest = || hub.commit(Slot::of(&draft().channel)).idx;
+        let before = newest();
+        hub.append(draft()).unwrap();
+        shard.turn();
+        tell.send((newest() - before, hub.inbox(0).depth())).unwrap();
+    });
+    assert_eq!(soon(told).await.unwrap(), (2, 0), "both are committed, and none waits for another round");
     node.stop().await;
 }
 

@@ -275,6 +275,12 @@ impl Shard {
         self.0.cell.with(|state| state.listeners.iter().filter(|(_, listener)| is_asked(listener)).count())
     }
 
+    /// One slice of deliveries.
+    #[cfg(test)]
+    pub(crate) fn turn(&self) {
+        self.0.cell.with(|state| state.turn(&mut Tally::default()));
+    }
+
     /// Panics in the middle of a step.
     #[cfg(test)]
     pub(crate) fn tear(&self, why: &'static str) {

@@ -14,7 +14,7 @@ use super::write::{Wrote, unsent};
 use crate::close::CloseReason;
 use crate::log::CursorText;
 
-/// Visits between two looks into the inbox. Larger slices join fewer messages per write.
+/// Visits of one turn, after which sockets and timers have theirs.
 const SLICE: usize = 64;
 /// Sessions per turn that read one page of the log each.
 const PAGES: usize = 16;
@@ -34,13 +34,17 @@ impl State {
     // By itself in a profile, so that the counts of `tidings-bench` find it.
     #[inline(never)]
     pub(super) fn turn(&mut self, tally: &mut Tally) -> bool {
-        let looked = self.take_inbox();
+        let mut looked = self.take_inbox();
         let mut visits = SLICE;
         while visits > 0
             && let Some(local) = self.walking.pop_front()
         {
             if self.walk(local, &mut visits, tally) {
                 self.walking.push_back(local);
+                // In the middle of a round, what comes in rides on the writes that are still to be made.
+                if visits > 0 {
+                    looked = self.take_inbox();
+                }
             }
         }
         for _ in 0..PAGES.min(self.behind.len()) {
@@ -54,9 +58,10 @@ impl State {
         !looked || !self.walking.is_empty() || !self.behind.is_empty() || !self.taken.is_empty()
     }
 
-    /// Visits listeners of one channel. `true` when its walk must go on.
+    /// Visits listeners of one channel. `true` when its walk must go on: with visits left when something came in meanwhile.
     fn walk(&mut self, local: u32, visits: &mut usize, tally: &mut Tally) -> bool {
         let mut run: Option<Run> = None;
+        let mut came_in = false;
         loop {
             let Some(channel) = self.channels.get_mut(local as usize) else { return false };
             if channel.unvisited == 0 {
@@ -67,7 +72,7 @@ impl State {
                 self.free(freed);
                 return false;
             }
-            if *visits == 0 {
+            if *visits == 0 || came_in {
                 self.book_run(local, run, tally);
                 return true;
             }
@@ -90,6 +95,8 @@ impl State {
             }
             *visits -= 1;
             self.visit(local, key, &mut run, tally);
+            // After a visit, so that a publisher who never stops cannot keep the walk from going on.
+            came_in = self.taken.is_empty() && self.hub.inbox(self.number).is_told();
         }
     }
 
