@@ -35,7 +35,7 @@ pub struct Config {
     pub dev: bool,
     /// Allow listeners beyond loopback although no key and no token is configured. It opens nothing by itself: `namespaces` do.
     pub insecure: bool,
-    /// Threads that own connections, 1 to 64; 0: one for each core that gRPC leaves, which takes one of four.
+    /// Threads that own connections, 1 to 64; 0: one for each core but one in eight, and at least one.
     pub shards: u16,
     /// Give each shard a file table of its own, so that the limit on open files holds for each shard instead of for the whole process; for the daemon on Linux only.
     pub own_file_tables: bool,

@@ -1,8 +1,8 @@
 //! How the cores of a machine are shared out: a node has as many threads as cores.
 
-/// Cores for each thread that carries gRPC, the admin listener and upkeep. Few, because tasks that wake one another across
-/// threads cost more than they win: with two on two cores a publish that comes alone cost a fifth more.
-const CORES_PER_WORKER: usize = 4;
+/// Cores for each thread that accepts and carries the admin listener and upkeep, and in a cluster waits for other nodes: little beside
+/// what shards do.
+const CORES_PER_WORKER: usize = 8;
 /// The most shards: who listens to a channel is kept as 64 bits.
 const SHARDS_MAX: usize = 64;
 
@@ -12,8 +12,8 @@ pub fn workers() -> usize {
     workers_of(cores())
 }
 
-/// Shards: so many as were asked for, or the cores that the workers leave. More only take the processor from the threads
-/// that publish for them, and from each other.
+/// Shards: so many as were asked for, or the cores that the workers leave. More only take the processor from
+/// one another.
 pub(super) fn shards(asked: u16) -> usize {
     let count = if asked == 0 { shards_of(cores()) } else { usize::from(asked) };
     count.min(SHARDS_MAX)
@@ -38,7 +38,7 @@ mod tests {
     #[test]
     fn a_node_has_as_many_threads_as_cores_and_never_less_than_one_of_each_kind() {
         let shared_out = |cores: usize| (shards_of(cores), workers_of(cores));
-        assert_eq!([1, 2, 3, 4, 8, 16].map(shared_out), [(1, 1), (1, 1), (2, 1), (3, 1), (6, 2), (12, 4)]);
+        assert_eq!([1, 2, 3, 4, 8, 16].map(shared_out), [(1, 1), (1, 1), (2, 1), (3, 1), (7, 1), (14, 2)]);
         assert_eq!((shards(3), shards(65_535)), (3, SHARDS_MAX));
     }
 }

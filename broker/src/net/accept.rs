@@ -19,6 +19,8 @@ use crate::limits::Caller;
 use crate::metrics::{Metrics, RefusedConnection};
 use crate::shard::{Command, Handle, Seat};
 
+/// Connections accepted at a time: whoever came first is answered while the others are still taken in, and does not wait for all of a storm.
+const AT_A_TIME: u32 = 16;
 /// After an error of the listener itself; without a pause it would spin.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Most connections let in after the door closed: more than the system keeps in the queue, and an end to a storm.
@@ -49,14 +51,22 @@ pub struct Acceptor {
 pub async fn accept(listener: Listener, acceptor: Acceptor, stop: CancellationToken) {
     let mut spare = Spare::new();
     let mut complained: Option<Instant> = None;
+    let mut accepted_in_a_row = 0;
     loop {
+        if accepted_in_a_row >= AT_A_TIME {
+            accepted_in_a_row = 0;
+            tokio::task::yield_now().await;
+        }
         let accepted = tokio::select! {
             biased;
             () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, address)) => acceptor.admit(stream, address),
+            Ok((stream, address)) => {
+                accepted_in_a_row += 1;
+                acceptor.admit(stream, address);
+            }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 // Once a minute: a log that is written at the rate of connections would be the next thing to run out.

@@ -20,6 +20,7 @@ mod tests;
 mod tls;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ pub use service::{Answering, HttpService};
 
 use crate::admin::{self, Access, Admin, LogLevels};
 use crate::api;
+use crate::api::grpc::{Carriers, IsAlive};
 use crate::auth;
 use crate::broker::Broker;
 use crate::config::Config;
@@ -105,12 +107,7 @@ impl Node {
         let http = if config.own_file_tables {
             tables::listen(config.http.listen, &embedded.acceptor, embedded.open_files, &embedded.draining).await?
         } else {
-            let asked = config.http.listen;
-            let refused = |why| StartError::Listen { address: asked.to_string(), key: "http.listen", why };
-            let listener = addresses::bind_public(asked, false, &config.http).map_err(refused)?;
-            let address = listener.local_addr()?;
-            tokio::spawn(net::accept(listener, embedded.acceptor.clone(), embedded.draining.clone()));
-            address
+            listen(config.http.listen, &embedded).await?
         };
         let admin_listener = bind("admin.listen", config.admin.listen)?;
         let grpc_listener = config.grpc.listen.map(|address| bind("grpc.listen", address)).transpose()?;
@@ -123,6 +120,7 @@ impl Node {
             broker: embedded.broker.clone(),
             gate: embedded.gate.clone(),
             config: config.grpc.clone(),
+            carriers: carriers(&embedded),
             connections: Arc::new(Semaphore::new(limits::grpc_connections_max(embedded.open_files) as usize)),
             connections_pending: limits::grpc_connections_pending(config.limits.connections_pending, embedded.open_files) as usize,
             incoming: embedded.watched.incoming.clone(),
@@ -221,6 +219,35 @@ impl Drop for Node {
     }
 }
 
+/// Accepts on the public listener. A shard that is alone does it itself: what it accepts is where it stays.
+async fn listen(asked: SocketAddr, embedded: &Embedded) -> Result<SocketAddr, StartError> {
+    let (acceptor, draining) = (embedded.acceptor.clone(), embedded.draining.clone());
+    let begin = move || {
+        let listener = addresses::bind_public(asked, false, &acceptor.config)?;
+        let address = listener.local_addr()?;
+        tokio::spawn(net::accept(listener, acceptor, draining));
+        Ok(address)
+    };
+    let bound = match &embedded.shards[..] {
+        [alone] => alone.perform(|_| begin()).await,
+        _ => Some(begin()),
+    };
+    let bound = bound.unwrap_or_else(|| Err(tables::stopped()));
+    bound.map_err(|why| StartError::Listen { address: asked.to_string(), key: "http.listen", why })
+}
+
+/// The shards; but a socket cannot leave its file table, and the listeners of gRPC are in this runtime's.
+fn carriers(embedded: &Embedded) -> Carriers {
+    if embedded.config.load().own_file_tables {
+        let always: IsAlive = Box::new(|| true);
+        return Carriers::new([(tokio::runtime::Handle::current(), always)]);
+    }
+    Carriers::new(embedded.shards.iter().map(|shard| {
+        let load = shard.load.clone();
+        (shard.runtime.clone(), Box::new(move || load.is_alive()) as IsAlive)
+    }))
+}
+
 fn spawn_grpc<A>(tasks: &TaskTracker, embedded: &Embedded, listener: A, services: api::grpc::GrpcServices)
 where
     A: api::grpc::Accept + Sync + 'static,
@@ -229,6 +256,6 @@ where
     tasks.spawn(embedded.stopped.clone().run_until_cancelled_owned(serving));
 }
 
-fn bind(key: &'static str, address: std::net::SocketAddr) -> Result<TcpListener, StartError> {
+fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
     addresses::bind(address).map_err(|why| StartError::Listen { address: address.to_string(), key, why })
 }

@@ -61,6 +61,6 @@ pub(super) async fn listen(
     Ok(address)
 }
 
-fn stopped() -> io::Error {
+pub(super) fn stopped() -> io::Error {
     io::Error::other("a shard stopped while the node started")
 }

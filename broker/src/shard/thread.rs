@@ -142,6 +142,8 @@ pub struct Handle {
     pub number: usize,
     /// What it carries.
     pub load: Arc<Load>,
+    /// Its runtime, for what is `Send` and yet best done on its thread.
+    pub runtime: tokio::runtime::Handle,
     commands: mpsc::Sender<Command>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -230,7 +232,7 @@ pub fn spawn(number: usize, rooms: Rooms, bounds: Bounds, on_connection: OnConne
                 return;
             }
         };
-        let _ = made.send(Ok(()));
+        let _ = made.send(Ok(runtime.handle().clone()));
         // Dropped before the runtime, also by a panic: nobody is sent here any more when the connections begin to end.
         let mut life = Life { number, load: carried, hub: rooms.hub.clone(), on_death, ended_well: false };
         let shard = Shard::new(number, rooms, bounds);
@@ -248,8 +250,8 @@ pub fn spawn(number: usize, rooms: Rooms, bounds: Bounds, on_connection: OnConne
             }
         });
     })?;
-    is_made.recv().map_err(|_| std::io::Error::other("the shard's thread ended before it began"))??;
-    Ok(Handle { number, load, commands, thread: Mutex::new(Some(thread)) })
+    let runtime = is_made.recv().map_err(|_| std::io::Error::other("the shard's thread ended before it began"))??;
+    Ok(Handle { number, load, runtime, commands, thread: Mutex::new(Some(thread)) })
 }
 
 /// As long as this is here, the shard turns.

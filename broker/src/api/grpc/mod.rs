@@ -4,6 +4,7 @@
 //! or a subscribe means, it does not know. tonic and the generated code appear nowhere else.
 
 mod calls;
+mod carriers;
 mod control;
 mod convert;
 mod fields;
@@ -34,6 +35,7 @@ use crate::journal::Journal;
 use crate::limits::{Crowd, Visitors};
 use crate::metrics::Metrics;
 
+pub use carriers::{Carriers, IsAlive};
 pub use serve::{Accept, Caller, TlsListener, serve};
 pub use status::grpc_code;
 
@@ -46,6 +48,8 @@ pub struct GrpcServices {
     pub gate: Gate,
     /// Limits of the listener.
     pub config: GrpcConfig,
+    /// Threads for connections.
+    pub carriers: Carriers,
     /// Places for connections, those of all listeners together.
     pub connections: Arc<Semaphore>,
     /// How many of each listener's may have called nothing yet.

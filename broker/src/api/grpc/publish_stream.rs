@@ -29,6 +29,9 @@ const WAITING_MAX: usize = 1024;
 const WAITING_BYTES_MAX: usize = 4 << 20;
 /// Most requests that are read ahead in all, refused ones (a few bytes each) included.
 const READ_AHEAD_MAX: usize = 64 * 1024;
+/// Most requests of one stream that are published at a time, before others on the same thread have their turn: the deliveries of what was just
+/// published among them.
+const PUBLISHED_AT_A_TIME: usize = 64;
 /// Most appended messages whose acks the client has not taken.
 const ACKS_MAX: usize = 4096;
 
@@ -142,12 +145,14 @@ impl Reader {
     /// Publishes what comes in for as long as that takes no wait. One function with one request in it: requests are large, and
     /// each future that hands one out moves it.
     fn poll_held(&mut self, context: &mut Context<'_>) -> Poll<Held> {
-        loop {
+        for _ in 0..PUBLISHED_AT_A_TIME {
             let Some(request) = ready!(self.inbound.poll_next(context)) else { return Poll::Ready(Held::Over) };
             if let Some(held) = self.publish(&request) {
                 return Poll::Ready(held);
             }
         }
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Appends a message, and hands its ack on.

@@ -1,8 +1,7 @@
 //! The gRPC listeners: accept, speak HTTP/2, drain.
 //!
-//! Connections run on the runtime of the caller and not on the shards: the generated services move between threads.
+//! The listeners are the caller's; each connection runs on a thread of [`Carriers`](super::Carriers).
 
-use std::future::{Ready, ready};
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -20,6 +19,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::calls::Calls;
+use super::carriers::Carried;
 use super::route::Routes;
 use super::{GrpcServices, preface};
 use crate::auth::ClientName;
@@ -60,7 +60,7 @@ pub struct Caller {
 pub trait Accept: Send {
     /// A connection that can be spoken over.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
-    /// One that must be opened first; `None` when that came to nothing.
+    /// One that must be opened first, on the runtime that is to carry it; `None` when that came to nothing.
     type Opening: Future<Output = Option<(Self::Stream, Caller)>> + Send + 'static;
 
     /// The next one, and its address over TCP. Dropped half-way, it loses none.
@@ -81,11 +81,10 @@ impl Accept for TlsListener {
     type Opening = Pin<Box<dyn Future<Output = Option<(Self::Stream, Caller)>> + Send>>;
 
     async fn accept(&self) -> io::Result<(Self::Opening, Option<IpAddr>)> {
-        let (stream, peer) = self.listener.accept().await?;
-        stream.set_nodelay(true)?;
-        let (entrance, address) = (self.entrance.clone(), Some(peer.ip()));
+        let (stream, address) = accept_tcp(&self.listener).await?;
+        let entrance = self.entrance.clone();
         let opening: Self::Opening = Box::pin(async move {
-            let stream = entrance.pass(stream).await?;
+            let stream = entrance.pass(TcpStream::from_std(stream).ok()?).await?;
             let certificate = client_name(stream.get_ref().1);
             Some((stream, Caller { address, certificate, ..Caller::default() }))
         });
@@ -95,25 +94,35 @@ impl Accept for TlsListener {
 
 impl Accept for TcpListener {
     type Stream = TcpStream;
-    type Opening = Ready<Option<(TcpStream, Caller)>>;
+    type Opening = Pin<Box<dyn Future<Output = Option<(TcpStream, Caller)>> + Send>>;
 
     async fn accept(&self) -> io::Result<(Self::Opening, Option<IpAddr>)> {
-        let (stream, peer) = Self::accept(self).await?;
-        // Acks and deliveries are small and must not wait for company.
-        stream.set_nodelay(true)?;
-        let address = Some(peer.ip());
-        Ok((ready(Some((stream, Caller { address, ..Caller::default() }))), address))
+        let (stream, address) = accept_tcp(self).await?;
+        let opening: Self::Opening =
+            Box::pin(async move { Some((TcpStream::from_std(stream).ok()?, Caller { address, ..Caller::default() })) });
+        Ok((opening, address))
     }
+}
+
+/// The next connection, in no runtime's event queue, and where it comes from.
+async fn accept_tcp(listener: &TcpListener) -> io::Result<(std::net::TcpStream, Option<IpAddr>)> {
+    let (stream, peer) = listener.accept().await?;
+    // Acks and deliveries are small and must not wait for company.
+    stream.set_nodelay(true)?;
+    Ok((stream.into_std()?, Some(peer.ip())))
 }
 
 impl Accept for UnixListener {
     type Stream = UnixStream;
-    type Opening = Ready<Option<(UnixStream, Caller)>>;
+    type Opening = Pin<Box<dyn Future<Output = Option<(UnixStream, Caller)>> + Send>>;
 
     async fn accept(&self) -> io::Result<(Self::Opening, Option<IpAddr>)> {
         let (stream, _) = Self::accept(self).await?;
         let user = stream.peer_cred().ok().map(|peer| peer.uid());
-        Ok((ready(Some((stream, Caller { user, ..Caller::default() }))), None))
+        let stream = stream.into_std()?;
+        let opening: Self::Opening =
+            Box::pin(async move { Some((UnixStream::from_std(stream).ok()?, Caller { user, ..Caller::default() })) });
+        Ok((opening, None))
     }
 }
 
@@ -125,6 +134,7 @@ impl Accept for UnixListener {
 pub async fn serve<A: Accept>(listener: A, services: GrpcServices, drain: CancellationToken) -> io::Result<()> {
     let (metrics, places) = (services.metrics.clone(), services.connections.clone());
     let (newcomers, visitors) = (Crowd::new(services.connections_pending), services.visitors.clone());
+    let carriers = services.carriers.clone();
     let (patience, idle) = (services.config.first_call_timeout, services.config.idle_timeout);
     let http2 = http2_builder(&services);
     let routes = Routes::new(services, &drain)?;
@@ -139,9 +149,11 @@ pub async fn serve<A: Accept>(listener: A, services: GrpcServices, drain: Cancel
                     let visit = address.map_or(Ok(None), |address| visitors.enter(address));
                     match (places.clone().try_acquire_owned(), visit) {
                         (Ok(permit), Ok(visit)) => {
-                            let counted = Counted::new(metrics.clone(), permit, visit);
+                            // Without a living shard the node is about to end.
+                            let Some((thread, carried)) = carriers.next() else { continue };
+                            let counted = Counted::new(metrics.clone(), carried, permit, visit);
                             let newcomer = Newcomer { place: newcomers.enter(), patience, idle, address };
-                            connections.spawn(connection(opening, newcomer, counted, http2.clone(), routes.clone(), drain.clone()));
+                            connections.spawn_on(connection(opening, newcomer, counted, http2.clone(), routes.clone(), drain.clone()), thread);
                         }
                         (_, Err(TooMany)) => turned_away(&metrics, RefusedConnection::Address, "limits.connections_per_address", address),
                         (Err(_), _) => turned_away(&metrics, RefusedConnection::Limit, "grpc_connections", address),
@@ -288,14 +300,15 @@ async fn connection<S, O>(
 /// A connection's place and its count, both given back when it ends.
 struct Counted {
     metrics: Arc<Metrics>,
+    _carried: Carried,
     _permit: OwnedSemaphorePermit,
     _visit: Option<Visit>,
 }
 
 impl Counted {
-    fn new(metrics: Arc<Metrics>, permit: OwnedSemaphorePermit, visit: Option<Visit>) -> Self {
+    fn new(metrics: Arc<Metrics>, carried: Carried, permit: OwnedSemaphorePermit, visit: Option<Visit>) -> Self {
         metrics.off_shard().connection_accepted();
-        Self { metrics, _permit: permit, _visit: visit }
+        Self { metrics, _carried: carried, _permit: permit, _visit: visit }
     }
 }
 
