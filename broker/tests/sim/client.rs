@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tidings::log::{Cursor, CursorText, Entry, Gap, GapReason, PageLimit, Pos, SlotCursor, SlotLog, Start, TRAIL_STRETCHES_MAX, Verdict};
+use tidings::log::{
+    Cursor, CursorText, Entry, Gap, GapReason, PageLimit, Pos, SlotCursor, SlotLog, Start, TRAIL_STRETCHES_MAX, Tag, Verdict,
+};
 use tidings::message::ChannelName;
 
 use super::process::Part;
@@ -15,6 +17,8 @@ pub(crate) struct Publish {
     pub(crate) channel: ChannelName,
     pub(crate) invoked: u64,
     pub(crate) acked: Option<u64>,
+    /// The process that was asked first.
+    pub(crate) through: Option<Tag>,
     /// The node that answered first.
     pub(crate) by: Option<usize>,
     /// Where it was acknowledged first.
@@ -28,7 +32,7 @@ pub(crate) struct Publish {
 impl Publish {
     /// Asked for now, and not answered yet.
     pub(crate) fn new(number: u64, channel: ChannelName, now: u64) -> Self {
-        Self { number, channel, invoked: now, acked: None, by: None, pos: None, is_lost: false, is_unheard_of: false }
+        Self { number, channel, invoked: now, acked: None, through: None, by: None, pos: None, is_lost: false, is_unheard_of: false }
     }
 }
 

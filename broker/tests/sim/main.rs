@@ -122,6 +122,7 @@ fn every_planted_bug_is_found() {
         Bug::NoLost,
         Bug::FollowLower,
         Bug::Unbounded,
+        Bug::Overtaking,
     ];
     let presence = [presence::Bug::Ghosts, presence::Bug::NoRetelling, presence::Bug::NoFarewell];
     let all = bugs.map(Planted::Core).into_iter().chain(presence.map(Planted::Presence));

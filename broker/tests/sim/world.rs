@@ -220,6 +220,7 @@ impl World {
             quiet: Duration::from_millis(500),
             linger: Duration::from_secs(3),
             page_records: if self.faults.tight { 1 } else { self.page },
+            early: if self.faults.tight { 2 } else { Settings::default().early },
             publish_bytes: if self.faults.tight { 1500 } else { 16 << 20 },
             bug: self.bug.and_then(Planted::in_core),
             ..Settings::default()

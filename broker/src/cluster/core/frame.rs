@@ -203,8 +203,7 @@ pub enum Ack {
 pub struct Forward {
     /// The ingress's own number for it, ascending.
     pub rid: u64,
-    /// The ingress's count of fresh starts towards this home. After a refusal nothing newer of the same flight is taken, so
-    /// that nothing overtakes.
+    /// The ingress's count of fresh starts. Behind what is sent back nothing of the same flight is taken, so that nothing overtakes.
     pub flight: u32,
     /// What is asked for.
     pub ask: Ask,

@@ -37,6 +37,8 @@ pub struct Settings {
     pub publish: Duration,
     /// Bytes of unanswered publishes that one slot of one node keeps, and of those that wait at its home for a follower.
     pub publish_bytes: usize,
+    /// Wishes and publishes of other nodes that wait for a claim of their slot; more are sent back and come again.
+    pub early: usize,
     /// Messages that one part of a copy holds at most.
     pub page_records: usize,
     /// A mistake to make, for tests of the simulator.
@@ -95,6 +97,8 @@ pub enum Bug {
     NoLost,
     /// Publishes are taken however much waits.
     Unbounded,
+    /// A publish is taken though one before it was sent back and is still to come again.
+    Overtaking,
 }
 
 impl Settings {
@@ -129,6 +133,7 @@ impl Default for Settings {
             mark: Duration::from_secs(5),
             publish: Duration::from_secs(10),
             publish_bytes: 16 << 20,
+            early: 4096,
             page_records: 256,
             #[cfg(debug_assertions)]
             bug: None,

@@ -28,6 +28,7 @@ impl World {
             lines.insert(slot, node.parts[&slot].log.beyond(0));
         }
         self.judge_messages(&lines)?;
+        self.judge_turns(&lines)?;
         self.judge_listeners(&lines)
     }
 
@@ -84,6 +85,28 @@ impl World {
                 Some(count) => return Err(format!("invariant 9: message {} is on the line {count} times", publish.number)),
                 None if self.may_have_left(publish, lines) => {}
                 None => return Err(format!("invariant 7: message {} was acknowledged and is lost", publish.number)),
+            }
+        }
+        Ok(())
+    }
+
+    /// What was published through one process to one channel stands in that order. What was tried again, or came in from a branch, has
+    /// lost its turn; so has what may have been refused for want of copies, and sent again by its node because that was lost on the way.
+    fn judge_turns(&self, lines: &Lines) -> Failed {
+        if self.faults.insist && self.faults.tight {
+            return Ok(());
+        }
+        let mut last = BTreeMap::new();
+        for entry in lines.values().flatten().filter(|entry| entry.adopted.is_none()) {
+            let number: usize = String::from_utf8_lossy(&entry.payload.bytes()[1..]).parse().unwrap_or_default();
+            let publish = &self.publishes[number];
+            let Some(through) = publish.through.filter(|_| self.tries[&publish.number] == 1 && self.copies_min(publish.number) == 1) else {
+                continue;
+            };
+            if let Some(before) = last.insert((through, &publish.channel), number).filter(|before| *before > number) {
+                return Err(format!(
+                    "invariant 20: message {before} stands before {number}, which was published through the same node first"
+                ));
             }
         }
         Ok(())

@@ -56,7 +56,10 @@ impl World {
             }
             return Ok(());
         }
-        let channel = self.publishes[number as usize].channel.clone();
+        let through = self.nodes[at].as_ref().map(|node| node.tag);
+        let publish = &mut self.publishes[number as usize];
+        publish.through = publish.through.or(through);
+        let channel = publish.channel.clone();
         let slot = Slot::of(&channel);
         let mut draft = Draft::new(channel, Payload::text(&text(number)));
         draft.id = Some(PublishId::Retry(u128::from(number) + 1));
@@ -66,7 +69,7 @@ impl World {
     }
 
     /// How many copies the publisher of a message insists on.
-    fn copies_min(&self, number: u64) -> u32 {
+    pub(super) fn copies_min(&self, number: u64) -> u32 {
         if self.faults.insist && number.is_multiple_of(3) { self.replicas } else { 1 }
     }
 

@@ -3,16 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::frame::{Forward, Frame, Outcome, Standing, Sub};
+use super::super::frame::{Frame, Standing};
 use super::super::member::Departure;
 use super::super::settings::Bug;
 use super::home::Home;
 use super::receiver::Kind;
 use super::{Context, Event, Opening, Output, Replica, Role};
 use crate::log::{Epoch, Line, SlotLog, Tag};
-
-/// Wishes and publishes that wait for a claim; more are sent back and come again.
-const EARLY_MAX: usize = 4096;
 
 #[derive(Debug)]
 pub(super) struct Claim {
@@ -21,7 +18,7 @@ pub(super) struct Claim {
     asked: Duration,
     replies: BTreeMap<Tag, Standing>,
     phase: Phase,
-    /// What came before the slot is open.
+    /// What came before the slot is open, as much as [`Settings::early`](super::super::Settings::early) says.
     early: Vec<(Tag, Frame)>,
 }
 
@@ -106,7 +103,7 @@ impl Replica {
             self.receiver.ask_again(cx);
         }
         for (from, frame) in claim.early {
-            send_back(cx, from, frame, home);
+            self.send_back(cx, from, frame, home);
         }
     }
 
@@ -190,7 +187,7 @@ impl Replica {
             }
             claim.phase = Phase::Warming(incumbent);
             for (from, frame) in std::mem::take(&mut claim.early) {
-                send_back(cx, from, frame, Some(incumbent));
+                self.send_back(cx, from, frame, Some(incumbent));
             }
             // A follower has all of it already.
             if self.receiver.live_everything().is_none_or(|(source, _)| source != incumbent) {
@@ -406,27 +403,16 @@ impl Replica {
     pub(super) fn postpone(&mut self, cx: &mut Context<'_>, from: Tag, frame: Frame) {
         if let Role::Claiming(claim) = &mut self.role {
             match claim.phase {
-                Phase::Warming(incumbent) => return send_back(cx, from, frame, Some(incumbent)),
-                _ if claim.early.len() < EARLY_MAX => {
+                Phase::Warming(incumbent) => return self.send_back(cx, from, frame, Some(incumbent)),
+                _ if claim.early.len() < cx.settings.early => {
                     claim.early.push((from, frame));
                     return;
                 }
-                _ => return send_back(cx, from, frame, None),
+                _ => return self.send_back(cx, from, frame, None),
             }
         }
         let source = self.receiver.live_everything().or(self.receiver.live_channels()).map(|(source, _)| source);
         let home = self.receiver.redirect().or(source).or(self.place.map(|place| place.home));
-        send_back(cx, from, frame, home.filter(|home| *home != self.me && *home != from));
-    }
-}
-
-fn send_back(cx: &mut Context<'_>, to: Tag, frame: Frame, home: Option<Tag>) {
-    let home = home.filter(|home| *home != to);
-    match frame {
-        Frame::Sub(Sub { generation, .. }) => cx.send(to, Frame::NotHome { generation, home }),
-        Frame::Forward(Forward { rid, flight, .. }) => {
-            cx.send(to, Frame::ForwardAck { rid, flight, outcome: Outcome::NotHome(home) });
-        }
-        _ => {}
+        self.send_back(cx, from, frame, home.filter(|home| *home != self.me));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use foldhash::{HashSet, HashSetExt};
 
-use super::super::frame::{Ask, Frame, Outcome, Refusal, Terms};
+use super::super::frame::{Ask, Outcome, Refusal, Terms};
 use super::home::Asker;
 use super::{Context, Replica, Role};
 use crate::log::{SlotLog, Tag};
@@ -125,7 +125,7 @@ impl Replica {
     pub(super) fn send_deferred_back(&mut self, cx: &mut Context<'_>, deferred: Deferred, successor: Tag) {
         for asker in deferred.drain() {
             if let Asker::There { peer, rid, flight } = asker {
-                cx.send(peer, Frame::ForwardAck { rid, flight, outcome: Outcome::NotHome(Some(successor)) });
+                self.send_publish_back(cx, (peer, rid, flight), Some(successor));
             }
         }
     }

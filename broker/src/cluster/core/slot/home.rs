@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foldhash::{HashMap, HashMapExt, HashSet};
+use foldhash::HashSet;
 
 use super::super::frame::{Ack, Ask, Done, Forward, Frame, Offer, Outcome, Standing, Stream, Terms};
 use super::super::settings::Bug;
@@ -25,8 +25,6 @@ pub(super) struct Home {
     pub(super) asked: VecDeque<Asked>,
     /// What has no position yet, for want of a follower.
     pub(super) deferred: Deferred,
-    /// The last flight of each ingress that was refused something.
-    pub(super) refused: HashMap<Tag, u32>,
     pub(super) note: Option<Note>,
     /// Others were told that this home commits alone.
     pub(super) is_noted: bool,
@@ -112,7 +110,6 @@ impl Home {
             waiting: VecDeque::new(),
             asked: VecDeque::new(),
             deferred: Deferred::default(),
-            refused: HashMap::new(),
             note: None,
             is_noted: false,
             rivals: Vec::new(),
@@ -229,13 +226,14 @@ impl Replica {
         if !self.is_home() {
             self.want_home(log, cx);
         }
-        let Role::Home(home) = &self.role else { return self.postpone(cx, from, Frame::Forward(forward)) };
-        let Forward { rid, flight, ask, since, terms } = forward;
-        if home.refused.get(&from).is_some_and(|refused| flight <= *refused) {
-            // Something older of it was sent back: it comes first.
-            cx.send(from, Frame::ForwardAck { rid, flight, outcome: Outcome::NotHome(None) });
-            return;
+        let publish = (from, forward.rid, forward.flight);
+        if self.would_overtake(cx, publish) {
+            return self.send_publish_back(cx, publish, None);
         }
+        if !self.is_home() {
+            return self.postpone(cx, from, Frame::Forward(forward));
+        }
+        let Forward { rid, flight, ask, since, terms } = forward;
         self.append(log, cx, Asker::There { peer: from, rid, flight }, since, ask, terms);
     }
 
@@ -355,7 +353,6 @@ impl Replica {
     pub(super) fn home_link(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, peer: Tag, is_up: bool) {
         let Role::Home(home) = &mut self.role else { return };
         if !is_up {
-            home.refused.remove(&peer);
             let is_gone = |asker: &Asker| matches!(asker, Asker::There { peer: of, .. } if *of == peer);
             home.asked.retain(|asked| !is_gone(&asked.asker));
             home.deferred.forget(is_gone);
@@ -381,7 +378,6 @@ impl Replica {
             cx.out.push(Output::Send { to: flow.to, frame: Frame::NotHome { generation: flow.generation, home: Some(self.me) } });
         }
         home.rivals.retain(|rival| cx.view.is_present(*rival));
-        home.refused.retain(|peer, _| cx.view.is_present(*peer));
         // Whoever asked has given up by now.
         home.asked.retain(|asked| now < asked.since + settings.publish);
         if home.hold.is_some_and(|(_, until)| until <= now) {
@@ -534,7 +530,7 @@ impl Replica {
         self.note_epoch(log.epoch());
         for asked in home.asked {
             if let Asker::There { peer, rid, flight } = asked.asker {
-                cx.send(peer, Frame::ForwardAck { rid, flight, outcome: Outcome::NotHome(Some(successor)) });
+                self.send_publish_back(cx, (peer, rid, flight), Some(successor));
             }
         }
         self.send_deferred_back(cx, home.deferred, successor);

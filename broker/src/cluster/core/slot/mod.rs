@@ -18,6 +18,7 @@ mod io;
 mod orphans;
 mod publish;
 mod receiver;
+mod sent_back;
 mod source;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use self::interest::Interest;
 use self::orphans::Orphans;
 use self::publish::Publishes;
 use self::receiver::Receiver;
+use self::sent_back::SentBack;
 use super::frame::{Frame, Standing};
 use super::member::Departure;
 #[cfg(debug_assertions)]
@@ -71,6 +73,7 @@ pub struct Replica {
     receiver: Receiver,
     interest: Interest,
     publishes: Publishes,
+    sent_back: SentBack,
     orphans: Orphans,
     due: Option<Duration>,
 }
@@ -104,6 +107,7 @@ impl Replica {
             receiver: Receiver::default(),
             interest: Interest::default(),
             publishes: Publishes::default(),
+            sent_back: SentBack::default(),
             orphans: Orphans::default(),
             due: None,
         }
@@ -253,6 +257,7 @@ impl Replica {
             self.lost.remove(&peer);
         } else {
             self.lost.insert(peer);
+            self.sent_back.forget(peer);
         }
         self.publishes.link(peer);
         self.receiver.link(peer, cx);

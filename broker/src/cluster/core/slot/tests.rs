@@ -7,7 +7,7 @@ use foldhash::{HashMap, HashMapExt};
 
 use super::*;
 use crate::clock::Moment;
-use crate::cluster::core::frame::{Ack, Ask, Refusal, Terms};
+use crate::cluster::core::frame::{Ack, Ask, Forward, Outcome, Refusal, Terms};
 use crate::cluster::core::{Member, NodeId, Settings, State, View};
 use crate::log::{ChannelKey, NamespaceId, Retention};
 use crate::message::{Draft, Payload, PublishId};
@@ -263,4 +263,46 @@ fn a_node_that_copied_channels_only_and_begins_the_slot_anew_waits_for_nothing_t
     scene.pass(200);
     let Role::Home(home) = &scene.nodes[next].replica.role else { panic!("it did not take the slot over") };
     assert!(home.waiting.is_empty(), "what is not in its log waits to be committed: {:?}", home.waiting);
+}
+
+#[test]
+fn what_follows_something_that_was_sent_back_is_not_taken_before_it_comes_again() {
+    let mut scene = Scene::new(3, Settings { early: 3, ..Settings::default() });
+    let (home, follower) = scene.owners();
+    let ingress = (0..3).find(|at| *at != home && *at != follower).unwrap();
+    // Whoever is to be the home asks the follower, which says nothing for a while: more comes than may wait for that.
+    scene.mute.push(follower);
+    let hear = |scene: &mut Scene, flight, rids: std::ops::RangeInclusive<u64>| {
+        for rid in rids {
+            let mut draft = Draft::new(name("a{x}"), Payload::text(&format!("m{rid}")));
+            draft.id = Some(PublishId::Retry(rid.into()));
+            let forward = Forward { rid, flight, ask: Ask::Publish(draft), since: scene.now, terms: Terms::default() };
+            scene.input(home, Input::Frame { from: tag(ingress), frame: Frame::Forward(forward) });
+        }
+    };
+    let sent_back = |scene: &mut Scene| -> Vec<(u32, u64)> {
+        let frames = scene.wires.drain(..).filter(|(from, to, _)| (*from, *to) == (home, ingress));
+        let backs = frames.filter_map(|(.., frame)| match frame {
+            Frame::ForwardAck { rid, flight, outcome: Outcome::NotHome(_) } => Some((flight, rid)),
+            _ => None,
+        });
+        backs.collect()
+    };
+    hear(&mut scene, 1, 1..=4);
+    assert_eq!(sent_back(&mut scene), [(1, 4)]);
+    scene.pass(5500);
+    assert!(scene.nodes[home].replica.is_home());
+    scene.wires.clear();
+    // They were on their way before the ingress heard of it.
+    hear(&mut scene, 1, 5..=6);
+    assert_eq!(sent_back(&mut scene), [(1, 5), (1, 6)]);
+    assert_eq!(scene.texts(home), ["m1", "m2", "m3"]);
+    hear(&mut scene, 2, 4..=7);
+    assert_eq!(sent_back(&mut scene), []);
+    assert_eq!(scene.texts(home), ["m1", "m2", "m3", "m4", "m5", "m6", "m7"]);
+    // What was on its way over a lost connection does not come any more: numbers may begin anew.
+    scene.input(home, Input::Link { peer: tag(ingress), is_up: false });
+    scene.input(home, Input::Link { peer: tag(ingress), is_up: true });
+    hear(&mut scene, 1, 8..=8);
+    assert_eq!(sent_back(&mut scene), []);
 }
