@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use foldhash::{HashSet, HashSetExt};
+use foldhash::{HashMap, HashMapExt};
 
 use super::super::frame::{Ask, Outcome, Refusal, Terms};
 use super::home::Asker;
@@ -13,15 +13,24 @@ use crate::log::{SlotLog, Tag};
 use crate::message::ChannelName;
 
 /// What waits for a follower before it is given a position.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Deferred {
-    /// In the order they came.
-    waiting: VecDeque<Waiting>,
+    /// Of each channel all that waits, in the order it came: behind what waits everything later does.
+    channels: HashMap<ChannelName, VecDeque<Waiting>>,
     bytes: usize,
+    /// How many ever waited.
+    count: u64,
+    /// When the one that has waited longest began to; the end of time for none.
+    oldest: Duration,
+    /// With how many copies, and whether one more was expected, it was looked through last; `None` when something left since. As long as
+    /// that is so, nothing but time lets anything go.
+    looked_at: Option<(u32, bool)>,
 }
 
 #[derive(Debug)]
 struct Waiting {
+    /// Its number among all that ever waited.
+    number: u64,
     asker: Asker,
     /// When it was published, and when it began to wait here.
     since: Duration,
@@ -30,9 +39,15 @@ struct Waiting {
     terms: Terms,
 }
 
+impl Default for Deferred {
+    fn default() -> Self {
+        Self { channels: HashMap::new(), bytes: 0, count: 0, oldest: Duration::MAX, looked_at: None }
+    }
+}
+
 impl Deferred {
     pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.channels.is_empty()
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -41,18 +56,49 @@ impl Deferred {
 
     /// Whether something waits that was asked of this channel: what comes later stands behind it.
     fn has(&self, channel: &ChannelName) -> bool {
-        self.waiting.iter().any(|waiting| waiting.ask.channel() == channel)
+        self.channels.contains_key(channel)
+    }
+
+    fn push(&mut self, asker: Asker, since: Duration, at: Duration, ask: Ask, terms: Terms) {
+        self.count += 1;
+        self.bytes += ask.bytes();
+        self.oldest = self.oldest.min(at);
+        let channel = ask.channel().clone();
+        self.channels.entry(channel).or_default().push_back(Waiting { number: self.count, asker, since, at, ask, terms });
     }
 
     /// Nobody waits for these answers any more.
     pub(super) fn forget(&mut self, is_gone: impl Fn(&Asker) -> bool) {
-        self.waiting.retain(|waiting| !is_gone(&waiting.asker));
-        self.bytes = self.waiting.iter().map(|waiting| waiting.ask.bytes()).sum();
+        for queue in self.channels.values_mut() {
+            queue.retain(|waiting| !is_gone(&waiting.asker));
+        }
+        self.bytes = self.channels.values().flatten().map(|waiting| waiting.ask.bytes()).sum();
+        self.tidy();
     }
 
-    /// Who waits, in order; nothing does afterwards.
-    pub(super) fn drain(self) -> impl Iterator<Item = Asker> {
-        self.waiting.into_iter().map(|waiting| waiting.asker)
+    /// Takes out what need not wait, or not any more, in the order it came: of each channel all before the first one that may.
+    fn take(&mut self, may_wait: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
+        let mut taken = Vec::new();
+        for queue in self.channels.values_mut() {
+            let count = queue.iter().position(&may_wait).unwrap_or(queue.len());
+            taken.extend(queue.drain(..count));
+        }
+        self.bytes -= taken.iter().map(|waiting| waiting.ask.bytes()).sum::<usize>();
+        self.tidy();
+        taken.sort_unstable_by_key(|waiting| waiting.number);
+        taken
+    }
+
+    /// Something may have left.
+    fn tidy(&mut self) {
+        self.channels.retain(|_, queue| !queue.is_empty());
+        self.oldest = self.channels.values().filter_map(|queue| Some(queue.front()?.at)).min().unwrap_or(Duration::MAX);
+        self.looked_at = None;
+    }
+
+    /// Who waits, in order.
+    fn into_askers(mut self) -> impl Iterator<Item = Asker> {
+        self.take(|_| false).into_iter().map(|waiting| waiting.asker)
     }
 }
 
@@ -77,41 +123,32 @@ impl Replica {
             return self.answer(cx, asker, Outcome::Refused(Refusal::Degraded));
         }
         let Role::Home(home) = &mut self.role else { return };
-        let (deferred, bytes) = (&mut home.deferred, ask.bytes());
-        if deferred.bytes + bytes > cx.settings.publish_bytes {
+        if home.deferred.bytes + ask.bytes() > cx.settings.publish_bytes {
             return self.answer(cx, asker, Outcome::Refused(Refusal::Busy));
         }
-        deferred.bytes += bytes;
-        deferred.waiting.push_back(Waiting { asker, since, at: cx.now.mono, ask, terms });
+        home.deferred.push(asker, since, cx.now.mono, ask, terms);
     }
 
     /// Takes what waited long enough, or need not wait any more. Called after every input.
     pub(super) fn take_deferred(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
-        let is_expected = self.expects_copy(cx);
-        let Role::Home(home) = &mut self.role else { return };
+        let Role::Home(home) = &self.role else { return };
         if home.deferred.is_empty() {
             return;
         }
-        let (now, copies) = (cx.now.mono, home.copies_to_be());
-        let mut kept = Deferred::default();
-        // Of a channel of which something goes on waiting everything later does.
-        let mut blocked = HashSet::new();
-        for waiting in std::mem::take(&mut home.deferred).waiting {
-            let is_behind = blocked.contains(waiting.ask.channel());
-            let is_short = waiting.terms.copies_min > copies;
-            let may_wait = is_expected && now < waiting.at + cx.settings.follow;
-            if is_behind || is_short && may_wait {
-                blocked.insert(waiting.ask.channel().clone());
-                kept.bytes += waiting.ask.bytes();
-                kept.waiting.push_back(waiting);
-            } else if is_short {
-                self.answer(cx, waiting.asker, Outcome::Refused(Refusal::Degraded));
-            } else {
-                self.append_now(log, cx, waiting.asker, waiting.since, waiting.ask, waiting.terms);
-            }
+        let (now, copies, is_expected) = (cx.now.mono, home.copies_to_be(), self.expects_copy(cx));
+        let Role::Home(home) = &mut self.role else { return };
+        let (deferred, follow) = (&mut home.deferred, cx.settings.follow);
+        if deferred.looked_at == Some((copies, is_expected)) && now < deferred.oldest + follow {
+            return;
         }
-        if let Role::Home(home) = &mut self.role {
-            home.deferred = kept;
+        let taken = deferred.take(|waiting| waiting.terms.copies_min > copies && is_expected && now < waiting.at + follow);
+        deferred.looked_at = Some((copies, is_expected));
+        for Waiting { asker, since, ask, terms, .. } in taken {
+            if terms.copies_min > copies {
+                self.answer(cx, asker, Outcome::Refused(Refusal::Degraded));
+            } else {
+                self.append_now(log, cx, asker, since, ask, terms);
+            }
         }
     }
 
@@ -123,7 +160,7 @@ impl Replica {
 
     /// This home seals: whoever waits asks the next one.
     pub(super) fn send_deferred_back(&mut self, cx: &mut Context<'_>, deferred: Deferred, successor: Tag) {
-        for asker in deferred.drain() {
+        for asker in deferred.into_askers() {
             if let Asker::There { peer, rid, flight } = asker {
                 self.send_publish_back(cx, (peer, rid, flight), Some(successor));
             }

@@ -306,3 +306,20 @@ fn what_follows_something_that_was_sent_back_is_not_taken_before_it_comes_again(
     hear(&mut scene, 1, 8..=8);
     assert_eq!(sent_back(&mut scene), []);
 }
+
+#[test]
+fn what_stood_behind_something_that_nobody_waits_for_any_more_goes_on() {
+    let mut scene = Scene::new(3, Settings::default());
+    let (home, follower) = scene.owners();
+    scene.mute.push(follower);
+    scene.publish(home, 1, "b{x}", Terms::default());
+    scene.pass(5500);
+    let elsewhere = (0..3).find(|at| *at != home && *at != follower).unwrap();
+    scene.publish(elsewhere, 2, "a{x}", INSISTS);
+    scene.publish(home, 3, "a{x}", Terms::default());
+    scene.pass(50);
+    assert_eq!((scene.answer(2), scene.answer(3)), (None, None));
+    scene.input(home, Input::Link { peer: tag(elsewhere), is_up: false });
+    assert_eq!(scene.copies(3), Some(1));
+    assert_eq!(scene.texts(home), ["m1", "m3"]);
+}
