@@ -3,7 +3,7 @@
 
 mod id;
 mod kept;
-mod pace;
+mod progress;
 mod record;
 mod sitting;
 
@@ -14,7 +14,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use id::SessionId;
-pub use pace::{BehindCounts, HasNews, Pace};
+pub use progress::{BehindCounts, HasNews, Progress};
 pub use record::{Names, Record, What};
 pub use sitting::{Seated, Sitting};
 

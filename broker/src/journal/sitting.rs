@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use slab::Slab;
 
 use super::SessionId;
-use super::pace::{BehindCounts, HasNews, Pace, Watched};
+use super::progress::{BehindCounts, HasNews, Looked, Progress};
 use crate::message::ChannelName;
 use crate::metrics::Front;
 
@@ -27,37 +27,37 @@ pub struct Sitting {
 
 /// All of them: as many as there are connections and streams, which are bounded.
 #[derive(Clone, Default)]
-pub(super) struct Sittings(Arc<Mutex<Slab<(Sitting, Watched)>>>);
+pub(super) struct Sittings(Arc<Mutex<Slab<(Sitting, Looked)>>>);
 
 /// That one of them is here. It has left when this is dropped.
 pub struct Seated {
     all: Sittings,
     key: usize,
-    pace: Arc<Pace>,
+    progress: Arc<Progress>,
 }
 
 impl Sittings {
     pub(super) fn sit(&self, sitting: Sitting, has_news: Option<HasNews>) -> Seated {
-        let pace = Arc::<Pace>::default();
-        let key = self.0.lock().insert((sitting, Watched::new(pace.clone(), has_news)));
-        Seated { all: self.clone(), key, pace }
+        let progress = Arc::<Progress>::default();
+        let key = self.0.lock().insert((sitting, Looked::new(progress.clone(), has_news)));
+        Seated { all: self.clone(), key, progress }
     }
 
     /// Of each for how long it had been behind at the last look, if it was.
     pub(super) fn newest(&self, limit: usize, wanted: impl Fn(&Sitting) -> bool) -> Vec<(Sitting, Option<Duration>)> {
         let all = self.0.lock();
         let found = all.iter().map(|(_, one)| one).filter(|(sitting, _)| wanted(sitting)).take(limit);
-        found.map(|(sitting, watched)| (sitting.clone(), watched.behind())).collect()
+        found.map(|(sitting, looked)| (sitting.clone(), looked.behind())).collect()
     }
 
     pub(super) fn look(&self, now: Duration) {
-        self.0.lock().iter_mut().for_each(|(_, (_, watched))| watched.look(now));
+        self.0.lock().iter_mut().for_each(|(_, (_, looked))| looked.look(now));
     }
 
     pub(super) fn behind(&self) -> BehindCounts {
         let mut counts = BehindCounts::default();
-        for (_, (sitting, watched)) in self.0.lock().iter() {
-            if let Some(behind) = watched.behind() {
+        for (_, (sitting, looked)) in self.0.lock().iter() {
+            if let Some(behind) = looked.behind() {
                 counts.add(sitting.front, behind);
             }
         }
@@ -68,8 +68,8 @@ impl Sittings {
 impl Seated {
     /// Where it is told how it gets on.
     #[must_use]
-    pub fn pace(&self) -> &Arc<Pace> {
-        &self.pace
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
     }
 
     /// It does not listen to this channel any more.
@@ -128,7 +128,7 @@ mod tests {
             all.sit(Sitting { session, front, address: None, channels: Vec::new() }, None)
         };
         let (slow, slower, quick) = (sit(Front::Grpc), sit(Front::Sse), sit(Front::Sse));
-        slower.pace().handed();
+        slower.progress().handed();
         let look = |at: u64| {
             all.look(Duration::from_secs(at));
             let BehindCounts { counts, longest } = all.behind();
@@ -136,9 +136,9 @@ mod tests {
         };
         assert_eq!(look(1), (0, 0, 0));
         assert_eq!(look(2), (1, 0, 0));
-        slow.pace().handed();
-        quick.pace().handed();
-        quick.pace().stands();
+        slow.progress().handed();
+        quick.progress().handed();
+        quick.progress().stands();
         assert_eq!(look(5), (1, 1, 3));
         drop(slower);
         assert_eq!(look(6), (0, 1, 1));

@@ -98,7 +98,7 @@ impl GrpcServices {
             listener.tell_cluster();
         }
         Ok(Box::pin(stream::unfold(listener, |mut listener| async move {
-            let reply = listener.next_paced().await?;
+            let reply = listener.next_followed().await?;
             Some((Ok(reply), listener))
         })))
     }
@@ -134,20 +134,20 @@ struct Listener {
 
 impl Listener {
     /// As [`Listener::next`], and tells how the client gets on: whoever asks waits when there is nothing, and has everything then.
-    async fn next_paced(&mut self) -> Option<v1::SubscribeReply> {
-        let pace = self.stay.seated.pace().clone();
+    async fn next_followed(&mut self) -> Option<v1::SubscribeReply> {
+        let progress = self.stay.seated.progress().clone();
         let reply = {
             let mut next = std::pin::pin!(self.next());
             std::future::poll_fn(|context| {
                 let reply = next.as_mut().poll(context);
                 if reply.is_pending() {
-                    pace.stands();
+                    progress.stands();
                 }
                 reply
             })
             .await
         };
-        pace.handed();
+        progress.handed();
         reply
     }
 

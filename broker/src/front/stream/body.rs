@@ -18,7 +18,7 @@ use crate::auth::pattern::Pattern;
 use crate::close::CloseReason;
 use crate::control::{Entered, Told, Word};
 use crate::error::Result;
-use crate::journal::{Pace, Seated, SessionId, What};
+use crate::journal::{Progress, Seated, SessionId, What};
 use crate::limits::UserPlace;
 use crate::log::{CursorText, GapReason, PageLimit};
 use crate::message::ChannelName;
@@ -293,9 +293,9 @@ impl<G: Ground> Frames for StreamBody<G> {
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         let next = self.poll_piece(context);
         // Its connection asks only when its window has room, so one that is not heard from again does not keep up.
-        let pace = self.seated.pace();
-        let tell = if next.is_pending() { Pace::stands } else { Pace::handed };
-        tell(pace);
+        let progress = self.seated.progress();
+        let tell = if next.is_pending() { Progress::stands } else { Progress::handed };
+        tell(progress);
         next
     }
 

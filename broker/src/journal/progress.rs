@@ -1,4 +1,4 @@
-//! Whether those who are here without a socket that a shard owns keep up. Their connections ask for what comes when they have room for
+//! How far those have come who are here without a socket that a shard owns. Their connections ask for what comes when they have room for
 //! it, and nobody is told when they do not: so it is looked once a second who has not asked for all there is since the last look.
 
 use std::sync::Arc;
@@ -9,21 +9,21 @@ use crate::metrics::Front;
 
 /// How one of them gets on, told by whoever serves it.
 #[derive(Debug)]
-pub struct Pace {
+pub struct Progress {
     /// Something was handed to its connection, which has not asked for more since.
     owes: AtomicBool,
     /// It had everything at least once since the last look.
     stood: AtomicBool,
 }
 
-impl Default for Pace {
+impl Default for Progress {
     /// Who has just come is given until the look after next.
     fn default() -> Self {
         Self { owes: AtomicBool::new(false), stood: AtomicBool::new(true) }
     }
 }
 
-impl Pace {
+impl Progress {
     /// Its connection was given something. Whether it has room for more shows when it asks for it.
     pub fn handed(&self) {
         self.owes.store(true, Relaxed);
@@ -40,22 +40,22 @@ impl Pace {
 pub type HasNews = Box<dyn Fn() -> bool + Send>;
 
 /// What the looks saw of one.
-pub(super) struct Watched {
-    pace: Arc<Pace>,
+pub(super) struct Looked {
+    progress: Arc<Progress>,
     has_news: Option<HasNews>,
     behind_since: Option<Duration>,
     looked_at: Duration,
 }
 
-impl Watched {
-    pub(super) fn new(pace: Arc<Pace>, has_news: Option<HasNews>) -> Self {
-        Self { pace, has_news, behind_since: None, looked_at: Duration::ZERO }
+impl Looked {
+    pub(super) fn new(progress: Arc<Progress>, has_news: Option<HasNews>) -> Self {
+        Self { progress, has_news, behind_since: None, looked_at: Duration::ZERO }
     }
 
     /// One look, each second.
     pub(super) fn look(&mut self, now: Duration) {
         let has_news = || self.has_news.as_ref().is_some_and(|has_news| has_news());
-        let is_behind = !self.pace.stood.swap(false, Relaxed) && (self.pace.owes.load(Relaxed) || has_news());
+        let is_behind = !self.progress.stood.swap(false, Relaxed) && (self.progress.owes.load(Relaxed) || has_news());
         self.behind_since = is_behind.then(|| self.behind_since.unwrap_or(now));
         self.looked_at = now;
     }
@@ -88,22 +88,22 @@ mod tests {
 
     #[test]
     fn who_has_not_asked_for_all_there_is_for_a_second_is_behind_until_it_does() {
-        let (pace, second) = (Arc::<Pace>::default(), Duration::from_secs);
-        let mut watched = Watched::new(pace.clone(), None);
+        let (progress, second) = (Arc::<Progress>::default(), Duration::from_secs);
+        let mut looked = Looked::new(progress.clone(), None);
         let mut look = |at: u64| {
-            watched.look(second(at));
-            watched.behind()
+            looked.look(second(at));
+            looked.behind()
         };
-        pace.handed();
+        progress.handed();
         assert_eq!(look(1), None, "it came within the last second");
         assert_eq!((look(2), look(3), look(5)), (Some(second(0)), Some(second(1)), Some(second(3))));
-        pace.stands();
+        progress.stands();
         assert_eq!(look(6), None);
         assert_eq!(look(7), None, "it has everything");
         // Busy all the time, and up to date now and then.
         for at in 8..12 {
-            pace.stands();
-            pace.handed();
+            progress.stands();
+            progress.handed();
             assert_eq!(look(at), None);
         }
         assert_eq!(look(12), Some(second(0)));
@@ -111,20 +111,20 @@ mod tests {
 
     #[test]
     fn news_that_nobody_looks_at_are_a_sign_too() {
-        let (pace, news) = (Arc::<Pace>::default(), Arc::new(AtomicBool::new(false)));
+        let (progress, news) = (Arc::<Progress>::default(), Arc::new(AtomicBool::new(false)));
         let told = news.clone();
-        let mut watched = Watched::new(pace.clone(), Some(Box::new(move || told.load(Relaxed))));
+        let mut looked = Looked::new(progress.clone(), Some(Box::new(move || told.load(Relaxed))));
         let mut look = |at: u64| {
-            watched.look(Duration::from_secs(at));
-            watched.behind().is_some()
+            looked.look(Duration::from_secs(at));
+            looked.behind().is_some()
         };
-        pace.handed();
-        pace.stands();
+        progress.handed();
+        progress.stands();
         assert!(!look(1) && !look(2), "nothing is published");
         news.store(true, Relaxed);
         assert!(look(3));
         news.store(false, Relaxed);
-        pace.stands();
+        progress.stands();
         assert!(!look(4));
     }
 }
