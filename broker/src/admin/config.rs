@@ -29,7 +29,7 @@ pub struct Config {
     #[serde(with = "units::duration")]
     #[schemars(with = "HumanDuration")]
     pub probe_interval: Duration,
-    /// How many things that happened to sessions (opened, refused, gap, closed …) are kept for the admin listener, at about 150 B each; 0: none.
+    /// How many things that happened to sessions (opened, refused, gap, closed …) are kept for the admin listener, and as many refusals besides, at about 150 B each; 0: none.
     pub journal: u32,
 }
 

@@ -1,8 +1,9 @@
-//! The newest records, as many as may be kept.
+//! The newest records, as many as may be kept. A flood of refusals is one record here, whoever makes it; in [`Refusals`] each is by itself.
 
 use std::collections::VecDeque;
 
-use super::Record;
+use super::refusals::Refusals;
+use super::{Record, SessionId};
 
 /// How far back a repetition is looked for.
 const REPEATS_LOOKED_AT: usize = 64;
@@ -10,44 +11,71 @@ const REPEATS_LOOKED_AT: usize = 64;
 #[derive(Debug)]
 pub(super) struct Kept {
     records: VecDeque<Record>,
+    refusals: Refusals,
     records_max: usize,
     number: u64,
 }
 
 impl Kept {
-    /// Takes all the memory it will ever need, so that no session pays for it.
+    /// Takes the memory for the list at once, so that no session pays for it.
     pub(super) fn new(records_max: usize) -> Self {
-        Self { records: VecDeque::with_capacity(records_max), records_max, number: 0 }
+        Self { records: VecDeque::with_capacity(records_max), refusals: Refusals::new(records_max), records_max, number: 0 }
     }
 
     /// Keeps a record; gives back what had to leave for it.
-    pub(super) fn keep(&mut self, mut record: Record) -> Option<Record> {
+    pub(super) fn keep(&mut self, mut record: Record) -> [Option<Record>; 2] {
         if self.records_max == 0 {
-            return Some(record);
-        }
-        if record.may_repeat()
-            && let Some(known) = self.records.iter_mut().rev().take(REPEATS_LOOKED_AT).find(|known| known.repeats(&record))
-        {
-            known.times = known.times.saturating_add(1);
-            known.unix_ms = record.unix_ms;
-            return Some(record);
+            return [Some(record), None];
         }
         self.number += 1;
         record.number = self.number;
+        let refusal = if record.is_refusal() { self.refusals.keep(record.clone()) } else { None };
+        [self.list(record), refusal]
+    }
+
+    fn list(&mut self, record: Record) -> Option<Record> {
+        if record.may_repeat()
+            && let Some(known) = self.records.iter_mut().rev().take(REPEATS_LOOKED_AT).find(|known| known.repeats(&record))
+        {
+            // The newest is shown: its story is what is kept for longest.
+            let (number, times) = (known.number, known.times.saturating_add(1));
+            return Some(std::mem::replace(known, Record { number, times, ..record }));
+        }
         let evicted = if self.records.len() == self.records_max { self.records.pop_front() } else { None };
         self.records.push_back(record);
         evicted
     }
 
-    pub(super) fn newest(&self, limit: usize, before: Option<u64>, mut wanted: impl FnMut(&Record) -> bool) -> Vec<Record> {
-        let is_before = |record: &&Record| before.is_none_or(|before| record.number < before);
-        self.records.iter().rev().filter(is_before).filter(|record| wanted(record)).take(limit).cloned().collect()
+    /// The list with a number below this, the newest first.
+    pub(super) fn listed(&self, before: u64) -> impl Iterator<Item = &Record> {
+        let count = self.records.partition_point(|record| record.number < before);
+        self.records.range(..count).rev()
+    }
+
+    /// The same with each refusal by itself.
+    pub(super) fn each(&self, before: u64) -> impl Iterator<Item = &Record> {
+        let mut others = self.listed(before).filter(|record| !record.is_refusal()).peekable();
+        let mut refusals = self.refusals.before(before).peekable();
+        std::iter::from_fn(move || {
+            let is_other = match (others.peek(), refusals.peek()) {
+                (Some(other), Some(refusal)) => other.number > refusal.number,
+                (other, _) => other.is_some(),
+            };
+            if is_other { others.next() } else { refusals.next() }
+        })
+    }
+
+    /// All that is kept of one session, oldest first.
+    pub(super) fn story(&self, session: SessionId) -> Vec<Record> {
+        let mut story: Vec<Record> = self.each(u64::MAX).filter(|record| record.session == session).cloned().collect();
+        story.reverse();
+        story
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{SessionId, What};
+    use super::super::What;
     use super::*;
     use crate::close::CloseReason;
     use crate::error::Error;
@@ -61,32 +89,53 @@ mod tests {
         record(session, What::Closed { reason: CloseReason::ClientGone, lasted: std::time::Duration::ZERO })
     }
 
+    fn refused(session: &str, why: &str) -> Record {
+        record(session, What::refused(&Error::invalid(why.to_owned()), Some("192.0.2.1:1".parse().unwrap())))
+    }
+
+    fn names<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<(&'a str, u32)> {
+        records.map(|record| (record.session.as_str(), record.times)).collect()
+    }
+
     #[test]
     fn the_oldest_leave_and_the_newest_come_first() {
         let mut kept = Kept::new(2);
         for session in ["a", "b", "c"] {
             kept.keep(closed(session));
         }
-        let names =
-            |kept: &Kept, before| kept.newest(9, before, |_| true).iter().map(|record| record.session.to_string()).collect::<Vec<_>>();
-        assert_eq!(names(&kept, None), ["c", "b"]);
-        assert_eq!(names(&kept, Some(3)), ["b"], "pages go on before a number");
+        assert_eq!(names(kept.listed(u64::MAX)), [("c", 1), ("b", 1)]);
+        assert_eq!(names(kept.listed(3)), [("b", 1)], "pages go on before a number");
         let mut none = Kept::new(0);
         none.keep(closed("a"));
-        assert!(names(&none, None).is_empty());
+        none.keep(refused("a", "no"));
+        assert!(none.each(u64::MAX).next().is_none());
     }
 
     #[test]
     fn who_is_refused_again_and_again_pushes_nobody_out() {
         let mut kept = Kept::new(4);
         kept.keep(closed("victim"));
-        let address = Some("192.0.2.1:1".parse().unwrap());
         for number in 0..100 {
-            kept.keep(record(&format!("r{number}"), What::refused(&Error::invalid("no"), address)));
+            kept.keep(refused(&format!("r{number}"), "no"));
             kept.keep(record("d", What::denied(&Error::invalid("no"))));
         }
-        let all = kept.newest(9, None, |_| true);
-        assert_eq!(all.iter().map(|record| record.times).collect::<Vec<_>>(), [100, 100, 1]);
-        assert_eq!(all[2].session.as_str(), "victim");
+        assert_eq!(names(kept.listed(u64::MAX)), [("d", 100), ("r99", 100), ("victim", 1)]);
+    }
+
+    #[test]
+    fn whoever_was_refused_finds_its_own_words_though_the_list_shows_one_line() {
+        let mut kept = Kept::new(4);
+        for record in [refused("a", "this"), refused("b", "that"), closed("a"), refused("a", "these"), refused("b", "that")] {
+            kept.keep(record);
+        }
+        let story = |name| {
+            let story = kept.story(SessionId::parse(name).unwrap());
+            story.iter().map(|record| (record.what.to_string(), record.times)).collect::<Vec<_>>()
+        };
+        let said = |words: &str, times| (words.to_owned(), times);
+        assert_eq!(story("a"), [said("was not let in: this", 1), said("ended: the client went away", 1), said("was not let in: these", 1)]);
+        assert_eq!(story("b"), [said("was not let in: that", 2)]);
+        assert_eq!(names(kept.listed(u64::MAX)), [("a", 1), ("b", 4)]);
+        assert_eq!(names(kept.each(u64::MAX)), [("a", 1), ("a", 1), ("b", 2), ("a", 1)]);
     }
 }

@@ -5,6 +5,7 @@ mod id;
 mod kept;
 mod progress;
 mod record;
+mod refusals;
 mod sitting;
 
 use std::fmt;
@@ -21,6 +22,9 @@ pub use sitting::{Seated, Sitting};
 use crate::metrics::Front;
 use kept::Kept;
 use sitting::Sittings;
+
+/// How many records are looked at before others have their turn.
+const LOOKED_AT_ONCE: usize = 256;
 
 /// The journal of one node. A cheap handle.
 #[derive(Clone)]
@@ -41,9 +45,9 @@ impl Journal {
         let record = Record { number: 0, unix_ms, times: 1, session, front, what };
         record.log();
         if record.is_kept() {
-            let evicted = self.kept.lock().keep(record);
+            let gone = self.kept.lock().keep(record);
             // Not under the lock: names may be freed with it.
-            drop(evicted);
+            drop(gone);
         }
     }
 
@@ -77,16 +81,41 @@ impl Journal {
         self.sittings.newest(limit, wanted)
     }
 
-    /// Everything that is known of one session, oldest first.
+    /// Everything that is kept of one session, oldest first.
     #[must_use]
     pub fn story(&self, session: SessionId) -> Vec<Record> {
-        self.kept.lock().newest(usize::MAX, None, |record| record.session == session).into_iter().rev().collect()
+        self.kept.lock().story(session)
     }
 
-    /// The newest records that pass, newest first; with `before` only those of a lower number.
+    /// The newest records, newest first, with a number below `before`; a flood of refusals is one of them, and shows its newest.
     #[must_use]
     pub fn newest(&self, limit: usize, before: Option<u64>, wanted: impl FnMut(&Record) -> bool) -> Vec<Record> {
-        self.kept.lock().newest(limit, before, wanted)
+        self.look_through(limit, before, wanted, |kept, before| kept.listed(before).take(LOOKED_AT_ONCE).cloned().collect())
+    }
+
+    /// The same among all, each refusal by itself: for who looks for something.
+    #[must_use]
+    pub fn search(&self, limit: usize, before: Option<u64>, wanted: impl FnMut(&Record) -> bool) -> Vec<Record> {
+        self.look_through(limit, before, wanted, |kept, before| kept.each(before).take(LOOKED_AT_ONCE).cloned().collect())
+    }
+
+    /// A piece after the other, so that nobody to whom something happens meanwhile waits for the one who looks.
+    fn look_through(
+        &self,
+        limit: usize,
+        before: Option<u64>,
+        mut wanted: impl FnMut(&Record) -> bool,
+        piece: impl Fn(&Kept, u64) -> Vec<Record>,
+    ) -> Vec<Record> {
+        let (mut found, mut before) = (Vec::new(), before.unwrap_or(u64::MAX));
+        while found.len() < limit {
+            let records = piece(&self.kept.lock(), before);
+            let Some(last) = records.last() else { break };
+            before = last.number;
+            let room = limit - found.len();
+            found.extend(records.into_iter().filter(&mut wanted).take(room));
+        }
+        found
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -52,7 +53,7 @@ pub enum What {
         /// Why, for programs.
         code: ErrorCode,
         /// Why, in words: the rule or limit that said no.
-        message: Box<str>,
+        message: Arc<str>,
         /// From where.
         address: Option<SocketAddr>,
     },
@@ -61,7 +62,7 @@ pub enum What {
         /// Why, for programs.
         code: ErrorCode,
         /// Why, in words.
-        message: Box<str>,
+        message: Arc<str>,
     },
     /// It listens to one more channel.
     Subscribed(ChannelName),
@@ -176,8 +177,8 @@ impl fmt::Display for What {
 }
 
 impl Record {
-    /// Whether both say the same of the same client: then the second only counts. Who is refused again and again would
-    /// push everybody else out else, under whatever name it comes.
+    /// Whether both are one line of the list, which the second only counts in. Who is refused again and again would push everybody
+    /// else out else, under whatever name it comes.
     pub(super) fn repeats(&self, other: &Self) -> bool {
         match (&self.what, &other.what) {
             (What::Denied { code, .. }, What::Denied { code: known, .. }) => self.session == other.session && code == known,
@@ -193,6 +194,21 @@ impl Record {
     /// Whether it can repeat another one at all. What each session says once is not looked up: all who come back in a storm would pay.
     pub(super) fn may_repeat(&self) -> bool {
         matches!(self.what, What::Denied { .. } | What::Refused { .. } | What::FellBehind | What::CaughtUp | What::Gap(..))
+    }
+
+    /// Whether a client was refused something.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self.what, What::Refused { .. } | What::Denied { .. })
+    }
+
+    /// Whether both are the same refusal, of the same client and in the same words.
+    pub(super) fn is_again(&self, other: &Self) -> bool {
+        let is_same = match (&self.what, &other.what) {
+            (What::Refused { code, message, .. }, What::Refused { code: known, message: said, .. })
+            | (What::Denied { code, message }, What::Denied { code: known, message: said }) => code == known && message == said,
+            _ => false,
+        };
+        is_same && self.session == other.session && self.front == other.front
     }
 
     /// A poll that went well is no news: there are as many as messages.

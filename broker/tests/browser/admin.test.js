@@ -110,7 +110,7 @@ test("a session's story says why it was not let in, and why it was dropped", asy
   await page.locator("#sessions-list").getByRole("link", { name: "greedy" }).first().click();
   await page.locator("#story li", { hasText: "limits.subscribe_channels" }).waitFor();
   await page.locator("#story li", { hasText: "the client went away" }).waitFor();
-  assert.match(await page.textContent("#session-line"), /not on a socket/);
+  assert.match(await page.textContent("#session-line"), /not on this node/);
   assert.ok(await isNarrowEnough(page));
   await pictures(page, "admin-session");
   await page.goto(`${broker.addresses.admin}/#session/nobody`);
@@ -165,7 +165,7 @@ test("why a slow client, one that a rule denies and one with an expired token we
       assert.ok(await line.locator(".tag.bad").count(), `${session} stands out`);
       await line.getByRole("link", { name: session }).click();
       await page.locator('#story li[data-kind="bad"]', { hasText: what }).filter({ hasText: why }).waitFor();
-      assert.match(await page.textContent("#session-line"), /not on a socket/);
+      assert.match(await page.textContent("#session-line"), /not on this node/);
       assert.ok(await isNarrowEnough(page));
       await pictures(page, `admin-session-${session}`);
     }

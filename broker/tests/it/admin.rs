@@ -13,7 +13,7 @@ use crate::support::{Daemon, Http1, WebSocket, soon};
 
 const KEY: &str = "tdk_admin";
 
-async fn node(change: impl FnOnce(&mut Config)) -> (Node, SocketAddr) {
+pub(crate) async fn node(change: impl FnOnce(&mut Config)) -> (Node, SocketAddr) {
     let mut config = config();
     change(&mut config);
     let node = Node::start(config).await.unwrap();
@@ -22,7 +22,7 @@ async fn node(change: impl FnOnce(&mut Config)) -> (Node, SocketAddr) {
 }
 
 /// Status and JSON of one call.
-async fn call(admin: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> (u16, Value) {
+pub(crate) async fn call(admin: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> (u16, Value) {
     let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
     let answer = ask(admin, format!("{}{body}", request(method, path, admin, &format!("{headers}{length}")))).await;
     assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
@@ -30,7 +30,7 @@ async fn call(admin: SocketAddr, method: &str, path: &str, headers: &str, body: 
     (answer.status, json)
 }
 
-async fn get(admin: SocketAddr, path: &str) -> Value {
+pub(crate) async fn get(admin: SocketAddr, path: &str) -> Value {
     let (status, json) = call(admin, "GET", path, "", "").await;
     assert_eq!(status, 200, "{path}: {json}");
     json

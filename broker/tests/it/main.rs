@@ -29,6 +29,7 @@ mod resume;
 mod seen;
 mod slow_client;
 mod source;
+mod story;
 mod support;
 mod tidy;
 mod tls;

@@ -11,7 +11,8 @@ use crate::journal::{Record, SessionId, What};
 const PAGE: u64 = 50;
 const PAGE_MAX: u64 = 500;
 
-/// `GET /api/sessions`: the newest happenings. `event` names kinds, joined by commas; `text` is looked for in everything.
+/// `GET /api/sessions`: the newest happenings. `event` names kinds, joined by commas; `text` is looked for in everything, and then each
+/// refusal of a flood is one of its own.
 pub(super) fn recent(admin: &Admin, query: &Query) -> Result<Value> {
     let limit = query.number("limit", PAGE, PAGE_MAX)? as usize;
     let before = query.get("before").map(|_| query.number("before", 0, u64::MAX)).transpose()?;
@@ -21,7 +22,8 @@ pub(super) fn recent(admin: &Admin, query: &Query) -> Result<Value> {
         (events.is_empty() || events.iter().any(|event| record.what.event().strip_prefix("session_") == Some(event)))
             && text.as_ref().is_none_or(|text| described(record).to_string().to_lowercase().contains(text))
     };
-    let records = admin.journal.newest(limit, before, is_wanted);
+    let records =
+        if text.is_some() { admin.journal.search(limit, before, is_wanted) } else { admin.journal.newest(limit, before, is_wanted) };
     let next = records.last().filter(|_| records.len() == limit).map(|record| record.number);
     Ok(json!({"happenings": records.iter().map(described).collect::<Vec<_>>(), "before": next}))
 }

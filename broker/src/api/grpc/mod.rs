@@ -17,6 +17,7 @@ mod query;
 mod route;
 mod serve;
 mod service;
+mod session;
 mod status;
 mod subscribe;
 

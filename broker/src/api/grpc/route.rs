@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use super::incoming::{Bounds, Patience, Watched};
 use super::preface::WRONG_PROTOCOL;
 use super::serve::Caller;
 use super::service::BrokerService;
+use super::session::{self, Origin};
 use super::status::{CODE_KEY, of_layer, status};
 use crate::auth::{Credential, Denied, Pass, Refusal, carrier};
 use crate::error::Error;
@@ -31,6 +33,9 @@ use crate::metrics::ProtocolError;
 
 /// Calls whose caller speaks when it likes, and for as long as it likes. All others have one message and its end.
 const STREAMS: [&str; 2] = ["/tidings.v1.Broker/PublishStream", "/grpc.reflection."];
+
+/// The call of a listener, which has a session.
+const SUBSCRIBE: &str = "/tidings.v1.Broker/Subscribe";
 
 /// The answer to one request.
 pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -107,7 +112,7 @@ impl Routes {
             // Nor is anything read of who may do nothing at all.
             Ok(pass) => match self.let_in(&mut request, pass) {
                 Ok(()) => handler(request),
-                Err(error) => ready(status(&error).into_http()),
+                Err(error) => ready(self.turn_away(&request, &error)),
             },
             Err(refusal) if refusal.cause == Denied::UnknownKid => {
                 let (routes, handler) = (self.clone(), handler.clone());
@@ -117,11 +122,11 @@ impl Routes {
                     let admitted = looked_at.map_err(|refusal| gate.refuse(&refusal));
                     match admitted.and_then(|pass| routes.let_in(&mut request, pass)) {
                         Ok(()) => handler(request).await,
-                        Err(error) => Ok(status(&error).into_http()),
+                        Err(error) => Ok(routes.turn_away(&request, &error)),
                     }
                 })
             }
-            Err(refusal) => ready(status(&gate.refuse(&refusal)).into_http()),
+            Err(refusal) => ready(self.turn_away(&request, &gate.refuse(&refusal))),
         }
     }
 
@@ -145,12 +150,35 @@ impl Routes {
         pass.check_anything()?;
         self.calls.make();
         request.extensions_mut().insert(pass);
+        if request.uri().path() == SUBSCRIBE {
+            let origin = Origin(self.origin(request.headers()));
+            request.extensions_mut().insert(origin);
+        }
         Ok(())
     }
 
-    /// Who calls, and from where: the address of the connection, or what a trusted proxy says.
+    /// Says no. Who wanted to listen is told the name of its session, under which an operator finds why.
+    fn turn_away<B>(&self, request: &Request<B>, error: &Error) -> Response<Body> {
+        let mut status = status(error);
+        if request.uri().path() == SUBSCRIBE {
+            let (session, _) = session::asked(request.headers());
+            self.services.refused(session, self.origin(request.headers()), error);
+            session::tell(session, status.metadata_mut());
+        }
+        status.into_http()
+    }
+
+    /// Where a call comes from: the other end of the connection, or what a trusted proxy says.
+    fn origin(&self, headers: &HeaderMap) -> Option<SocketAddr> {
+        let peer = self.caller.address?;
+        let origin = self.services.visitors.origin(peer.ip(), headers);
+        // A proxy tells no port.
+        Some(if origin == peer.ip() { peer } else { (origin, 0).into() })
+    }
+
+    /// Who calls, and from where.
     fn look_at(&self, headers: &HeaderMap) -> Result<Pass, Refusal> {
-        let from = self.caller.address.map(|peer| self.services.visitors.origin(peer, headers));
+        let from = self.origin(headers).map(|origin| origin.ip());
         self.look_at_credential(headers).map(|pass| pass.coming_from(from))
     }
 

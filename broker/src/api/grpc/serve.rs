@@ -3,7 +3,7 @@
 //! The listeners are the caller's; each connection runs on a thread of [`Carriers`](super::Carriers).
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +49,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug, Default)]
 pub struct Caller {
     /// The address from which it comes, over TCP.
-    pub address: Option<IpAddr>,
+    pub address: Option<SocketAddr>,
     /// The user of this machine whose process it is, where the system knows.
     pub user: Option<u32>,
     /// Whom its certificate names, where the listener asked for one.
@@ -81,14 +81,14 @@ impl Accept for TlsListener {
     type Opening = Pin<Box<dyn Future<Output = Option<(Self::Stream, Caller)>> + Send>>;
 
     async fn accept(&self) -> io::Result<(Self::Opening, Option<IpAddr>)> {
-        let (stream, address) = accept_tcp(&self.listener).await?;
-        let entrance = self.entrance.clone();
+        let (stream, peer) = accept_tcp(&self.listener).await?;
+        let (entrance, address) = (self.entrance.clone(), Some(peer));
         let opening: Self::Opening = Box::pin(async move {
             let stream = entrance.pass(TcpStream::from_std(stream).ok()?).await?;
             let certificate = client_name(stream.get_ref().1);
             Some((stream, Caller { address, certificate, ..Caller::default() }))
         });
-        Ok((opening, address))
+        Ok((opening, Some(peer.ip())))
     }
 }
 
@@ -97,19 +97,19 @@ impl Accept for TcpListener {
     type Opening = Pin<Box<dyn Future<Output = Option<(TcpStream, Caller)>> + Send>>;
 
     async fn accept(&self) -> io::Result<(Self::Opening, Option<IpAddr>)> {
-        let (stream, address) = accept_tcp(self).await?;
-        let opening: Self::Opening =
-            Box::pin(async move { Some((TcpStream::from_std(stream).ok()?, Caller { address, ..Caller::default() })) });
-        Ok((opening, address))
+        let (stream, peer) = accept_tcp(self).await?;
+        let caller = Caller { address: Some(peer), ..Caller::default() };
+        let opening: Self::Opening = Box::pin(async move { Some((TcpStream::from_std(stream).ok()?, caller)) });
+        Ok((opening, Some(peer.ip())))
     }
 }
 
 /// The next connection, in no runtime's event queue, and where it comes from.
-async fn accept_tcp(listener: &TcpListener) -> io::Result<(std::net::TcpStream, Option<IpAddr>)> {
+async fn accept_tcp(listener: &TcpListener) -> io::Result<(std::net::TcpStream, SocketAddr)> {
     let (stream, peer) = listener.accept().await?;
     // Acks and deliveries are small and must not wait for company.
     stream.set_nodelay(true)?;
-    Ok((stream.into_std()?, Some(peer.ip())))
+    Ok((stream.into_std()?, peer))
 }
 
 impl Accept for UnixListener {

@@ -3,16 +3,15 @@
 use tidings_proto::v1;
 use tidings_proto::v1::broker_server::Broker;
 use tokio_util::sync::CancellationToken;
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::GrpcServices;
 use super::publish_stream::{Acks, publish_stream};
+use super::session::{self, Origin};
 use super::status::status;
 use super::subscribe::Replies;
 use crate::auth::Pass;
 use crate::error::{Error, ErrorCode, Result};
-use crate::journal::SessionId;
 
 /// The services on one listener.
 pub(super) struct BrokerService {
@@ -30,19 +29,6 @@ fn pass<T>(request: &Request<T>) -> Result<&Pass, Status> {
 
 fn answer<T>(result: Result<T>) -> Answer<T> {
     result.map(Response::new).map_err(|error| status(&error))
-}
-
-/// By which a client says which session it goes on with, and is told.
-const SESSION: &str = "tidings-session";
-
-/// The session that a call goes on with, or a new one; and whether what was sent is a name.
-fn session_of(metadata: &MetadataMap) -> (SessionId, Result<()>) {
-    let asked = metadata.get(SESSION).map(|name| name.to_str().ok().and_then(SessionId::parse));
-    let valid = match asked {
-        Some(None) => Err(Error::invalid("`tidings-session` has 1 to 32 letters, digits, `-` or `_`")),
-        _ => Ok(()),
-    };
-    (asked.flatten().unwrap_or_else(|| SessionId::fresh(rand::random())), valid)
 }
 
 #[tonic::async_trait]
@@ -67,19 +53,20 @@ impl Broker for BrokerService {
 
     async fn subscribe(&self, request: Request<v1::SubscribeRequest>) -> Answer<Replies> {
         let pass = pass(&request)?;
-        let (session, valid) = session_of(request.metadata());
+        let origin = request.extensions().get::<Origin>().and_then(|origin| origin.0);
+        let (session, valid) = session::asked(request.metadata().as_ref());
         let listening = match valid {
-            Ok(()) => self.services.listen(pass, request.get_ref(), session, self.drain.clone()).await,
+            Ok(()) => self.services.listen(pass, request.get_ref(), (session, origin), self.drain.clone()).await,
             Err(error) => Err(error),
         };
-        let mut answered = answer(listening.inspect_err(|error| self.services.refused(session, error)));
-        let metadata = match &mut answered {
-            Ok(response) => response.metadata_mut(),
-            Err(status) => status.metadata_mut(),
-        };
-        if let Ok(name) = session.as_str().parse() {
-            metadata.insert(SESSION, name);
-        }
+        let mut answered = answer(listening.inspect_err(|error| self.services.refused(session, origin, error)));
+        session::tell(
+            session,
+            match &mut answered {
+                Ok(response) => response.metadata_mut(),
+                Err(status) => status.metadata_mut(),
+            },
+        );
         answered
     }
 

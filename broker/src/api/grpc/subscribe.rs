@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future as _;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -62,7 +63,7 @@ impl GrpcServices {
         &self,
         pass: &Pass,
         request: &v1::SubscribeRequest,
-        session: SessionId,
+        (session, origin): (SessionId, Option<SocketAddr>),
         drain: CancellationToken,
     ) -> Result<Replies> {
         self.broker.check_subscribe_channels(request.channels.len())?;
@@ -78,11 +79,11 @@ impl GrpcServices {
             }
         }
         let place = pass.take_place()?;
-        let channels = asked.channels.clone();
+        let sitting = Sitting { session, front: Front::Grpc, address: origin, channels: asked.channels.clone() };
         let subscription = self.broker.subscribe(asked).await?;
         let mut listener = Listener {
             entered: self.control.register().enter(session, pass.identity().unwrap_or_default()),
-            stay: Stay::open(self.clone(), session, channels, place, Box::new(subscription.has_news())),
+            stay: Stay::open(self.clone(), sitting, place, Box::new(subscription.has_news())),
             cursor: subscription.cursor(),
             subscription,
             replies: VecDeque::new(),
@@ -106,8 +107,8 @@ impl GrpcServices {
 
 impl GrpcServices {
     /// Tells that a listener was not let in.
-    pub(super) fn refused(&self, session: SessionId, error: &Error) {
-        self.journal.tell(session, Front::Grpc, What::refused(error, None), self.clock.now().unix_ms);
+    pub(super) fn refused(&self, session: SessionId, origin: Option<SocketAddr>, error: &Error) {
+        self.journal.tell(session, Front::Grpc, What::refused(error, origin), self.clock.now().unix_ms);
     }
 }
 
@@ -271,10 +272,10 @@ struct Stay {
 }
 
 impl Stay {
-    fn open(services: GrpcServices, session: SessionId, channels: Vec<ChannelName>, place: Option<UserPlace>, has_news: HasNews) -> Self {
+    fn open(services: GrpcServices, sitting: Sitting, place: Option<UserPlace>, has_news: HasNews) -> Self {
         services.metrics.off_shard().session_opened(Front::Grpc);
-        let opened = What::Opened { channels: channels.iter().collect(), resumed: None, address: None };
-        let sitting = Sitting { session, front: Front::Grpc, address: None, channels };
+        let session = sitting.session;
+        let opened = What::Opened { channels: sitting.channels.iter().collect(), resumed: None, address: sitting.address };
         let seated = services.journal.sit_with_news(sitting, has_news);
         let stay = Self { began: services.clock.mono(), session, services, reason: CloseReason::ClientGone, seated, _place: place };
         stay.tell(opened);

@@ -23,7 +23,7 @@ use super::ground::Ground;
 use super::presence;
 use super::request::{Request, fresh_session, session as session_of, tell_session};
 use crate::auth::{Gate, Pass};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::limits::Crowd;
 use crate::message::{ChannelName, MessageId};
 use crate::metrics::Front;
@@ -123,12 +123,15 @@ impl WebSocket {
             Ok(upgrade) => upgrade,
             Err(refusal) => return G::whole(refusal.response(parts.version)),
         };
+        let refuse = |session, error: &Error| {
+            ground.refused(session, Front::WebSocket, error);
+            let mut response = super::error_response(error);
+            tell_session(session, response.headers_mut());
+            G::whole(response)
+        };
         let session = match session_of(parts) {
             Ok(session) => session,
-            Err(error) => {
-                ground.refused(fresh_session(), Front::WebSocket, &error);
-                return G::whole(super::error_response(&error));
-            }
+            Err(error) => return refuse(fresh_session(), &error),
         };
         let mut headers = upgrade.headers();
         tell_session(session, &mut headers);
@@ -161,7 +164,7 @@ impl WebSocket {
             presence: None,
             identity,
         });
-        begun.unwrap_or_else(|error| G::whole(super::error_response(&error)))
+        begun.unwrap_or_else(|error| refuse(session, &error))
     }
 }
 

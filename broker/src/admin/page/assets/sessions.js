@@ -45,14 +45,14 @@ export async function show_one(name, signal) {
   by("session-title").textContent = name;
   const found = await ask(`sessions/${encodeURIComponent(name)}`, { signal });
   const { sessions, silent_shards: silent } = found.now;
-  by("session-line").textContent = sessions.length > 0 ? "It is here now." : "It is not on a socket of this node now.";
-  by("session-now").replaceChildren(sessions.length > 0 ? table(session_columns, sessions, { caption: "The session now" }) : nothing(silent > 0 ? `${silent} shards did not answer in time.` : "Not here. Held polls, HTTP/2 streams and gRPC are not seen."));
+  by("session-line").textContent = sessions.length > 0 ? "It is here now." : "It is not on this node now.";
+  by("session-now").replaceChildren(sessions.length > 0 ? table(session_columns, sessions, { caption: "The session now" }) : nothing(silent > 0 ? `${silent} shards did not answer in time.` : "Not here."));
   const steps = found.story.map((one) => {
     const when = [clock(one.at_ms), one.front, details(one)].filter(Boolean).join(" · ");
     return el("li", { "data-kind": kind(one) }, el("div", {}, el("div", { class: "what" }, el("strong", {}, words(one)), `: ${one.message}`), el("div", { class: "when" }, when)));
   });
   by("story").replaceChildren(...steps);
-  by("story-note").textContent = steps.length > 0 ? "" : "Nothing is kept of it: it was not here, or too much happened since (admin.journal). The log may know more.";
+  by("story-note").textContent = steps.length > 0 ? "" : "Nothing is kept of it: it was not here, or too much happened since (admin.journal). Polls that went well are not kept. The log may know more.";
 }
 
 export function begin() {

@@ -1,0 +1,149 @@
+//! What clients were refused, each in its own words: whoever was told the name of a session finds there why. In the list of what happened
+//! lately a flood of them is one line ([`super::kept`]); here each is by itself.
+//!
+//! Anybody can be refused as often as it likes. So when there are as many as may be kept, the oldest leaves of whoever has most of them.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
+
+use foldhash::fast::RandomState;
+
+use super::{Record, SessionId, What};
+use crate::limits::network_of;
+
+/// How far back it is looked, among those of the same source, whether the same client asks for the same again.
+const AGAIN_LOOKED_AT: usize = 8;
+
+/// Who makes them: who was not let in counts with its network, under whatever name it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Source {
+    Network(Option<IpAddr>),
+    Session(SessionId),
+}
+
+impl Source {
+    fn of(record: &Record) -> Self {
+        match &record.what {
+            What::Refused { address, .. } => Self::Network(address.map(|address| network_of(address.ip()))),
+            _ => Self::Session(record.session),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Refusals {
+    by_number: BTreeMap<u64, Record>,
+    /// The numbers of each source's, the oldest first. None is empty.
+    sources: HashMap<Source, VecDeque<u64>, RandomState>,
+    /// By how many a source has; of those with as many the one whose oldest is the oldest comes last.
+    by_count: BTreeMap<(usize, Reverse<u64>), Source>,
+    records_max: usize,
+}
+
+impl Refusals {
+    pub(super) fn new(records_max: usize) -> Self {
+        Self { by_number: BTreeMap::new(), sources: HashMap::default(), by_count: BTreeMap::new(), records_max }
+    }
+
+    /// Keeps one, whose number is higher than all before. Gives back what had to leave for it.
+    pub(super) fn keep(&mut self, record: Record) -> Option<Record> {
+        let source = Source::of(&record);
+        let numbers = self.sources.entry(source).or_default();
+        for number in numbers.iter().rev().take(AGAIN_LOOKED_AT) {
+            if let Some(known) = self.by_number.get_mut(number).filter(|known| known.is_again(&record)) {
+                (known.times, known.unix_ms) = (known.times.saturating_add(1), record.unix_ms);
+                return Some(record);
+            }
+        }
+        if let Some(oldest) = numbers.front() {
+            self.by_count.remove(&(numbers.len(), Reverse(*oldest)));
+        }
+        numbers.push_back(record.number);
+        self.by_count.insert((numbers.len(), Reverse(numbers[0])), source);
+        self.by_number.insert(record.number, record);
+        if self.by_number.len() > self.records_max { self.make_room() } else { None }
+    }
+
+    /// Lets go of the oldest of the source that has most.
+    fn make_room(&mut self) -> Option<Record> {
+        let (_, source) = self.by_count.pop_last()?;
+        let numbers = self.sources.get_mut(&source)?;
+        let oldest = numbers.pop_front()?;
+        match numbers.front() {
+            Some(next) => {
+                self.by_count.insert((numbers.len(), Reverse(*next)), source);
+            }
+            None => {
+                self.sources.remove(&source);
+            }
+        }
+        self.by_number.remove(&oldest)
+    }
+
+    /// All of them with a number below this, the newest first.
+    pub(super) fn before(&self, number: u64) -> impl Iterator<Item = &Record> {
+        self.by_number.range(..number).rev().map(|(_, record)| record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::metrics::Front;
+
+    fn refused(number: u64, session: &str, from: &str, why: &str) -> Record {
+        let what = What::refused(&Error::invalid(why.to_owned()), Some(from.parse().unwrap()));
+        Record { number, unix_ms: number, times: 1, session: SessionId::parse(session).unwrap(), front: Front::Sse, what }
+    }
+
+    fn denied(number: u64, session: &str, why: &str) -> Record {
+        Record { what: What::denied(&Error::invalid(why.to_owned())), ..refused(number, session, "[::1]:1", why) }
+    }
+
+    fn kept(refusals: &Refusals) -> Vec<(u64, u32)> {
+        refusals.before(u64::MAX).map(|record| (record.number, record.times)).collect()
+    }
+
+    #[test]
+    fn each_says_its_own_and_only_the_same_again_is_counted() {
+        let mut refusals = Refusals::new(9);
+        for record in [
+            refused(1, "a", "192.0.2.1:1", "this"),
+            refused(2, "b", "192.0.2.1:2", "this"),
+            refused(3, "a", "192.0.2.1:3", "that"),
+            refused(4, "a", "192.0.2.1:4", "this"),
+            denied(5, "a", "this"),
+            denied(6, "a", "that"),
+            denied(7, "a", "this"),
+        ] {
+            refusals.keep(record);
+        }
+        assert_eq!(kept(&refusals), [(6, 1), (5, 2), (3, 1), (2, 1), (1, 2)]);
+        assert_eq!(refusals.before(3).map(|record| record.unix_ms).collect::<Vec<_>>(), [2, 4], "the first was refused again later");
+    }
+
+    #[test]
+    fn a_flood_pushes_out_itself_whatever_names_it_gives() {
+        let mut refusals = Refusals::new(10);
+        refusals.keep(refused(1, "victim", "192.0.2.1:1", "no"));
+        refusals.keep(denied(2, "other", "no"));
+        for number in 3..1000_u64 {
+            // Of one network of IPv6, from as many addresses as it likes.
+            refusals.keep(refused(number, &format!("s{number}"), &format!("[2001:db8::{number:x}]:1"), "no"));
+        }
+        let left: Vec<u64> = kept(&refusals).into_iter().map(|(number, _)| number).collect();
+        assert_eq!(left, [999, 998, 997, 996, 995, 994, 993, 992, 2, 1]);
+    }
+
+    #[test]
+    fn of_many_who_have_as_much_the_oldest_leaves_and_nothing_is_kept_of_it() {
+        let mut refusals = Refusals::new(3);
+        for number in 1..=5_u64 {
+            refusals.keep(refused(number, "a", &format!("192.0.2.{number}:1"), "no"));
+        }
+        assert_eq!(kept(&refusals), [(5, 1), (4, 1), (3, 1)]);
+        assert_eq!((refusals.sources.len(), refusals.by_count.len()), (3, 3));
+    }
+}

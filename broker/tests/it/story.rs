@@ -1,0 +1,175 @@
+//! What an operator is told who has nothing but the name of a session, as a client's error gives it.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+use tidings::admin::config::AdminKey;
+use tidings::auth::config::{Key, KeyHash};
+use tidings_proto::v1;
+use tidings_proto::v1::broker_client::BrokerClient;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use crate::admin::{call, get, node};
+use crate::raw::{Raw, ask, request};
+use crate::support::{WebSocket, handshake};
+
+/// What is kept of a session, oldest first.
+async fn story(admin: SocketAddr, name: &str) -> Vec<Value> {
+    get(admin, &format!("/api/sessions/{name}")).await["story"].as_array().unwrap().clone()
+}
+
+/// One line of a story.
+fn line(event: &str, words: &str, times: u64) -> (String, String, u64) {
+    (event.to_owned(), words.to_owned(), times)
+}
+
+/// What each line of a story is, and how often it happened.
+fn told(story: &[Value]) -> Vec<(String, String, u64)> {
+    let text = |one: &'_ Value, name| one[name].as_str().map(ToOwned::to_owned).unwrap();
+    story.iter().map(|one| (text(one, "event"), text(one, "message"), one["times"].as_u64().unwrap_or(1))).collect()
+}
+
+#[tokio::test]
+async fn whoever_is_refused_is_told_a_name_under_which_the_reason_is_found_in_its_own_words() {
+    let (node, admin) = node(|_| {}).await;
+    let to = node.addresses().http;
+    let mut names = std::collections::HashSet::new();
+    // All of one address and of one code; each front is asked for two different things.
+    for target in [
+        "/sse?channel=a&last=0",
+        "/sse?channel=a&padding=99999",
+        "/stream?channel=a&last=0",
+        "/stream?channel=a&format=paper",
+        "/poll?channel=a&last=0",
+        "/poll?channel=a&wait=9999",
+        "/ws?channel=a&session=no%20name",
+        "/sse?channel=a&session=no%20name",
+    ] {
+        let asked = if target.starts_with("/ws") { handshake(target, "") } else { request("GET", target, to, "") };
+        let answer = ask(to, asked).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "invalid_request"), "{target}");
+        let name = answer.header("tidings-session").unwrap_or_else(|| panic!("{target}: {answer:?}"));
+        let words = serde_json::from_slice::<Value>(&answer.body).unwrap()["error"]["message"].as_str().unwrap().to_owned();
+        let (story, wanted) = (story(admin, name).await, format!("was not let in: {words}"));
+        assert_eq!(told(&story), [line("session_refused", &wanted, 1)], "{target}");
+        assert!(story[0]["address"].as_str().unwrap().starts_with("127.0.0.1:"), "{story:?}");
+        names.insert(name.to_owned());
+    }
+    assert_eq!(names.len(), 8);
+    node.stop().await;
+}
+
+async fn subscribe(to: SocketAddr, key: &str, session: Option<&str>, channels: &[&str]) -> Status {
+    let channel: Channel = Endpoint::from_shared(format!("http://{to}")).unwrap().connect().await.unwrap();
+    let channels = channels.iter().map(ToString::to_string).collect();
+    let mut request = Request::new(v1::SubscribeRequest { channels, ..v1::SubscribeRequest::default() });
+    request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+    if let Some(name) = session {
+        request.metadata_mut().insert("tidings-session", name.parse().unwrap());
+    }
+    BrokerClient::new(channel).subscribe(request).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn so_is_a_listener_over_grpc_whether_the_gate_turns_it_away_or_its_request_is_wrong() {
+    const ADMIN: &str = "tdk_admin";
+    let (node, admin) = node(|config| {
+        (config.dev, config.insecure) = (false, true);
+        config.keys.push(Key::new("shop", KeyHash::of(b"shop-key")));
+        config.admin.keys.push(AdminKey { name: "op".into(), sha256: KeyHash::of(ADMIN.as_bytes()) });
+    })
+    .await;
+    let to = node.addresses().grpc.unwrap();
+    let tried = [
+        ("guess", None, "a", "unauthenticated"),
+        ("guess", Some("own-name"), "a", "unauthenticated"),
+        ("shop-key", None, "no\nname", "invalid_request"),
+        ("shop-key", Some("no name"), "a", "invalid_request"),
+    ];
+    for (key, session, channel, code) in tried {
+        let refused = subscribe(to, key, session, &[channel]).await;
+        assert_eq!(refused.metadata().get("tidings-code").unwrap(), code, "{refused}");
+        let name = refused.metadata().get("tidings-session").unwrap_or_else(|| panic!("{refused}")).to_str().unwrap();
+        assert_eq!(session == Some("own-name"), name == "own-name");
+        let path = format!("/api/sessions/{name}");
+        let (status, found) = call(admin, "GET", &path, &format!("Authorization: Bearer {ADMIN}\r\n"), "").await;
+        let (story, wanted) = (found["story"].as_array().unwrap(), format!("was not let in: {}", refused.message()));
+        assert_eq!((status, told(story)), (200, vec![line("session_refused", &wanted, 1)]));
+        assert!(story[0]["address"].as_str().unwrap().starts_with("127.0.0.1:"), "{story:?}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn of_what_a_client_was_denied_each_rule_is_in_its_story() {
+    let (node, admin) = node(|_| {}).await;
+    let mut socket = WebSocket::open(node.addresses().http, "/ws?session=bert", "").await;
+    let mut wanted = vec![line("session_opened", "began to listen", 1)];
+    // Of one code, and for two different things.
+    for (id, channel) in [(1, "a"), (2, "b"), (3, "b")] {
+        let answer = socket.ask(&json!({"id": id, "presence": {"channel": channel}})).await;
+        assert_eq!(answer["error"]["code"], "invalid_request", "{answer}");
+        let denied = line("session_denied", &format!("was refused something: {}", answer["error"]["message"].as_str().unwrap()), 1);
+        match wanted.last_mut().filter(|last| last.1 == denied.1) {
+            Some(last) => last.2 += 1,
+            None => wanted.push(denied),
+        }
+    }
+    assert_eq!(told(&story(admin, "bert").await), wanted);
+    assert_eq!(wanted.len(), 3, "two of them were the same again");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_flood_of_refusals_is_one_line_and_pushes_out_nobodys_story_but_its_own() {
+    const KEPT: usize = 50;
+    const FLOOD: usize = 300;
+    let (node, admin) = node(|config| {
+        config.admin.journal = KEPT as u32;
+        config.http.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+    })
+    .await;
+    let to = node.addresses().http;
+    let mut proxy = Raw::connect(to).await;
+    let mut poll = async |name: &str, from: &str, what: &str| {
+        proxy.send(request("GET", &format!("/poll?channel=a&session={name}&{what}"), to, &format!("X-Forwarded-For: {from}\r\n"))).await;
+        let answer = proxy.answer().await;
+        assert_eq!((answer.status, answer.header("tidings-session")), (400, Some(name)));
+    };
+    let mut anna = Raw::connect(to).await;
+    anna.send(request("GET", "/sse?channel=a&session=anna", to, "")).await;
+    assert_eq!(anna.head().await.status, 200);
+    poll("victim", "198.51.100.1", "last=0").await;
+    for number in 0..FLOOD {
+        poll(&format!("f{number}"), "203.0.113.1", if number % 2 == 0 { "last=0" } else { "wait=9999" }).await;
+    }
+    // In the list each address is one line, which shows the newest.
+    let refused = get(admin, "/api/sessions?event=refused").await;
+    let lines: Vec<_> =
+        refused["happenings"].as_array().unwrap().iter().map(|one| (one["session"].as_str().unwrap(), &one["times"])).collect();
+    assert_eq!(lines, [(format!("f{}", FLOOD - 1).as_str(), &json!(FLOOD)), ("victim", &Value::Null)]);
+    // Who looks for one of them finds it, with what was said to it.
+    for (number, words) in [(FLOOD - 1, "`wait`"), (FLOOD - 2, "`last`")] {
+        let name = format!("f{number}");
+        let story = story(admin, &name).await;
+        assert!(matches!(&told(&story)[..], [(_, said, 1)] if said.contains(words)), "{story:?}");
+        let found = get(admin, &format!("/api/sessions?text={name}")).await;
+        assert_eq!((&found["happenings"][0]["session"], found["happenings"].as_array().unwrap().len()), (&json!(name), 1));
+    }
+    assert_eq!((story(admin, "victim").await.len(), story(admin, "anna").await.len()), (1, 1));
+    // All that is kept is bounded: the oldest of the flood left.
+    assert_eq!(story(admin, "f0").await.len(), 0);
+    let all = get(admin, "/api/sessions?event=refused&text=not%20let%20in&limit=500").await;
+    assert_eq!(all["happenings"].as_array().unwrap().len(), KEPT);
+    // Page after page, each once.
+    let (mut seen, mut before) = (Vec::new(), String::new());
+    loop {
+        let page = get(admin, &format!("/api/sessions?text=not%20let%20in&limit=20{before}")).await;
+        seen.extend(page["happenings"].as_array().unwrap().iter().map(|one| one["number"].as_u64().unwrap()));
+        let Some(next) = page["before"].as_u64() else { break };
+        before = format!("&before={next}");
+    }
+    assert_eq!((seen.len(), seen.is_sorted_by(|a, b| a > b)), (KEPT, true));
+    node.stop().await;
+}
