@@ -19,7 +19,8 @@ pub use progress::{BehindCounts, HasNews, Progress};
 pub use record::{Names, Record, What};
 pub use sitting::{Seated, Sitting};
 
-use crate::metrics::Front;
+use crate::clock::Moment;
+use crate::metrics::{Front, ShardMetrics};
 use kept::Kept;
 use sitting::Sittings;
 
@@ -64,9 +65,17 @@ impl Journal {
         self.sittings.sit(sitting, Some(has_news))
     }
 
-    /// Looks who keeps up; to be called each second. Looks at all of them.
-    pub fn look(&self, now: Duration) {
-        self.sittings.look(now);
+    /// Looks who keeps up, tells of those who do not any more and of those who do again, and counts them; to be called each second. Looks
+    /// at all of them.
+    pub fn look(&self, now: Moment, metrics: &ShardMetrics) {
+        for (session, front, what) in self.sittings.look(now.mono) {
+            if matches!(what, What::FellBehind) {
+                metrics.fell_behind(front);
+            } else {
+                metrics.caught_up(front);
+            }
+            self.tell(session, front, what, now.unix_ms);
+        }
     }
 
     /// Who was behind at the last look. Looks at all of them.

@@ -5,22 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::What;
 use crate::metrics::Front;
 
 /// How one of them gets on, told by whoever serves it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Progress {
     /// Something was handed to its connection, which has not asked for more since.
     owes: AtomicBool,
     /// It had everything at least once since the last look.
     stood: AtomicBool,
-}
-
-impl Default for Progress {
-    /// Who has just come is given until the look after next.
-    fn default() -> Self {
-        Self { owes: AtomicBool::new(false), stood: AtomicBool::new(true) }
-    }
 }
 
 impl Progress {
@@ -45,19 +39,33 @@ pub(super) struct Looked {
     has_news: Option<HasNews>,
     behind_since: Option<Duration>,
     looked_at: Duration,
+    /// Nobody looked yet: who has just come is given until the look after next.
+    is_new: bool,
+    /// It had everything at some time: who still reads what was there before it came has not fallen behind.
+    has_stood: bool,
+    /// It was told that it fell behind, and not yet that it caught up.
+    has_fallen: bool,
 }
 
 impl Looked {
     pub(super) fn new(progress: Arc<Progress>, has_news: Option<HasNews>) -> Self {
-        Self { progress, has_news, behind_since: None, looked_at: Duration::ZERO }
+        let (behind_since, looked_at, is_new) = (None, Duration::ZERO, true);
+        Self { progress, has_news, behind_since, looked_at, is_new, has_stood: false, has_fallen: false }
     }
 
-    /// One look, each second.
-    pub(super) fn look(&mut self, now: Duration) {
+    /// One look, each second. Gives what is to be told of it.
+    pub(super) fn look(&mut self, now: Duration) -> Option<What> {
         let has_news = || self.has_news.as_ref().is_some_and(|has_news| has_news());
-        let is_behind = !self.progress.stood.swap(false, Relaxed) && (self.progress.owes.load(Relaxed) || has_news());
+        let (stood, is_new) = (self.progress.stood.swap(false, Relaxed), std::mem::take(&mut self.is_new));
+        let is_behind = !stood && !is_new && (self.progress.owes.load(Relaxed) || has_news());
+        self.has_stood |= stood;
         self.behind_since = is_behind.then(|| self.behind_since.unwrap_or(now));
         self.looked_at = now;
+        if is_behind == self.has_fallen || !self.has_stood {
+            return None;
+        }
+        self.has_fallen = is_behind;
+        Some(if is_behind { What::FellBehind } else { What::CaughtUp })
     }
 
     /// For how long it had been behind at the last look.
@@ -91,22 +99,27 @@ mod tests {
         let (progress, second) = (Arc::<Progress>::default(), Duration::from_secs);
         let mut looked = Looked::new(progress.clone(), None);
         let mut look = |at: u64| {
-            looked.look(second(at));
-            looked.behind()
+            let told = looked.look(second(at)).map(|what| what.event());
+            (looked.behind(), told)
         };
         progress.handed();
-        assert_eq!(look(1), None, "it came within the last second");
-        assert_eq!((look(2), look(3), look(5)), (Some(second(0)), Some(second(1)), Some(second(3))));
+        assert_eq!(look(1), (None, None), "it came within the last second");
+        // It reads what was there before it came, so it does not fall.
+        assert_eq!((look(2), look(3), look(5)), ((Some(second(0)), None), (Some(second(1)), None), (Some(second(3)), None)));
         progress.stands();
-        assert_eq!(look(6), None);
-        assert_eq!(look(7), None, "it has everything");
+        assert_eq!(look(6), (None, None));
+        assert_eq!(look(7), (None, None), "it has everything");
         // Busy all the time, and up to date now and then.
         for at in 8..12 {
             progress.stands();
             progress.handed();
-            assert_eq!(look(at), None);
+            assert_eq!(look(at), (None, None));
         }
-        assert_eq!(look(12), Some(second(0)));
+        assert_eq!(look(12), (Some(second(0)), Some("session_fell_behind")));
+        assert_eq!(look(13), (Some(second(1)), None), "told once");
+        progress.stands();
+        assert_eq!(look(14), (None, Some("session_caught_up")));
+        assert_eq!(look(15), (None, None));
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub enum What {
     Unsubscribed(ChannelName),
     /// It was told that messages are missing.
     Gap(ChannelName, GapReason),
-    /// It takes less than comes, and reads the log from now on.
+    /// It stood at the head, and takes less than comes.
     FellBehind,
     /// It stands at the head again.
     CaughtUp,

@@ -7,8 +7,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use slab::Slab;
 
-use super::SessionId;
 use super::progress::{BehindCounts, HasNews, Looked, Progress};
+use super::{SessionId, What};
 use crate::message::ChannelName;
 use crate::metrics::Front;
 
@@ -50,8 +50,10 @@ impl Sittings {
         found.map(|(sitting, looked)| (sitting.clone(), looked.behind())).collect()
     }
 
-    pub(super) fn look(&self, now: Duration) {
-        self.0.lock().iter_mut().for_each(|(_, (_, looked))| looked.look(now));
+    /// Who fell behind and who caught up since the last look.
+    pub(super) fn look(&self, now: Duration) -> Vec<(SessionId, Front, What)> {
+        let mut all = self.0.lock();
+        all.iter_mut().filter_map(|(_, (sitting, looked))| Some((sitting.session, sitting.front, looked.look(now)?))).collect()
     }
 
     pub(super) fn behind(&self) -> BehindCounts {

@@ -116,12 +116,12 @@ impl ShardMetrics {
         self.writes.add(self.writers, calls);
     }
 
-    /// A session's socket is full or it lost touch with the head: it reads the log from now on.
+    /// A session that stood at the head is behind.
     pub fn fell_behind(&self, front: Front) {
         self.front(front).fell_behind.add(self.writers, 1);
     }
 
-    /// A session that was behind reached the head.
+    /// A session that fell behind reached the head again.
     pub fn caught_up(&self, front: Front) {
         self.front(front).caught_up.add(self.writers, 1);
     }

@@ -92,7 +92,7 @@ pub(super) async fn sweep(hub: Arc<Hub>, control: Control, metrics: Arc<Metrics>
                 metrics.upkeep();
                 control.sweep();
             }
-            _ = looks.tick() => journal.look(hub.clock().mono()),
+            _ = looks.tick() => journal.look(hub.clock().now(), metrics.off_shard()),
         }
     }
 }

@@ -26,7 +26,12 @@ impl State {
         }
         if session.rest.is_some() {
             match session.poll_rest(context, tally) {
-                Poll::Pending => self.late.enter(key, session, self.tick, self.metrics.shard(self.number)),
+                Poll::Pending => {
+                    let (id, front) = (session.id, session.encoder.front());
+                    if self.late.enter(key, session, self.tick, self.metrics.shard(self.number)) {
+                        self.tell(id, front, What::FellBehind);
+                    }
+                }
                 Poll::Ready(Wrote::Gone) => {
                     session.rest = None;
                     let reason = *session.ended.get_or_insert(CloseReason::ClientGone);
@@ -36,13 +41,8 @@ impl State {
                 }
                 Poll::Ready(_) if session.ended.is_none() => {
                     // Whatever came meanwhile is read from the ring or the log.
-                    let was_behind = std::mem::replace(&mut session.behind, true);
-                    let (id, front) = (session.id, session.encoder.front());
+                    session.behind = true;
                     self.behind.push_back(key);
-                    if !was_behind {
-                        self.metrics.shard(self.number).fell_behind(front);
-                        self.tell(id, front, What::FellBehind);
-                    }
                     self.hub.inbox(self.number).rouse();
                 }
                 Poll::Ready(_) => {}

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::task::{Context, Poll};
 
 use super::inbound::{Conversation, Ended, Hands, LastWords, Phase};
-use super::session::{Listener, Session};
+use super::session::{Listener, Session, Touch};
 use super::state::{FINISH_TICKS, LAST_WORD_TICKS, State};
 use super::tally::Tally;
 use crate::close::CloseReason;
@@ -264,6 +264,9 @@ impl State {
         session.cursor_due |= added.gap.is_some();
         if !added.is_live && !session.behind {
             (session.behind, session.replaying) = (true, true);
+            if session.touch == Touch::Kept {
+                session.touch = Touch::Joining;
+            }
             self.behind.push_back(key);
             self.hub.inbox(self.number).rouse();
         }

@@ -59,7 +59,7 @@ use crate::message::ChannelName;
 use crate::metrics::{Metrics, ProtocolError, RefusedConnection, ShardMetrics};
 use crate::session::{Joined, Presence, Starts, Subscription};
 use inbound::Conversation;
-use session::{Listener, Session};
+use session::{Listener, Session, Touch};
 use state::{Cell, State};
 use tally::Tally;
 
@@ -377,6 +377,7 @@ impl State {
             rest: None,
             behind: !is_live,
             behind_since: None,
+            touch: if is_live { Touch::Kept } else { Touch::Joining },
             replaying: !is_live,
             cursor_due: !is_live,
             is_ahead: false,
@@ -395,7 +396,8 @@ impl State {
         }
         let is_blocked = session.rest.is_some();
         if !is_live {
-            self.late.enter(key, &mut session, self.tick, self.metrics.shard(self.number));
+            // Who joins has nothing to fall from.
+            let _ = self.late.enter(key, &mut session, self.tick, self.metrics.shard(self.number));
         }
         if let Some(place) = self.listeners.get_mut(key as usize) {
             session.places = std::mem::take(place.places());

@@ -112,15 +112,9 @@ impl State {
         self.scratch = out;
         let mut caught_up = false;
         if at_head {
-            session.behind = false;
-            // Who only read what was there before it came never fell behind.
-            if !std::mem::take(&mut session.replaying) {
-                shard.caught_up(front);
-                caught_up = true;
-            }
-            if session.rest.is_none() {
-                self.late.leave(key, session, shard);
-            }
+            (session.behind, session.replaying) = (false, false);
+            // With a full socket it is not there yet.
+            caught_up = session.rest.is_none() && self.late.catch_up(key, session, shard);
         } else if session.rest.is_none() && session.ended.is_none() {
             self.behind.push_back(key);
         }

@@ -74,6 +74,8 @@ pub(super) struct Session {
     pub(super) behind: bool,
     /// The tick since which it has not been caught up, its socket being full included; kept by [`super::behind::Behind`].
     pub(super) behind_since: Option<u32>,
+    /// Whether it ever stood at the head, and still does as far as it was told; kept by [`super::behind::Behind`].
+    pub(super) touch: Touch,
     /// Still reading what was there before it came.
     pub(super) replaying: bool,
     /// The client was told something that no message's cursor lies behind (a gap, or nothing at all): once it stands at
@@ -94,6 +96,17 @@ pub(super) struct Session {
     pub(super) due: u32,
     /// The tick at which the stay is over, because what its client showed does not count any longer.
     pub(super) ends_at: u32,
+}
+
+/// A session's touch with the head of what it listens to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Touch {
+    /// Not there yet: it reads what was published before it came, which is no falling behind.
+    Joining,
+    /// It stands there.
+    Kept,
+    /// It stood there, and reads the log since, or has a full socket.
+    Lost,
 }
 
 impl Session {

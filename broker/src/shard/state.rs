@@ -276,15 +276,16 @@ impl State {
         match self.listeners.get_mut(key as usize) {
             Some(Listener::Session(session)) if !session.behind && session.ended.is_none() => {
                 session.behind = true;
-                self.metrics.shard(self.number).fell_behind(session.encoder.front());
-                self.late.enter(key, session, self.tick, self.metrics.shard(self.number));
+                let falls = self.late.enter(key, session, self.tick, self.metrics.shard(self.number));
                 let (id, front) = (session.id, session.encoder.front());
                 let is_blocked = session.rest.is_some();
                 // While it is blocked its own task puts it into the queue, once the socket drained.
                 if !is_blocked {
                     self.behind.push_back(key);
                 }
-                self.tell(id, front, What::FellBehind);
+                if falls {
+                    self.tell(id, front, What::FellBehind);
+                }
             }
             Some(Listener::Watch(watch)) => raise(watch),
             _ => {}

@@ -263,7 +263,7 @@ async fn as_often_as_a_session_fell_behind_it_caught_up() {
     scene.publish(CHANNEL, "51").await;
     assert_eq!(quick.texts(1).await, ["51"]);
     assert_eq!(behind().await, (0.0, 0.0));
-    // A full socket is, once it drained.
+    // A full socket is.
     let mut slow = Listener::open(Way::SseHttp1, &scene, &[CHANNEL], Since::Live).await;
     drop(quick);
     for number in 52..=MANY {
@@ -293,7 +293,8 @@ async fn as_often_as_a_session_fell_behind_it_caught_up() {
 /// So many of them are more than a window of HTTP/2 takes, of which clients have 2 MiB.
 const ENOUGH: u64 = 600;
 
-/// Who stopped reading is counted as behind, with for how long, whatever carries its stream; who reads is not, and nobody is once all have read.
+/// Who stopped reading is counted as behind, with for how long, whatever carries its stream, and that it fell behind and caught up is counted and
+/// stands in its story; who reads is not, and nobody is once all have read.
 async fn stopped_readers_are_counted(way: Way, front: &str) {
     let scene = Scene::open(Commit::AtOnce).await;
     let mut slow = Vec::new();
@@ -313,15 +314,37 @@ async fn stopped_readers_are_counted(way: Way, front: &str) {
         }
     })
     .await;
+    let turns = async || {
+        let fell = scene.metric("tidings_sessions_fell_behind_total", &[front]).await;
+        (fell, scene.metric("tidings_sessions_caught_up_total", &[front]).await)
+    };
+    assert_eq!(turns().await, (3.0, 0.0), "told while they stand still, and not only when they go on");
     for listener in &mut slow {
         nothing_is_lost_in_silence(listener, ENOUGH).await;
     }
     soon("nobody is behind any more", async {
-        while behind().await != (0.0, 0.0) {
+        while behind().await != (0.0, 0.0) || turns().await != (3.0, 3.0) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
     .await;
+    let admin = scene.node.addresses().admin;
+    let fell = crate::admin::get(admin, "/api/sessions?event=fell_behind").await;
+    let fell: Vec<&str> = fell["happenings"].as_array().unwrap().iter().map(|one| one["session"].as_str().unwrap()).collect();
+    assert_eq!(fell.len(), 3, "{fell:?}");
+    for name in fell {
+        let told = crate::admin::get(admin, &format!("/api/sessions/{name}")).await;
+        let events: Vec<&str> = told["story"].as_array().unwrap().iter().map(|one| one["event"].as_str().unwrap()).collect();
+        // A WebSocket subscribes, and what is kept no longer is told as a gap.
+        let events: Vec<&str> = events.into_iter().filter(|event| !["session_subscribed", "session_gap"].contains(event)).collect();
+        assert_eq!(events, ["session_opened", "session_fell_behind", "session_caught_up"], "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stopped_readers_on_sockets_are_counted_as_behind() {
+    stopped_readers_are_counted(Way::SseHttp1, "sse").await;
+    stopped_readers_are_counted(Way::WebSocket, "websocket").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

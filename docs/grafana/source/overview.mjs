@@ -148,7 +148,7 @@ export const overview = {
         },
         {
           title: "Fell behind, caught up",
-          about: "How often sessions lose the head and reach it again; those over HTTP/2 and gRPC are not in it. Caught up far below fell behind: clients are slower than the stream.",
+          about: "How often sessions lose the head and reach it again. Caught up far below fell behind: clients are slower than the stream.",
           unit: "cps",
           queries: {
             "fell behind": "sum(rate(tidings_sessions_fell_behind_total{$of}[$rate]))",
