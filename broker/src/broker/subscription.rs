@@ -13,7 +13,7 @@ use crate::hub::{Hub, Signal};
 use crate::log::{Cursor, PageLimit, SlotCursor};
 use crate::message::ChannelName;
 use crate::presence::Notice;
-use crate::session::{News, OutOfWindow, Presence, Since, Subscription as State, out_of_window};
+use crate::session::{Joined, News, OutOfWindow, Presence, Since, Subscription as State, out_of_window};
 
 /// Most messages a subscription hands out at a time.
 const PAGE: PageLimit = PageLimit { entries: 512, bytes: 256 << 10 };
@@ -32,6 +32,8 @@ pub struct Subscription {
     /// The broker stopped.
     closed: CancellationToken,
     ended: bool,
+    /// Whether it began with a cursor, and then whether nothing was missing.
+    resumed: Option<bool>,
 }
 
 impl Subscription {
@@ -43,10 +45,11 @@ impl Subscription {
         closed: CancellationToken,
     ) -> Result<Self> {
         let (signal, ready) = (Arc::default(), VecDeque::new());
-        let mut subscription = Self { hub, state, signal, presence, ready, own: None, closed, ended: false };
+        let mut subscription = Self { hub, state, signal, presence, ready, own: None, closed, ended: false, resumed: None };
         // Listen first, then join: nothing is lost between the two, and what comes by both ways is read once.
         subscription.listen()?;
-        let gaps = subscription.state.join(&subscription.hub, &since.clone().into())?.gaps;
+        let Joined { gaps, recovered } = subscription.state.join(&subscription.hub, &since.clone().into())?;
+        subscription.resumed = matches!(since, Since::Cursor(_)).then_some(recovered);
         subscription.ready.extend(gaps.into_iter().map(|(channel, gap)| (Delivery::Gap { channel: channel.name.clone(), gap }, None)));
         Ok(subscription)
     }
@@ -159,6 +162,12 @@ impl Subscription {
     pub(crate) fn has_news(&self) -> impl Fn() -> bool + Send + use<> {
         let signal = self.signal.clone();
         move || signal.is_raised()
+    }
+
+    /// Whether it began with a cursor, and then whether nothing was missing between that and now.
+    #[must_use]
+    pub fn resumed(&self) -> Option<bool> {
+        self.resumed
     }
 
     /// Where a listener of the slot stands behind the messages that were handed out last, when they say too little themselves: it

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::cluster::scene::Cluster;
-use crate::support::{Commit, Http1, Listener, Scene, Since, Way, draft, soon};
+use crate::support::{Commit, Http1, Listener, News, Scene, Since, Way, draft, soon};
 
 const CHANNEL: &str = "ticker";
 const OPERATING: &str = include_str!("../../../docs/OPERATING.md");
@@ -59,6 +59,42 @@ async fn who_leaves_while_behind_is_not_counted_any_more() {
     drop(stopped);
     shows(&scene, "tidings_sessions", &["sse"], |count| count == 0.0).await;
     shows(&scene, "tidings_sessions_behind", &["sse"], |count| count == 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_back_is_counted_on_every_front_and_whether_all_was_still_there() {
+    for (way, front) in [
+        (Way::SseHttp1, "sse"),
+        (Way::SseHttp2, "sse"),
+        (Way::SseGuest, "sse"),
+        (Way::StreamHttp1, "http_stream"),
+        (Way::StreamHttp2, "http_stream"),
+        (Way::PollHttp1, "long_poll"),
+        (Way::WebSocket, "websocket"),
+        (Way::WebSocketRequests, "websocket"),
+        (Way::Grpc, "grpc"),
+    ] {
+        let scene = Scene::keeping(Commit::AtOnce, "default", 5).await;
+        scene.publish(CHANNEL, "1").await;
+        let mut first = Listener::open(way, &scene, &[CHANNEL], Since::Earliest).await;
+        assert_eq!(first.message().await.text, "1");
+        let cursor = first.cursor();
+        drop(first);
+        let resumed = async || {
+            let [whole, gap] = ["recovered", "gap"].map(|outcome| [front, outcome]);
+            (scene.metric("tidings_sessions_resumed_total", &whole).await, scene.metric("tidings_sessions_resumed_total", &gap).await)
+        };
+        assert_eq!(resumed().await, (0.0, 0.0), "{way:?}");
+        scene.publish(CHANNEL, "2").await;
+        let mut second = Listener::open(way, &scene, &[CHANNEL], cursor.clone()).await;
+        assert_eq!(second.message().await.text, "2");
+        assert_eq!(resumed().await, (1.0, 0.0), "{way:?}");
+        drop(second);
+        scene.publish_numbers(CHANNEL, 3..=10).await;
+        let mut third = Listener::open(way, &scene, &[CHANNEL], cursor).await;
+        assert!(matches!(soon("the gap", third.next()).await, News::Gap { .. }), "{way:?}");
+        assert_eq!(resumed().await, (1.0, 1.0), "{way:?}");
+    }
 }
 
 /// The rows of the table of bounds in docs/OPERATING.md.

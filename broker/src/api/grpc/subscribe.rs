@@ -23,7 +23,7 @@ use crate::broker::{Delivery, Since, Subscribe, Subscription, retry_after};
 use crate::close::CloseReason;
 use crate::control::{Entered, Told, Word};
 use crate::error::{Error, Result};
-use crate::journal::{HasNews, Seated, SessionId, Sitting, What};
+use crate::journal::{Seated, SessionId, Sitting, What};
 use crate::limits::UserPlace;
 use crate::log::{Cursor, CursorText, Entry, GapReason};
 use crate::message::ChannelName;
@@ -83,7 +83,7 @@ impl GrpcServices {
         let subscription = self.broker.subscribe(asked).await?;
         let mut listener = Listener {
             entered: self.control.register().enter(session, pass.identity().unwrap_or_default()),
-            stay: Stay::open(self.clone(), sitting, place, Box::new(subscription.has_news())),
+            stay: Stay::open(self.clone(), sitting, place, &subscription),
             cursor: subscription.cursor(),
             subscription,
             replies: VecDeque::new(),
@@ -272,11 +272,15 @@ struct Stay {
 }
 
 impl Stay {
-    fn open(services: GrpcServices, sitting: Sitting, place: Option<UserPlace>, has_news: HasNews) -> Self {
-        services.metrics.off_shard().session_opened(Front::Grpc);
-        let session = sitting.session;
-        let opened = What::Opened { channels: sitting.channels.iter().collect(), resumed: None, address: sitting.address };
-        let seated = services.journal.sit_with_news(sitting, has_news);
+    fn open(services: GrpcServices, sitting: Sitting, place: Option<UserPlace>, subscription: &Subscription) -> Self {
+        let metrics = services.metrics.off_shard();
+        metrics.session_opened(Front::Grpc);
+        let (session, resumed) = (sitting.session, subscription.resumed());
+        if let Some(recovered) = resumed {
+            metrics.resumed(Front::Grpc, recovered);
+        }
+        let opened = What::Opened { channels: sitting.channels.iter().collect(), resumed, address: sitting.address };
+        let seated = services.journal.sit_with_news(sitting, Box::new(subscription.has_news()));
         let stay = Self { began: services.clock.mono(), session, services, reason: CloseReason::ClientGone, seated, _place: place };
         stay.tell(opened);
         stay
