@@ -96,7 +96,7 @@ describe("what is checked in", () => {
     assert.deepEqual(tried.sort(), Object.keys(DIAGNOSES).sort());
   });
 
-  test("every bound is warned of, or it is written why not and which alert is for it", () => {
+  test("every bound is warned of, or it is written why not and which alert is for it; the admin page does as the alert", () => {
     const section = OPERATING.split("\n### Bounds\n")[1].split("\n### ")[0];
     const bounds = [...section.matchAll(/^\| `(\w+)`/gm)].map((found) => found[1]);
     assert.ok(bounds.length >= 17, `${bounds}`);
@@ -104,6 +104,9 @@ describe("what is checked in", () => {
     const [exceptions] = /but these:.+?\n\n/s.exec(section);
     assert.deepEqual([...exceptions.matchAll(/`(\w+)`/g)].map((found) => found[1]).sort(), left_out.split("|").sort());
     for (const bound of left_out.split("|")) assert.ok(bounds.includes(bound), bound);
+    // Nor may the page call a node troubled where no alert does, and the other way round.
+    const [, of_page] = /MAY_BE_FULL = new Set\(\[([^\]]+)\]\)/.exec(read("broker/src/admin/page/assets/overview.js"));
+    assert.deepEqual([...of_page.matchAll(/"(\w+)"/g)].map((found) => found[1]).sort(), left_out.split("|").sort());
     const page = OPERATING.split("\n### TidingsBoundNearlyReached\n")[1].split("\n### ")[0];
     for (const bound of bounds) assert.equal(page.includes(`\`${bound}\``), !left_out.split("|").includes(bound), `${bound} on the alert's page`);
   });

@@ -29,7 +29,7 @@ export const node = {
         },
         {
           title: "Up since",
-          about: "Time since the process started. Each start forgets the histories.",
+          about: "Time since the process started. A node that is alone forgets the histories with each start.",
           kind: "stat", width: 4, unit: "s", text: "value_and_name",
           queries: { "{{instance}}": "time() - process_start_time_seconds{$of}" },
         },

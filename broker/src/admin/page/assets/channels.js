@@ -64,7 +64,7 @@ export async function show_one(name, signal) {
   const elsewhere = found.listeners - found.listeners_here;
   const notes = [sessions.length < count && `The first ${sessions.length} of ${whole.format(count)}; the others are only counted.`, beside > 0 && `${whole.format(beside)} more over gRPC or inside this process.`, elsewhere > 0 && `${whole.format(elsewhere)} threads or streams of other nodes: ask there who they are.`, hung > 0 && `${hung} shards did not answer in time.`];
   by("on-note").textContent = notes.filter(Boolean).join(" ");
-  by("on-list").replaceChildren(sessions.length > 0 ? table(session_columns, sessions, { caption: "Sessions on this channel" }) : nothing("Nobody on a socket of this node."));
+  by("on-list").replaceChildren(sessions.length > 0 ? table(session_columns, sessions, { caption: "Sessions on this channel" }) : nothing("Nobody on this node."));
   by("newest").replaceChildren(...(found.newest.length > 0 ? found.newest.map(message) : [nothing("Nothing is kept.")]));
 }
 
