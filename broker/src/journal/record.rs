@@ -74,6 +74,11 @@ pub enum What {
     FellBehind,
     /// It stands at the head again.
     CaughtUp,
+    /// It was ended at a bound, without a word to it.
+    Cut {
+        /// The key that sets it.
+        limit: &'static str,
+    },
     /// It ended.
     Closed {
         /// Why.
@@ -141,6 +146,7 @@ impl What {
             Self::Gap(..) => "session_gap",
             Self::FellBehind => "session_fell_behind",
             Self::CaughtUp => "session_caught_up",
+            Self::Cut { .. } => "session_cut",
             Self::Closed { .. } => "session_closed",
         }
     }
@@ -151,6 +157,7 @@ impl What {
         match self {
             Self::Refused { code, .. } | Self::Denied { code, .. } => Some(code.as_str()),
             Self::Gap(_, reason) => Some(reason.as_str()),
+            Self::Cut { limit } => Some(limit),
             Self::Closed { reason, .. } => Some(reason.as_str()),
             _ => None,
         }
@@ -171,6 +178,7 @@ impl fmt::Display for What {
             Self::Gap(channel, reason) => write!(f, "was told that messages of {channel} are missing: {}", reason.as_str()),
             Self::FellBehind => f.write_str("takes less than comes, and reads the log"),
             Self::CaughtUp => f.write_str("is caught up again"),
+            Self::Cut { limit } => write!(f, "was cut, because it does not read what waits for it ({limit})"),
             Self::Closed { reason, .. } => write!(f, "ended: {}", reason.sentence()),
         }
     }
@@ -246,6 +254,7 @@ impl Record {
             What::Gap(channel, reason) => line!(info, channel = display(channel), reason = reason.as_str()),
             What::FellBehind => line!(debug),
             What::CaughtUp => line!(debug),
+            What::Cut { limit } => line!(info, limit = *limit),
             What::Closed { reason, lasted } if self.is_ordinary_poll() => {
                 line!(debug, reason = reason.as_str(), lasted_ms = lasted.as_millis() as u64);
             }

@@ -7,6 +7,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
+use crate::close::CloseReason;
+
 /// What is handed to HTTP at a time of a body in one piece, so that it is known how much of it the peer has taken.
 pub(super) const PIECE_BYTES: usize = 32 << 10;
 
@@ -18,6 +20,9 @@ pub trait Frames {
     /// Ready when it is over, whatever there is to send. Asked while the peer takes nothing, now and then and when the context is
     /// woken.
     fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()>;
+
+    /// It ends here, without a word to the peer, for this reason and at the bound that this key sets. Dropped next.
+    fn cut(&mut self, reason: CloseReason, limit: &'static str);
 }
 
 /// The body of a response.
@@ -42,6 +47,13 @@ impl Body {
         match self {
             Self::Stream(frames) => frames.poll_over(context),
             Self::Empty | Self::Full(_) => Poll::Pending,
+        }
+    }
+
+    /// As [`Frames::cut`]. What is whole has no stay that could end.
+    pub(super) fn cut(&mut self, reason: CloseReason, limit: &'static str) {
+        if let Self::Stream(frames) = self {
+            frames.cut(reason, limit);
         }
     }
 }

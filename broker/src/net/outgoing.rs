@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::Body;
 use super::pace::{InFlight, Pace};
+use crate::close::CloseReason;
 
 /// The last piece of an answer is not waited for when it is no larger: it would take a frame and a wake-up more.
 const LAST_BYTES: usize = 1 << 10;
@@ -83,9 +84,18 @@ impl Outgoing {
     fn poll_over(&self, patience: Duration, context: &mut Context<'_>) -> Poll<()> {
         let still = self.moved.get().elapsed();
         if still >= patience {
+            self.body.borrow_mut().cut(CloseReason::ClientGone, "http.write_timeout");
             return Poll::Ready(());
         }
         if self.stands.get() && still >= LOOK { self.body.borrow_mut().poll_over(context) } else { Poll::Pending }
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        if self.pace.is_unread() {
+            self.body.get_mut().cut(CloseReason::TooSlow, "limits.unsent_bytes");
+        }
     }
 }
 

@@ -50,6 +50,8 @@ pub(super) struct Pace {
     held_weight: Cell<usize>,
     held_place: RefCell<Option<Place>>,
     everyone: Arc<Crowd>,
+    /// The connection must end, because of what its peer has not read.
+    is_unread: Cell<bool>,
     /// Whoever drives the connection.
     driver: RefCell<Option<Waker>>,
     /// Who waits until everything is answered.
@@ -70,6 +72,7 @@ impl Pace {
             held_weight: Cell::new(0),
             held_place: RefCell::default(),
             everyone,
+            is_unread: Cell::new(false),
             driver: RefCell::default(),
             waits: RefCell::default(),
         })
@@ -137,6 +140,11 @@ impl Pace {
         self.wake_driver();
     }
 
+    /// Whether its connection must end, because of what its peer has not read.
+    pub(super) fn is_unread(&self) -> bool {
+        self.is_unread.get()
+    }
+
     /// It has to learn when something of its connection is pushed out.
     fn wake_driver(&self) {
         if let Some(driver) = self.driver.borrow().as_ref() {
@@ -153,11 +161,9 @@ impl Pace {
         if self.place.borrow_mut().as_mut().is_some_and(|place| Pin::new(place).poll(context).is_ready()) {
             return Poll::Ready(Over::PushedOut);
         }
-        if self.held_place.borrow_mut().as_mut().is_some_and(|place| Pin::new(place).poll(context).is_ready()) {
-            return Poll::Ready(Over::Unread);
-        }
-        let mut unread = self.unread.borrow_mut();
-        if unread.iter_mut().any(|(_, place)| Pin::new(place).poll(context).is_ready()) {
+        let is_held_too_long = self.held_place.borrow_mut().as_mut().is_some_and(|place| Pin::new(place).poll(context).is_ready());
+        if is_held_too_long || self.unread.borrow_mut().iter_mut().any(|(_, place)| Pin::new(place).poll(context).is_ready()) {
+            self.is_unread.set(true);
             return Poll::Ready(Over::Unread);
         }
         match &mut *self.driver.borrow_mut() {

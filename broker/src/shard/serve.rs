@@ -161,6 +161,8 @@ impl State {
             session.conversation = None;
             session.end(CloseReason::TooSlow);
             session.cut();
+            let (id, front) = (session.id, session.encoder.front());
+            self.tell(id, front, What::Cut { limit: "limits.unsent_bytes" });
         }
     }
 

@@ -12,7 +12,7 @@ use tonic::{Request, Status};
 
 use crate::admin::{call, get, node};
 use crate::raw::{Raw, ask, request};
-use crate::support::{WebSocket, handshake};
+use crate::support::{Commit, Http1, Scene, WebSocket, handshake, soon};
 
 /// What is kept of a session, oldest first.
 async fn story(admin: SocketAddr, name: &str) -> Vec<Value> {
@@ -58,6 +58,31 @@ async fn whoever_is_refused_is_told_a_name_under_which_the_reason_is_found_in_it
     }
     assert_eq!(names.len(), 8);
     node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_cut_to_make_room_finds_the_bound_that_it_was() {
+    let scene = Scene::with(Commit::AtOnce, |config| {
+        config.shards = 1;
+        config.http.send_buffer_bytes = 16 << 10;
+        config.limits.unsent_bytes = 1 << 20;
+    })
+    .await;
+    for _ in 0..30 {
+        scene.publish("much", &"x".repeat(60_000)).await;
+    }
+    let mut stopped = Vec::new();
+    for number in 0..100 {
+        let target = format!("/sse?channel=much&since=earliest&session=s{number}");
+        stopped.push(Http1::get(scene.http(), "1.1", &target, "", Some(4096)).await);
+    }
+    soon("the oldest are cut", async { while scene.metric("tidings_sessions_closed_total", &["sse", "too_slow"]).await < 50.0 {} }).await;
+    let admin = scene.node.addresses().admin;
+    let cut = get(admin, "/api/sessions?event=cut&limit=500").await;
+    let name = cut["happenings"].as_array().unwrap().last().unwrap()["session"].as_str().unwrap();
+    let story = story(admin, name).await;
+    let lines: Vec<_> = story.iter().map(|one| (one["event"].as_str().unwrap(), one["reason"].as_str().unwrap_or_default())).collect();
+    assert_eq!(lines, [("session_opened", ""), ("session_cut", "limits.unsent_bytes"), ("session_closed", "too_slow")], "{story:?}");
 }
 
 async fn subscribe(to: SocketAddr, key: &str, session: Option<&str>, channels: &[&str]) -> Status {

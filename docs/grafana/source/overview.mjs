@@ -79,7 +79,7 @@ export const overview = {
         },
         {
           title: "Sessions closed, by reason",
-          about: "client_gone: the client left. finished: a poll was answered. draining: the node leaves. too_slow: a channel without history moved on. lagged: one whose namespace closes then did. stopped: the node ended.",
+          about: "client_gone: the client left. finished: a poll was answered. draining: the node leaves. too_slow: a channel without history moved on, or too much waits for slow readers. lagged: one whose namespace closes then did. stopped: the node ended.",
           unit: "cps",
           queries: { "{{reason}}": "sum by (reason) (rate(tidings_sessions_closed_total{$of}[$rate]))" },
         },

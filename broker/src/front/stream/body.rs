@@ -315,6 +315,13 @@ impl<G: Ground> Frames for StreamBody<G> {
         }
         if self.ended.is_some() { Poll::Ready(()) } else { Poll::Pending }
     }
+
+    fn cut(&mut self, reason: CloseReason, limit: &'static str) {
+        if self.ended.is_none() {
+            self.ended = Some(reason);
+            self.ground.tell(self.session, self.encoder.front(), What::Cut { limit });
+        }
+    }
 }
 
 impl<G: Ground> StreamBody<G> {

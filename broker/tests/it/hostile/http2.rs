@@ -206,8 +206,8 @@ async fn answers_behind_closed_windows_count_and_are_given_up() {
     scene.is_unharmed("closed windows").await;
 }
 
-#[tokio::test]
-async fn answers_behind_closed_windows_push_out_those_of_the_connection_that_stands_still() {
+/// Four connections ask for this 40 times each, take so many bytes of each answer and no more, and three of them have to go.
+async fn push_out(target: &str, taken: u32) -> Scene {
     let mut config = config();
     config.limits.unsent_bytes = 1 << 20;
     let scene = Scene::with(config).await;
@@ -215,13 +215,36 @@ async fn answers_behind_closed_windows_push_out_those_of_the_connection_that_sta
     let mut sockets = Vec::new();
     for _ in 0..4 {
         let mut socket = scene.connect(Door::Http).await;
-        shout(&mut socket, &[closed(), ask_for([POLL; 40])].concat()).await;
+        let window = |stream| frame(WINDOW_UPDATE, 0, stream, &taken.to_be_bytes());
+        let windows: Vec<u8> = (0..40).filter(|_| taken > 0).flat_map(|n| window(2 * n + 1)).collect();
+        shout(&mut socket, &[closed(), ask_for([target; 40]), windows].concat()).await;
         sockets.push(socket);
     }
     scene.until("tidings_connections_refused_total{reason=\"unread\"}", |cut| cut >= 3).await;
     assert!(scene.metric(UNREAD).await <= 1 << 20);
     drop((sockets, client));
-    scene.is_unharmed("unread answers").await;
+    scene
+}
+
+#[tokio::test]
+async fn answers_behind_closed_windows_push_out_those_of_the_connection_that_stands_still() {
+    push_out(POLL, 0).await.is_unharmed("unread answers").await;
+}
+
+/// The limits in the newest stories of those who were cut.
+async fn limits_of_those_cut(scene: &Scene) -> Vec<String> {
+    let cut = crate::admin::get(scene.node.addresses().admin, "/api/sessions?event=cut&limit=500").await;
+    cut["happenings"].as_array().unwrap().iter().map(|one| one["reason"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn streams_behind_closed_windows_do_so_too_and_their_stories_name_the_bound() {
+    // Each takes its beginning and a little of its history, of which HTTP/2 holds the rest.
+    let scene = push_out("/sse?channel=some&since=earliest", 100).await;
+    scene.until("tidings_sessions_closed_total{front=\"sse\",reason=\"too_slow\"}", |cut| cut >= 120).await;
+    let limits = limits_of_those_cut(&scene).await;
+    assert!(limits.len() >= 120 && limits.iter().all(|limit| limit == "limits.unsent_bytes"), "{limits:?}");
+    scene.is_unharmed("unread streams").await;
 }
 
 #[tokio::test]
@@ -244,6 +267,7 @@ async fn a_stream_that_nobody_takes_anything_of_ends_and_the_one_beside_it_goes_
         }
     }
     scene.until("tidings_sessions_closed_total{front=\"sse\",reason=\"client_gone\"}", |closed| closed == 1).await;
+    assert_eq!(limits_of_those_cut(&scene).await, ["http.write_timeout"]);
     client.publish("live", Message::new("still there")).await.unwrap();
     loop {
         let (kind, stream, payload) = next_frame(&mut socket).await;

@@ -10,7 +10,7 @@ let shown_from;
 
 /** How bad it is. */
 function kind({ event, reason }) {
-  if (event === "session_refused" || event === "session_denied") return "bad";
+  if (["session_refused", "session_denied", "session_cut"].includes(event)) return "bad";
   if (event === "session_closed") return ["client_gone", "finished", "draining"].includes(reason) ? "good" : "bad";
   return ["session_gap", "session_fell_behind"].includes(event) ? "warn" : "good";
 }
