@@ -128,6 +128,7 @@ impl Node {
             visitors: embedded.watched.visitors.clone(),
             batch_messages: config.limits.batch_messages,
             retry_after: config.drain.retry_min..=config.drain.retry_max.max(config.drain.retry_min),
+            heartbeat: config.shard.heartbeat_min..=config.shard.heartbeat_max,
             ready: embedded.readiness.subscribe(),
             metrics: metrics.clone(),
             journal: embedded.journal.clone(),

@@ -65,6 +65,8 @@ pub struct GrpcServices {
     pub batch_messages: usize,
     /// When a subscriber is told to come back after a drain; each gets its own moment in between.
     pub retry_after: RangeInclusive<Duration>,
+    /// Heartbeats come after this much silence; each stream draws its own, so that they do not come all at once.
+    pub heartbeat: RangeInclusive<Duration>,
     /// Whether the node should get traffic; the health service says so.
     pub ready: watch::Receiver<bool>,
     /// Where it is counted.

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::future::Future as _;
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,9 +27,6 @@ use crate::limits::UserPlace;
 use crate::log::{Cursor, CursorText, Entry, GapReason};
 use crate::message::ChannelName;
 use crate::metrics::Front;
-
-/// Heartbeats come after this much silence; each stream draws its own, so that they do not come all at once.
-const HEARTBEAT: RangeInclusive<Duration> = Duration::from_secs(15)..=Duration::from_secs(20);
 
 /// How often it is looked how the cluster is, for those who want to be told.
 const CLUSTER_LOOK: Duration = Duration::from_secs(1);
@@ -87,7 +83,7 @@ impl GrpcServices {
             cursor: subscription.cursor(),
             subscription,
             replies: VecDeque::new(),
-            heartbeat: rand::random_range(HEARTBEAT),
+            heartbeat: rand::random_range(self.heartbeat.clone()),
             cursor_due: false,
             is_closed: false,
             ends_at: pass.left().map(|left| Instant::now() + left),
