@@ -31,7 +31,7 @@ pub use visitors::{ClientAddress, ClientHeader, Network, TooMany, UNREADABLE, Vi
 pub struct Config {
     /// Most connections at once on the public listener; 0: as many as open files allow. Each costs about 1 KiB, and its kernel buffers.
     pub connections: u32,
-    /// Most connections at once from one IPv4 address or one IPv6 network of 64 bits, and most streams and calls at once for a client behind a trusted proxy; 0: no bound. Many people may share an address.
+    /// Most connections at once to this node from one IPv4 address or one IPv6 network of 64 bits, and most streams and calls at once for a client behind a trusted proxy; 0: no bound. Many people may share an address.
     pub connections_per_address: u32,
     /// Most connections at once of one user, as tokens and signed addresses name it, over all fronts of this node; 0: no bound. One person may have many devices and tabs.
     pub connections_per_user: u32,
@@ -55,7 +55,7 @@ pub struct Config {
     pub incoming_bytes: u64,
     /// Most publish ids remembered to recognise repeats; past it the oldest are forgotten early.
     pub dedupe_ids: u32,
-    /// Most publishes a second of one key or user over all its connections to this node, on average, and twice as many at once; who has no name is bounded by its address, as for `connections_per_address`. 0: no bound.
+    /// Most publishes a second of one key or user over all its connections to this node, on average, and twice as many at once; who has no name is bounded by its address, as for `connections_per_address`, or over `grpc.unix` by the user who runs it. Each node of a cluster counts for itself: divide what you want by how many there are. 0: no bound.
     pub publish_rate: u32,
     /// The same for channels subscribed to.
     pub subscribe_rate: u32,

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,8 +26,8 @@ use tokio_util::task::TaskTracker;
 use super::{Admin, api, page, trend};
 use crate::auth::ClientName;
 use crate::host;
-use crate::limits::{Crowd, Place};
-use crate::metrics::{Metrics, ProtocolError};
+use crate::limits::{Caller, ClientAddress, Crowd, Place};
+use crate::metrics::{Metrics, ProtocolError, RefusedConnection};
 use crate::tls::client_name;
 
 /// Connections at once: a few scrapers and health checks. Whoever hangs on to more loses the oldest, so that nobody can
@@ -57,8 +58,8 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
             () = stop.cancelled() => break,
             _ = upkeep.tick() => admin.metrics.upkeep(),
             _ = step.tick() => api::step(&admin),
-            socket = accept(&listener) => {
-                connections.spawn(connection(socket, crowd.enter(), admin.clone(), stop.clone()));
+            (socket, from) = accept(&listener, &admin.metrics) => {
+                connections.spawn(connection(socket, from, crowd.enter(), admin.clone(), stop.clone()));
             }
         }
     }
@@ -67,11 +68,12 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
     connections.wait().await;
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener, metrics: &Metrics) -> (TcpStream, IpAddr) {
     loop {
         match listener.accept().await {
-            Ok((socket, _)) => return socket,
+            Ok((socket, peer)) => return (socket, peer.ip()),
             Err(error) => {
+                metrics.connection_refused(RefusedConnection::OpenFiles);
                 tracing::debug!(event = "accept_failed", listener = "admin", %error, "the admin listener could not accept");
                 sleep(ACCEPT_PAUSE).await;
             }
@@ -79,26 +81,32 @@ async fn accept(listener: &TcpListener) -> TcpStream {
     }
 }
 
-async fn connection(socket: TcpStream, mut place: Place, admin: Admin, stop: CancellationToken) {
-    let Some(entrance) = &admin.entrance else { return speak(socket, None, place, admin, stop).await };
+async fn connection(socket: TcpStream, from: IpAddr, mut place: Place, admin: Admin, stop: CancellationToken) {
+    let Some(entrance) = &admin.entrance else { return speak(socket, (from, None), place, admin, stop).await };
     let secured = tokio::select! {
         secured = entrance.pass(socket) => secured,
-        () = &mut place => None,
+        () = &mut place => return push_out(&admin.metrics, from),
         () = stop.cancelled() => None,
     };
     if let Some(stream) = secured {
         let client = client_name(stream.get_ref().1);
-        speak(stream, client, place, admin, stop).await;
+        speak(stream, (from, client), place, admin, stop).await;
     }
 }
 
-async fn speak<S>(socket: S, client: Option<ClientName>, mut place: Place, admin: Admin, stop: CancellationToken)
+/// Counts a connection that makes room for another one, and says so.
+fn push_out(metrics: &Metrics, from: IpAddr) {
+    metrics.turned_away(RefusedConnection::Limit, "admin_connections", Some(Caller::Address(from)));
+}
+
+async fn speak<S>(socket: S, (from, client): (IpAddr, Option<ClientName>), mut place: Place, admin: Admin, stop: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let asks = Arc::new(AtomicBool::new(true));
     let socket = Heard { socket, asks: asks.clone() };
     let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(ClientAddress(from));
         if let Some(client) = &client {
             request.extensions_mut().insert(client.clone());
         }
@@ -118,7 +126,7 @@ where
                 note(&admin.metrics, &error, asks.load(Ordering::Relaxed));
             }
         }
-        () = &mut place => {}
+        () = &mut place => push_out(&admin.metrics, from),
         () = stop_or_age(&stop) => {
             connection.as_mut().graceful_shutdown();
             let _ = timeout(CLOSE_GRACE, connection).await;
@@ -243,5 +251,6 @@ fn text(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) 
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

@@ -2,7 +2,6 @@
 //! they hold it.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -155,7 +154,7 @@ impl Gate {
         if matches!(&admitted, Err(refusal) if refusal.cause == Denied::UnknownKid) && self.learn_keys().await {
             admitted = self.look_at_request(parts);
         }
-        let from = parts.extensions.get::<ClientAddress>().map(|address| address.0);
+        let from = parts.extensions.get::<ClientAddress>().map(|address| limits::Caller::Address(address.0));
         admitted.map(|pass| pass.coming_from(from)).map_err(|refusal| self.refuse(&refusal))
     }
 
@@ -276,7 +275,7 @@ pub struct Pass {
     /// The book in which the caller was found.
     edition: u32,
     /// Where it comes from, as far as that is known. Kept for those who have no name, and apart: every connection has a pass.
-    from: Option<Box<IpAddr>>,
+    from: Option<Box<limits::Caller<'static>>>,
 }
 
 /// How a credential came here.
@@ -303,16 +302,17 @@ impl Pass {
         &self.caller
     }
 
-    /// The same caller, who comes from this address: by it the rates know who has no name. Without a rate it is not kept.
+    /// The same caller, who comes from this address, or from this user's process: by it the rates know who has no name. Without a rate
+    /// it is not kept.
     #[must_use]
-    pub fn coming_from(self, from: Option<IpAddr>) -> Self {
+    pub fn coming_from(self, from: Option<limits::Caller<'static>>) -> Self {
         let from = from.filter(|_| self.gate.is_rated());
         Self { from: from.map(Box::new), ..self }
     }
 
     /// Where it comes from.
     #[must_use]
-    pub fn address(&self) -> Option<IpAddr> {
+    pub fn comes_from(&self) -> Option<limits::Caller<'static>> {
         self.from.as_deref().copied()
     }
 
@@ -419,8 +419,8 @@ impl Pass {
         self.check_permitted(action, channel)?;
         let Rates { publishes, subscribes, .. } = &self.gate.0.rates;
         match action {
-            Action::Publish => self.pace(Rate::CallerPublishes, publishes, 1),
-            Action::Subscribe => self.pace(Rate::CallerSubscribes, subscribes, 1),
+            Action::Publish => self.pace((Rate::CallerPublishes, publishes), 1, Callers::take),
+            Action::Subscribe => self.pace((Rate::CallerSubscribes, subscribes), 1, Callers::take),
             Action::History | Action::Presence | Action::Admin | Action::Control => Ok(()),
         }
     }
@@ -439,7 +439,18 @@ impl Pass {
     /// As [`Pass::check`].
     pub fn check_publish(&self, draft: &Draft) -> Result<()> {
         self.check(Action::Publish, &draft.channel)?;
-        self.pace(Rate::CallerBytes, &self.gate.0.rates.bytes, draft.bytes())
+        self.pace((Rate::CallerBytes, &self.gate.0.rates.bytes), draft.bytes(), Callers::take)
+    }
+
+    /// Whether it is too soon for any publish that has so many bytes or more: known before they are here. Nothing is taken from the
+    /// rates.
+    ///
+    /// # Errors
+    /// `overloaded`; it is counted and logged.
+    pub fn check_pace_of_publish(&self, bytes_min: u64) -> Result<()> {
+        let Rates { publishes, bytes, .. } = &self.gate.0.rates;
+        self.pace((Rate::CallerPublishes, publishes), 1, Callers::look)?;
+        self.pace((Rate::CallerBytes, bytes), bytes_min, Callers::look)
     }
 
     /// Whether this is permitted here, how often it was done aside.
@@ -492,9 +503,14 @@ impl Pass {
         Err(self.gate.refuse(&refusal))
     }
 
-    /// So much more of what has a rate, of this caller. Who has neither a name nor an address has none: a process of this machine, or
-    /// a request that the program around us did not say it of.
-    fn pace(&self, rate: Rate, callers: &Callers, amount: u64) -> Result<()> {
+    /// So much more of what has a rate, of this caller. Of whom nothing is known at all has none: of a request the program around us
+    /// may not have said where it comes from.
+    fn pace(
+        &self,
+        (rate, callers): (Rate, &Callers),
+        amount: u64,
+        take: impl Fn(&Callers, limits::Caller<'_>, u64, Duration) -> Result<(), Duration>,
+    ) -> Result<()> {
         // What is not bounded costs nothing.
         if callers.rate() == 0 {
             return Ok(());
@@ -502,11 +518,11 @@ impl Pass {
         let user = self.user().map(|name| limits::Caller::User(name));
         let caller = match &self.caller {
             Caller::Backend(backend) => Some(limits::Caller::Key(&backend.name)),
-            Caller::Token(_) | Caller::Everyone | Caller::Anyone => user.or_else(|| self.address().map(limits::Caller::Address)),
+            Caller::Token(_) | Caller::Everyone | Caller::Anyone => user.or_else(|| self.comes_from()),
         };
         let Some(caller) = caller else { return Ok(()) };
         let Shared { clock, metrics, .. } = &*self.gate.0;
-        callers.take(caller, amount, clock.mono()).map_err(|wait| {
+        take(callers, caller, amount, clock.mono()).map_err(|wait| {
             metrics.caller_rate_exceeded(rate, caller);
             rate_exceeded(rate, callers.rate(), wait)
         })

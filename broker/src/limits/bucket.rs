@@ -27,19 +27,25 @@ impl Bucket {
     /// # Errors
     /// How long until there is enough. What is larger than the bucket itself passes when that is full.
     pub fn take(&mut self, amount: u64, now: Duration) -> Result<(), Duration> {
+        self.look(amount, now)?;
+        if self.rate > 0 {
+            self.full_at = self.full_at.max(now).saturating_add(self.time_for(amount));
+        }
+        Ok(())
+    }
+
+    /// Whether so much could be taken now; nothing is.
+    ///
+    /// # Errors
+    /// As [`Bucket::take`].
+    pub fn look(&self, amount: u64, now: Duration) -> Result<(), Duration> {
         if self.rate == 0 {
             return Ok(());
         }
         let burst = Duration::from_secs(BURST_SECONDS);
-        let cost = self.time_for(amount);
-        let full_at = self.full_at.max(now);
         // With this taken, it may lack as much as it holds; or anything, when it is full.
-        let lacking = full_at - now + cost.min(burst);
-        if lacking > burst {
-            return Err(lacking - burst);
-        }
-        self.full_at = full_at.saturating_add(cost);
-        Ok(())
+        let lacking = self.full_at.saturating_sub(now) + self.time_for(amount).min(burst);
+        if lacking > burst { Err(lacking - burst) } else { Ok(()) }
     }
 
     /// When nothing will be missing, unless more is taken.
@@ -88,6 +94,18 @@ mod tests {
         assert_eq!(bucket.take(1000, at(0)), Ok(()));
         assert_eq!(bucket.take(1, at(0)), Err(at(8010)));
         assert_eq!(bucket.take(1, at(8010)), Ok(()));
+    }
+
+    #[test]
+    fn a_look_takes_nothing_and_says_what_taking_would() {
+        let mut bucket = Bucket::new(10);
+        assert!((0..1000).all(|_| bucket.look(20, at(0)).is_ok()));
+        bucket.take(15, at(0)).unwrap();
+        assert_eq!((bucket.look(5, at(0)), bucket.look(6, at(0)), bucket.take(6, at(0))), (Ok(()), Err(at(100)), Err(at(100))));
+        bucket.take(5, at(0)).unwrap();
+        assert_eq!(bucket.look(0, at(0)), Ok(()), "nothing always passes, but behind what was larger than the bucket");
+        bucket.take(1000, at(10_000)).unwrap();
+        assert_eq!(bucket.look(0, at(10_000)), Err(at(98_000)));
     }
 
     #[test]

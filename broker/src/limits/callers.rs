@@ -1,5 +1,5 @@
 //! How much each caller does a second, over all its connections: a backend by its key, a user by its tokens, and whoever has no name by
-//! its address.
+//! its address, or on this machine by the user who runs it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -20,6 +20,8 @@ pub enum Caller<'a> {
     User(&'a str),
     /// Nobody who is named: all of an IPv4 address, or of an IPv6 network of 64 bits, are one.
     Address(IpAddr),
+    /// Nobody who is named, over the Unix socket: all that this user of the machine runs are one.
+    Process(u32),
 }
 
 impl Caller<'_> {
@@ -30,6 +32,7 @@ impl Caller<'_> {
             Self::Key(name) => format!("key {name}"),
             Self::User(name) => format!("user {name}"),
             Self::Address(address) => format!("address {}", network_of(address)),
+            Self::Process(uid) => format!("uid {uid}"),
         }
     }
 }
@@ -64,6 +67,17 @@ impl Callers {
     #[must_use]
     pub fn count(&self) -> usize {
         self.buckets.lock().len()
+    }
+
+    /// Whether so much more of this caller would pass now; nothing is taken, and nobody remembered for it.
+    ///
+    /// # Errors
+    /// As [`Callers::take`].
+    pub fn look(&self, caller: Caller<'_>, amount: u64, now: Duration) -> Result<(), Duration> {
+        if self.rate == 0 {
+            return Ok(());
+        }
+        self.buckets.lock().get(&*caller.name()).map_or(Ok(()), |bucket| bucket.look(amount, now))
     }
 
     /// So much more of this caller.
@@ -106,6 +120,9 @@ mod tests {
         assert!((0..1000).all(|_| Callers::new(0, 1).take(Caller::User("a"), 1, at(0)).is_ok()));
         assert_eq!(callers.take(Caller::User("c"), 2, at(5)), Ok(()), "as much as is asked for is taken at once");
         assert_eq!(callers.take(Caller::User("c"), 1, at(5)), Err(at(1)));
+        assert_eq!(callers.look(Caller::User("c"), 1, at(5)), Err(at(1)));
+        let known = callers.count();
+        assert_eq!((callers.look(Caller::User("d"), 2, at(5)), callers.count()), (Ok(()), known), "who is only looked at is not kept");
     }
 
     #[test]
@@ -114,6 +131,8 @@ mod tests {
         let mut take = |address: &str| callers.take(Caller::Address(address.parse().unwrap()), 2, at(0)).is_ok();
         assert_eq!(["192.0.2.1", "192.0.2.2", "::ffff:192.0.2.1"].map(&mut take), [true, true, false]);
         assert_eq!(["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"].map(&mut take), [true, false, true], "64 bits are one");
+        let processes = [1000, 1001, 1000].map(|uid| callers.take(Caller::Process(uid), 2, at(0)).is_ok());
+        assert_eq!(processes, [true, true, false], "nor does it matter over how many sockets one user comes");
     }
 
     #[test]

@@ -40,6 +40,12 @@ impl Crowd {
         Arc::new(Self { bound: bound.max(1), inside: Mutex::default() })
     }
 
+    /// How heavy they may be together.
+    #[must_use]
+    pub fn bound(&self) -> usize {
+        self.bound
+    }
+
     /// How many are there.
     #[must_use]
     pub fn count(&self) -> usize {

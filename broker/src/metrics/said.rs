@@ -1,8 +1,9 @@
-//! What is refused for too much, said in the log beside being counted: so often in a second of each kind, with how many were not said.
+//! What is refused for too much, and at the admin API: said in the log beside being counted, so often in a second of each kind, with how
+//! many were not said.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Metrics, Rate, RefusedConnection};
+use super::{Denied, Metrics, Rate, RefusedConnection};
 use crate::limits::Caller;
 
 /// Most lines of one kind in a second; more are only counted.
@@ -35,6 +36,7 @@ impl Sampled {
 pub(super) struct Said {
     connections: [Sampled; RefusedConnection::ALL.len()],
     rates: [Sampled; Rate::ALL.len()],
+    admin: Sampled,
 }
 
 impl Metrics {
@@ -54,6 +56,15 @@ impl Metrics {
         if let Some(unsaid) = self.said.rates[rate.index()].may_say(self.clock.mono().as_secs()) {
             let (limit, whose) = (rate.key(), whose.name());
             tracing::info!(event = "rate_exceeded", rate = rate.as_str(), limit, whose, unsaid, "more than a rate allows was refused");
+        }
+    }
+
+    /// A call of the admin API was refused, with this code. Counted, and said in the log.
+    pub fn admin_refused(&self, cause: Denied, path: &str, code: &'static str, whose: Option<Caller<'_>>) {
+        self.denied(cause);
+        if let Some(unsaid) = self.said.admin.may_say(self.clock.mono().as_secs()) {
+            let whose = whose.map(Caller::name);
+            tracing::warn!(event = "admin_refused", path, code, whose, unsaid, "a call of the admin API was refused");
         }
     }
 }

@@ -124,6 +124,7 @@ impl Node {
             connections: Arc::new(Semaphore::new(limits::grpc_connections_max(embedded.open_files) as usize)),
             connections_pending: limits::grpc_connections_pending(config.limits.connections_pending, embedded.open_files) as usize,
             incoming: embedded.watched.incoming.clone(),
+            unread: embedded.watched.unread.clone(),
             body_timeout: embedded::BODY_TIMEOUT,
             visitors: embedded.watched.visitors.clone(),
             batch_messages: config.limits.batch_messages,

@@ -56,7 +56,9 @@ async fn every_call_needs_an_admin_key_where_there_is_one_and_is_closed_where_th
     assert_eq!(status, 401);
     // An API key of a publisher opens nothing here, and what machines ask for asks for nothing.
     for path in ["/metrics", "/livez", "/"] {
-        assert_eq!(ask(admin, request("GET", path, admin, "")).await.status, 200, "{path}");
+        let answer = ask(admin, request("GET", path, admin, "")).await;
+        assert_eq!((answer.status, answer.header("x-content-type-options")), (200, Some("nosniff")), "{path}");
+        assert_eq!(answer.header("x-frame-options").is_some(), path == "/", "{path}");
     }
     guarded.stop().await;
 

@@ -13,4 +13,5 @@ mod newcomers;
 mod rates;
 mod scene;
 mod strangers;
+mod unread;
 mod visitors;

@@ -1,6 +1,8 @@
 //! What the log of a real daemon says of connections and requests that are too many, and of what is open: whose it was and at which
 //! limit, and no secret.
 
+use std::os::unix::fs::MetadataExt as _;
+
 use serde_json::{Value, json};
 use tidings::auth::config::KeyHash;
 use tidings::auth::secret::Secret;
@@ -8,7 +10,7 @@ use tidings::auth::token::config::{Algorithm, TokenKey};
 use tidings::auth::token::{SigningKey, sign};
 use tidings_proto::v1;
 use tidings_proto::v1::broker_client::BrokerClient;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tonic::transport::Endpoint;
 use tonic::{Code, Request};
 
@@ -90,6 +92,37 @@ async fn a_newcomer_that_is_pushed_out_is_said() {
     // Of the public listener it may come twice: the sockets above may still be there.
     says(&node.logged("connection_refused").await, "limit", "limits.connections_pending", "address 127.0.0.1");
     drop((first, second));
+}
+
+#[tokio::test]
+async fn the_admin_listener_says_whom_it_turns_away() {
+    let mut node = daemon(&[]).await;
+    let mut held = Vec::new();
+    for _ in 0..65 {
+        held.push(TcpStream::connect(node.admin).await.unwrap());
+    }
+    says(&node.logged("connection_refused").await, "limit", "admin_connections", "address 127.0.0.1");
+    drop(held);
+    let unknown = request("GET", "/api/overview", node.admin, &format!("Authorization: Bearer {KEY}\r\n"));
+    assert_eq!(ask(node.admin, unknown).await.status, 403);
+    let line = node.logged("admin_refused").await;
+    assert_eq!([&line["path"], &line["whose"]], ["/api/overview", "address 127.0.0.1"], "{line}");
+    assert!(line["unsaid"].is_u64() && !line.to_string().contains(KEY), "{line}");
+}
+
+#[tokio::test]
+async fn a_connection_and_a_rate_over_the_unix_socket_are_of_who_runs_the_caller() {
+    let home = tempfile::tempdir().unwrap();
+    let (socket, uid) = (home.path().join("grpc.sock"), std::fs::metadata(home.path()).unwrap().uid());
+    let mut node = daemon(&["limits.byte_rate=50B", "limits.connections_pending=1", &format!("grpc.unix={}", socket.display())]).await;
+    let held = (UnixStream::connect(&socket).await.unwrap(), UnixStream::connect(&socket).await.unwrap());
+    says(&node.logged("connection_refused").await, "limit", "limits.connections_pending", &format!("uid {uid}"));
+    drop(held);
+    let mut client = BrokerClient::new(Endpoint::from_shared(format!("unix:{}", socket.display())).unwrap().connect().await.unwrap());
+    let publish = |bytes: usize| v1::PublishRequest { channel: "a".into(), data: vec![b'x'; bytes].into(), ..Default::default() };
+    client.publish(publish(20_000)).await.unwrap();
+    assert_eq!(client.publish(publish(1)).await.unwrap_err().code(), Code::ResourceExhausted);
+    exceeds(&node.logged("rate_exceeded").await, "caller_bytes", "limits.byte_rate", &format!("uid {uid}"));
 }
 
 /// Lines of rates: which, at which limit, and whose.

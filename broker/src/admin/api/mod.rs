@@ -20,6 +20,7 @@ pub(super) use overview::step;
 
 use super::{Admin, access};
 use crate::error::{Error, ErrorCode, Result};
+use crate::limits::{Caller, ClientAddress};
 use crate::metrics::Denied;
 use crate::wire::{error_json, percent_decode};
 
@@ -69,8 +70,9 @@ where
 {
     admin.access.check(&parts.headers).inspect_err(|error| {
         let shown = parts.headers.contains_key(header::AUTHORIZATION);
-        admin.metrics.denied(if shown { Denied::UnknownKey } else { Denied::Missing });
-        tracing::warn!(event = "admin_refused", path = parts.uri.path(), code = error.code.as_str(), "a call of the admin API was refused");
+        let cause = if shown { Denied::UnknownKey } else { Denied::Missing };
+        let whose = parts.extensions.get::<ClientAddress>().map(|address| Caller::Address(address.0));
+        admin.metrics.admin_refused(cause, parts.uri.path(), error.code.as_str(), whose);
     })?;
     let path: Vec<&str> = parts.uri.path().split('/').skip(2).collect();
     let query = Query::parse(parts.uri.query().unwrap_or_default())?;

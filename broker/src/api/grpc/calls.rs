@@ -3,16 +3,19 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use http::Response;
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 use tonic::body::Body;
+
+use super::unread::{Held, Piece, Unread};
+use crate::limits::Visit;
 
 /// The calls of one connection.
 #[derive(Debug)]
@@ -91,21 +94,30 @@ impl Drop for Call {
 /// The answer to a call, which is under way until all of it is handed over.
 pub(super) struct Answered {
     body: Body,
+    unread: Arc<Unread>,
+    /// All of it, if it was counted before it was made.
+    whole: Option<Arc<Held>>,
     _call: Call,
+    _visit: Option<Visit>,
 }
 
 impl Answered {
-    pub(super) fn new(body: Body, call: Call) -> Self {
-        Self { body, _call: call }
+    /// What is handed over of it counts on this connection until it is written; the visit is that of a client behind a proxy.
+    pub(super) fn new(response: Response<Body>, unread: Arc<Unread>, (call, visit): (Call, Option<Visit>)) -> Response<Self> {
+        let (mut head, body) = response.into_parts();
+        let whole = head.extensions.remove();
+        Response::from_parts(head, Self { body, unread, whole, _call: call, _visit: visit })
     }
 }
 
 impl http_body::Body for Answered {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = Status;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, Status>>> {
+        let Self { body, unread, whole, .. } = &mut *self;
+        let frame = ready!(Pin::new(body).poll_frame(context));
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(|bytes| Piece::new(bytes, unread, whole.as_ref())))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -15,9 +15,9 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
 
-use super::fields;
+use super::fields::{self, Counting, Kind};
 use super::status::status;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorCode, Result};
 use crate::limits::{Arriving, Crowd};
 use crate::metrics::{Metrics, ProtocolError};
 
@@ -28,8 +28,17 @@ const HEAD_BYTES: usize = 5;
 pub(super) struct Patience {
     /// For all of a call with one request, or for one message of a stream from its first byte on.
     pub(super) within: Duration,
-    /// Who gave up is counted.
+    /// Who gave up is counted, and who sent too much.
     pub(super) metrics: Arc<Metrics>,
+}
+
+impl Patience {
+    fn refuse(&self, error: &Error) -> Status {
+        if error.code == ErrorCode::TooLarge {
+            self.metrics.protocol_error(ProtocolError::BodyTooLarge);
+        }
+        status(error)
+    }
 }
 
 /// A body that is watched.
@@ -53,9 +62,9 @@ enum Shape {
 }
 
 impl<B> Watched<B> {
-    /// Any number of messages, among everyone, who are bounded in bytes.
-    pub(super) fn stream(body: B, everyone: Arc<Crowd>, patience: Patience) -> Self {
-        Self { body, arriving: Arriving::new(everyone), shape: Shape::Stream(Messages::default()), patience, timer: None }
+    /// Any number of messages within these bounds each, among everyone, who are bounded in bytes.
+    pub(super) fn stream(body: B, everyone: Arc<Crowd>, bounds: Bounds, patience: Patience) -> Self {
+        Self { body, arriving: Arriving::new(everyone), shape: Shape::Stream(Messages::new(bounds)), patience, timer: None }
     }
 
     /// One message within these bounds.
@@ -87,8 +96,8 @@ pub(super) struct Bounds {
     pub(super) bytes: usize,
     /// Most messages of a batch.
     pub(super) batch_messages: usize,
-    /// Whether it is one.
-    pub(super) is_batch: bool,
+    /// Which request it is.
+    pub(super) kind: Kind,
 }
 
 /// What there is of the one message.
@@ -116,7 +125,7 @@ impl Whole {
     /// Everything, when it is all here. What is compressed tonic refuses.
     fn end(&mut self) -> Result<Bytes> {
         if self.head().is_some_and(|head| head[0] == 0) {
-            fields::check(&self.bytes[HEAD_BYTES..], self.bounds.is_batch, self.bounds.batch_messages)?;
+            fields::check(&self.bytes[HEAD_BYTES..], self.bounds.kind, self.bounds.batch_messages)?;
         }
         Ok(std::mem::take(&mut self.bytes).freeze())
     }
@@ -148,7 +157,10 @@ where
             let whole = match &mut this.shape {
                 Shape::Stream(messages) => {
                     if let Some(data) = data {
-                        let (ended, held) = messages.follow(data);
+                        let (ended, held) = match messages.follow(data) {
+                            Ok(followed) => followed,
+                            Err(error) => return Poll::Ready(Some(Err(this.patience.refuse(&error)))),
+                        };
                         if ended {
                             this.arriving.is_whole();
                             // The next one has a time of its own.
@@ -173,7 +185,7 @@ where
             };
             this.shape = Shape::Passed;
             this.arriving.is_whole();
-            return Poll::Ready(Some(handed_on.map(Frame::data).map_err(|error| status(&error))));
+            return Poll::Ready(Some(handed_on.map(Frame::data).map_err(|error| this.patience.refuse(&error))));
         }
     }
 
@@ -187,24 +199,31 @@ where
 }
 
 /// Where one message ends and the next begins.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Messages {
+    bounds: Bounds,
     head: [u8; HEAD_BYTES],
     head_len: usize,
     /// Of the message whose head was read.
     left: usize,
     /// Of it, without its head.
     held: usize,
+    /// Its fields, if they can be too many: each is decoded as soon as it is whole. Most are so short that they need not be looked at.
+    counting: Option<Counting>,
 }
 
 impl Messages {
+    fn new(bounds: Bounds) -> Self {
+        Self { bounds, head: [0; HEAD_BYTES], head_len: 0, left: 0, held: 0, counting: None }
+    }
+
     /// Whether a part of a message is here, and not all of it.
     fn has_begun(&self) -> bool {
         self.head_len > 0
     }
 
     /// Goes on behind these bytes. Whether a message ended, and how much there is of the one that is not whole.
-    fn follow(&mut self, mut bytes: &[u8]) -> (bool, usize) {
+    fn follow(&mut self, mut bytes: &[u8]) -> Result<(bool, usize)> {
         let mut ended = false;
         while !bytes.is_empty() {
             if self.head_len < HEAD_BYTES {
@@ -214,17 +233,26 @@ impl Messages {
                 if self.head_len < HEAD_BYTES {
                     break;
                 }
-                let [_, length @ ..] = self.head;
+                let [flag, length @ ..] = self.head;
                 (self.left, self.held) = (u32::from_be_bytes(length) as usize, 0);
+                let Bounds { bytes: bytes_max, batch_messages, kind } = self.bounds;
+                // What is too large or compressed tonic refuses at this head.
+                let is_decoded = flag == 0 && self.left <= bytes_max;
+                self.counting =
+                    (is_decoded && fields::could_be_too_many(self.left, batch_messages)).then(|| Counting::new(kind, batch_messages));
             } else {
-                let taken = bytes.len().min(self.left);
-                (self.left, self.held, bytes) = (self.left - taken, self.held + taken, &bytes[taken..]);
+                let (taken, rest) = bytes.split_at(bytes.len().min(self.left));
+                if let Some(counting) = &mut self.counting {
+                    counting.add(taken)?;
+                }
+                (self.left, self.held, bytes) = (self.left - taken.len(), self.held + taken.len(), rest);
             }
             if self.left == 0 {
+                self.counting.take().map_or(Ok(()), |counting| counting.end())?;
                 (self.head_len, self.held, ended) = (0, 0, true);
             }
         }
-        (ended, self.held)
+        Ok((ended, self.held))
     }
 }
 
@@ -234,6 +262,8 @@ mod tests {
 
     use futures_util::{StreamExt as _, stream};
     use http_body_util::{BodyExt as _, StreamBody};
+    use prost::Message as _;
+    use tidings_proto::v1;
 
     use super::*;
     use crate::clock::Clock;
@@ -246,6 +276,8 @@ mod tests {
         (Patience { within: WITHIN, metrics: metrics.clone() }, metrics)
     }
 
+    const BOUNDS: Bounds = Bounds { bytes: 1 << 20, batch_messages: 1000, kind: Kind::OfStream };
+
     fn message(length: usize) -> Vec<u8> {
         [&[0][..], &(length as u32).to_be_bytes(), &vec![b'x'; length]].concat()
     }
@@ -254,14 +286,33 @@ mod tests {
     fn messages_are_followed_however_they_are_cut() {
         let all = [message(0), message(10), message(1000), message(3)].concat();
         for piece in [1, 2, 5, 7, 100, all.len()] {
-            let mut messages = Messages::default();
-            let followed: Vec<(bool, usize)> = all.chunks(piece).map(|bytes| messages.follow(bytes)).collect();
+            let mut messages = Messages::new(BOUNDS);
+            let followed: Vec<(bool, usize)> = all.chunks(piece).map(|bytes| messages.follow(bytes).unwrap()).collect();
             assert_eq!(followed.last(), Some(&(true, 0)), "{piece}");
             assert!(followed.iter().all(|(_, held)| *held < 1000), "{piece}: {followed:?}");
         }
-        let mut messages = Messages::default();
+        let mut messages = Messages::new(BOUNDS);
         let pieces = [&all[..3], &all[3..9], &all[9..18], &all[18..30]];
-        assert_eq!(pieces.map(|bytes| messages.follow(bytes)), [(false, 0), (true, 0), (false, 8), (true, 5)]);
+        assert_eq!(pieces.map(|bytes| messages.follow(bytes).unwrap()), [(false, 0), (true, 0), (false, 8), (true, 5)]);
+    }
+
+    #[test]
+    fn only_what_could_be_too_many_is_looked_at_and_refused_before_it_is_whole() {
+        let framed = |encoded: &[u8]| [&[0][..], &(encoded.len() as u32).to_be_bytes(), encoded].concat();
+        let publish = |channels: usize, bytes: usize| {
+            let publish = v1::PublishRequest { channels: vec![String::new(); channels], data: vec![0; bytes].into(), ..Default::default() };
+            framed(&v1::PublishStreamRequest { seq: 1, publish: Some(publish) }.encode_to_vec())
+        };
+        let mut messages = Messages::new(Bounds { batch_messages: 10, ..BOUNDS });
+        let small = publish(5, 10_000);
+        assert_eq!((messages.follow(&small[..1000]).unwrap().0, messages.counting.is_none()), (false, true));
+        assert_eq!(messages.follow(&small[1000..]).unwrap(), (true, 0));
+        let large = publish(5, 500_000);
+        assert_eq!((messages.follow(&large[..1000]).unwrap().0, messages.counting.is_some()), (false, true));
+        assert_eq!(messages.follow(&[&large[1000..], &small].concat()).unwrap(), (true, 0));
+        let many = publish(100_000, 0);
+        let refused = many.chunks(1000).find_map(|piece| messages.follow(piece).err()).unwrap();
+        assert_eq!(refused.code, ErrorCode::TooLarge, "{refused}");
     }
 
     #[tokio::test]
@@ -270,7 +321,7 @@ mod tests {
         let half = || {
             let begun = Bytes::from(message(60_000)[..40_000].to_vec());
             let begun = stream::iter([Ok::<_, Infallible>(Frame::data(begun))]);
-            Watched::stream(Box::pin(StreamBody::new(begun.chain(stream::pending()))), everyone.clone(), patience().0)
+            Watched::stream(Box::pin(StreamBody::new(begun.chain(stream::pending()))), everyone.clone(), BOUNDS, patience().0)
         };
         let (mut first, mut second) = (half(), half());
         assert!(first.frame().await.unwrap().is_ok());
@@ -294,9 +345,9 @@ mod tests {
     async fn heard_for(is_stream: bool, pieces: Vec<Vec<u8>>, pause: Duration) -> (Duration, bool) {
         let (patience, metrics) = patience();
         let (body, everyone) = (drip(pieces, pause), Crowd::new(1 << 20));
-        let bounds = Bounds { bytes: 2000, batch_messages: 10, is_batch: false };
+        let bounds = Bounds { bytes: 2000, kind: Kind::One, ..BOUNDS };
         let mut watched = match is_stream {
-            true => Watched::stream(body, everyone, patience),
+            true => Watched::stream(body, everyone, bounds, patience),
             false => Watched::one(body, everyone, bounds, patience),
         };
         let began = tokio::time::Instant::now();
@@ -341,7 +392,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_request_is_handed_on_when_nothing_comes_behind_it_and_not_waited_for_too_long() {
         let everyone = Crowd::new(1 << 20);
-        let bounds = Bounds { bytes: 1000, batch_messages: 10, is_batch: false };
+        let bounds = Bounds { bytes: 1000, kind: Kind::One, ..BOUNDS };
         let of = |bytes: Vec<u8>| {
             let pieces: Vec<_> = bytes.chunks(7).map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(piece)))).collect();
             stream::iter(pieces)

@@ -20,6 +20,7 @@ mod service;
 mod session;
 mod status;
 mod subscribe;
+mod unread;
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub struct GrpcServices {
     pub connections_pending: usize,
     /// Messages that are half here, in bytes.
     pub incoming: Arc<Crowd>,
+    /// Answers that are not all read yet, in bytes.
+    pub unread: Arc<Crowd>,
     /// How long a request may take, and a message of a publish stream that has begun.
     pub body_timeout: Duration,
     /// How many connections each address has, here and on the public listener, and the proxies whose word on where a call comes from is good.

@@ -197,6 +197,14 @@ impl Appended {
         Self::refused(Error::new(ErrorCode::Overloaded, "the broker has no room for more messages now; publish again later"))
     }
 
+    /// How many outcomes it has.
+    pub(super) fn outcomes(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Several(steps) => steps.len(),
+        }
+    }
+
     /// Whether the broker had no room for it, or for a part of it.
     pub(super) fn is_overloaded(&self) -> bool {
         match self {

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
@@ -15,25 +16,33 @@ use tidings_proto::v1;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::GrpcServices;
 use super::publish::{Appended, Begun, Known, Rest};
 use super::status::{draining, of_layer, publish_error};
+use super::unread::{Held, Share, Unread};
 use crate::auth::Pass;
 use crate::error::Error;
+use crate::metrics::{Metrics, ProtocolError};
 
 /// Most requests of one stream that wait for an append: enough that an append which waits a moment refuses nobody.
 const WAITING_MAX: usize = 1024;
-/// Most bytes of them: little enough that a hundred streams can wait at once.
+/// Most bytes of them, where the connection has room for so many.
 const WAITING_BYTES_MAX: usize = 4 << 20;
 /// Most requests that are read ahead in all, refused ones (a few bytes each) included.
 const READ_AHEAD_MAX: usize = 64 * 1024;
 /// Most requests of one stream that are published at a time, before others on the same thread have their turn: the deliveries of what was just
 /// published among them.
 const PUBLISHED_AT_A_TIME: usize = 64;
+/// In such steps it counts what they take.
+const AHEAD_STEP_BYTES: usize = 64 << 10;
 /// Most appended messages whose acks the client has not taken.
 const ACKS_MAX: usize = 4096;
+/// What an ack takes, about.
+const ACK_BYTES: usize = 384;
+/// Acks of a stream that do not count: no more than what every stream costs.
+const UNCOUNTED_BYTES_MAX: usize = 4 << 10;
 
 /// The acks, in the order of the requests.
 pub(super) type Acks = Pin<Box<dyn Stream<Item = Result<v1::PublishAck, Status>> + Send>>;
@@ -42,12 +51,24 @@ pub(super) type Acks = Pin<Box<dyn Stream<Item = Result<v1::PublishAck, Status>>
 type Waiting = Pin<Box<dyn Future<Output = v1::PublishAck> + Send>>;
 
 /// What the reading task hands to the stream of acks.
-enum Step {
+struct Step {
+    what: What,
+    /// What it and those right before it take of what the connection may leave unread.
+    held: Option<Box<Held>>,
+}
+
+enum What {
     /// On one node nearly every one is known with its append.
     Known(v1::PublishAck),
     NotYet(Waiting),
     /// The last one: why the stream ends.
     End(Status),
+}
+
+impl From<What> for Step {
+    fn from(what: What) -> Self {
+        Self { what, held: None }
+    }
 }
 
 /// Publishes what comes in until the client has no more, is gone, or the node drains.
@@ -58,11 +79,13 @@ pub(super) fn publish_stream(
     services: GrpcServices,
     pass: Pass,
     requests: Streaming<v1::PublishStreamRequest>,
+    unread: Arc<Unread>,
     drain: CancellationToken,
 ) -> Acks {
     let (steps, taken) = mpsc::channel(ACKS_MAX);
-    let inbound = Inbound::new(requests, drain, services.config.message_bytes);
-    tokio::spawn(Reader { services, pass, inbound, ahead: ReadAhead::default(), steps }.read());
+    let inbound = Inbound::new(requests, drain, services.config.message_bytes, services.metrics.clone());
+    let (ahead, acks) = (ReadAhead::new(unread.share()), unread.share());
+    tokio::spawn(Reader { services, pass, inbound, ahead, steps, acks, uncounted: 0 }.read());
     Box::pin(InTurn { steps: taken, waiting: None })
 }
 
@@ -70,7 +93,7 @@ pub(super) fn publish_stream(
 struct InTurn {
     steps: mpsc::Receiver<Step>,
     /// The step whose commit is waited for.
-    waiting: Option<Waiting>,
+    waiting: Option<(Waiting, Option<Box<Held>>)>,
 }
 
 impl Stream for InTurn {
@@ -79,16 +102,16 @@ impl Stream for InTurn {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let Self { steps, waiting } = &mut *self;
         loop {
-            if let Some(commit) = waiting {
+            if let Some((commit, _)) = waiting {
                 let ack = ready!(commit.as_mut().poll(context));
                 *waiting = None;
                 return Poll::Ready(Some(Ok(ack)));
             }
-            match ready!(steps.poll_recv(context)) {
-                Some(Step::Known(ack)) => return Poll::Ready(Some(Ok(ack))),
-                Some(Step::NotYet(commit)) => *waiting = Some(commit),
-                Some(Step::End(status)) => return Poll::Ready(Some(Err(status))),
-                None => return Poll::Ready(None),
+            let Some(Step { what, held }) = ready!(steps.poll_recv(context)) else { return Poll::Ready(None) };
+            match what {
+                What::Known(ack) => return Poll::Ready(Some(Ok(ack))),
+                What::NotYet(commit) => *waiting = Some((commit, held)),
+                What::End(status) => return Poll::Ready(Some(Err(status))),
             }
         }
     }
@@ -101,13 +124,17 @@ struct Reader {
     inbound: Inbound,
     ahead: ReadAhead,
     steps: mpsc::Sender<Step>,
+    /// What the client may leave of its acks.
+    acks: Share,
+    /// What the last steps take that do not count yet.
+    uncounted: usize,
 }
 
 /// Why the reader cannot go on at once.
-enum Held {
+enum Halt {
     /// A request whose append waits for room.
     NoRoom { seq: u64, rest: Rest },
-    /// The client has as many acks to take as it may have.
+    /// The client has as many acks to take as it may have, or its connection has as much.
     Full(Step),
     /// The requests have ended, or nobody takes acks any more.
     Over,
@@ -122,31 +149,43 @@ impl Reader {
                 Some(Kept::Refused { seq }) => self.answer(seq, Appended::overloaded()),
                 None => Some(poll_fn(|context| self.poll_held(context)).await),
             };
-            if let Some(Held::NoRoom { seq, rest }) = held {
+            if let Some(Halt::NoRoom { seq, rest }) = held {
                 let appended = self.wait(rest).await;
                 held = self.answer(seq, appended);
             }
             match held {
                 None => {}
-                Some(Held::Full(step)) => {
-                    let sent = self.steps.send(step).await;
-                    if sent.is_err() {
+                Some(Halt::Full(step)) => {
+                    let is_taken = self.send(step).await;
+                    if !is_taken {
                         return;
                     }
                 }
-                Some(Held::NoRoom { .. } | Held::Over) => break,
+                Some(Halt::NoRoom { .. } | Halt::Over) => break,
             }
         }
         if let Some(End::Because(status)) = self.inbound.end {
-            let _ = self.steps.send(Step::End(status)).await;
+            let _ = self.steps.send(What::End(status).into()).await;
         }
+    }
+
+    /// Hands a step on when there is room for it. `false` when nobody takes any more.
+    async fn send(&mut self, mut step: Step) -> bool {
+        if step.held.is_none() && self.uncounted >= UNCOUNTED_BYTES_MAX {
+            let held = tokio::select! {
+                held = self.acks.hold(self.uncounted) => held,
+                () = self.steps.closed() => return false,
+            };
+            (step.held, self.uncounted) = (Some(Box::new(held)), 0);
+        }
+        self.steps.send(step).await.is_ok()
     }
 
     /// Publishes what comes in for as long as that takes no wait. One function with one request in it: requests are large, and
     /// each future that hands one out moves it.
-    fn poll_held(&mut self, context: &mut Context<'_>) -> Poll<Held> {
+    fn poll_held(&mut self, context: &mut Context<'_>) -> Poll<Halt> {
         for _ in 0..PUBLISHED_AT_A_TIME {
-            let Some(request) = ready!(self.inbound.poll_next(context)) else { return Poll::Ready(Held::Over) };
+            let Some(request) = ready!(self.inbound.poll_next(context)) else { return Poll::Ready(Halt::Over) };
             if let Some(held) = self.publish(&request) {
                 return Poll::Ready(held);
             }
@@ -156,7 +195,7 @@ impl Reader {
     }
 
     /// Appends a message, and hands its ack on.
-    fn publish(&mut self, request: &v1::PublishStreamRequest) -> Option<Held> {
+    fn publish(&mut self, request: &v1::PublishStreamRequest) -> Option<Halt> {
         let seq = request.seq;
         let begun = match &request.publish {
             Some(publish) => self.services.begin(&self.pass, publish),
@@ -164,7 +203,7 @@ impl Reader {
         };
         match begun {
             Begun::Appended(appended) => self.answer(seq, appended),
-            Begun::Waits(rest) => Some(Held::NoRoom { seq, rest }),
+            Begun::Waits(rest) => Some(Halt::NoRoom { seq, rest }),
         }
     }
 
@@ -182,22 +221,31 @@ impl Reader {
     }
 
     /// Hands an ack on, or the wait for it.
-    fn answer(&mut self, seq: u64, appended: Appended) -> Option<Held> {
+    fn answer(&mut self, seq: u64, appended: Appended) -> Option<Halt> {
         if appended.is_overloaded() {
             self.ahead.refuse_all();
         }
-        let step = match appended.known(&self.services.metrics) {
-            Known::Answer(result) => Step::Known(ack(seq, result)),
+        let mut step: Step = match appended.known(&self.services.metrics) {
+            Known::Answer(result) => {
+                self.uncounted += ACK_BYTES;
+                What::Known(ack(seq, result)).into()
+            }
             Known::NotYet(appended) => {
+                self.uncounted += ACK_BYTES * appended.outcomes();
                 let metrics = self.services.metrics.clone();
-                Step::NotYet(Box::pin(async move { ack(seq, appended.committed(&metrics).await) }))
+                What::NotYet(Box::pin(async move { ack(seq, appended.committed(&metrics).await) })).into()
             }
         };
+        // Many at once: it costs more to count than an ack does.
+        if self.uncounted >= UNCOUNTED_BYTES_MAX {
+            let Some(held) = self.acks.hold_now(self.uncounted) else { return Some(Halt::Full(step)) };
+            (step.held, self.uncounted) = (Some(Box::new(held)), 0);
+        }
         // A wait that is not needed is not begun.
         match self.steps.try_send(step) {
             Ok(()) => None,
-            Err(TrySendError::Full(step)) => Some(Held::Full(step)),
-            Err(TrySendError::Closed(_)) => Some(Held::Over),
+            Err(TrySendError::Full(step)) => Some(Halt::Full(step)),
+            Err(TrySendError::Closed(_)) => Some(Halt::Over),
         }
     }
 }
@@ -218,6 +266,7 @@ struct Inbound {
     /// Kept, since to begin and end a wait for each request costs more than to look.
     drained: Pin<Box<WaitForCancellationFutureOwned>>,
     message_bytes: usize,
+    metrics: Arc<Metrics>,
     end: Option<End>,
 }
 
@@ -228,9 +277,9 @@ enum End {
 }
 
 impl Inbound {
-    fn new(requests: Streaming<v1::PublishStreamRequest>, drain: CancellationToken, message_bytes: usize) -> Self {
+    fn new(requests: Streaming<v1::PublishStreamRequest>, drain: CancellationToken, message_bytes: usize, metrics: Arc<Metrics>) -> Self {
         let drained = Box::pin(drain.clone().cancelled_owned());
-        Self { requests, drain, drained, message_bytes, end: None }
+        Self { requests, drain, drained, message_bytes, metrics, end: None }
     }
 
     fn is_open(&self) -> bool {
@@ -249,7 +298,12 @@ impl Inbound {
         } else {
             match Pin::new(&mut self.requests).poll_next(context) {
                 Poll::Ready(Some(Ok(request))) => return Poll::Ready(Some(request)),
-                Poll::Ready(Some(Err(below))) => End::Because(of_layer(below, self.message_bytes)),
+                Poll::Ready(Some(Err(below))) => {
+                    if below.code() == Code::OutOfRange {
+                        self.metrics.protocol_error(ProtocolError::BodyTooLarge);
+                    }
+                    End::Because(of_layer(below, self.message_bytes))
+                }
                 Poll::Ready(None) => End::Finished,
                 Poll::Pending => {
                     ready!(self.drained.as_mut().poll(context));
@@ -263,11 +317,16 @@ impl Inbound {
 }
 
 /// Requests that were read while an append waited, in their order.
-#[derive(Default)]
 struct ReadAhead {
     kept: VecDeque<Kept>,
     waiting: usize,
     bytes: usize,
+    share: Share,
+    /// What all of it counts for, in steps: whose acks are not taken may leave it here for long.
+    held: Vec<Held>,
+    counted: usize,
+    /// There is no room even for the places of those that are refused.
+    is_crowded: bool,
 }
 
 enum Kept {
@@ -287,10 +346,16 @@ impl Kept {
 }
 
 impl ReadAhead {
+    fn new(share: Share) -> Self {
+        Self { kept: VecDeque::new(), waiting: 0, bytes: 0, share, held: Vec::new(), counted: 0, is_crowded: false }
+    }
+
     fn keep(&mut self, request: v1::PublishStreamRequest) {
         let bytes = bytes(&request);
-        if self.waiting > 0 && (self.waiting >= WAITING_MAX || self.bytes + bytes > WAITING_BYTES_MAX) {
+        let is_too_much = self.waiting > 0 && (self.waiting >= WAITING_MAX || self.bytes + bytes > WAITING_BYTES_MAX);
+        if is_too_much || !self.has_room(bytes) {
             self.kept.push_back(Kept::Refused { seq: request.seq });
+            self.is_crowded = !self.has_room(0);
             return;
         }
         self.waiting += 1;
@@ -304,7 +369,23 @@ impl ReadAhead {
             self.waiting -= 1;
             self.bytes -= bytes(request);
         }
+        if self.kept.is_empty() {
+            // With what they took: a long row leaves a large buffer.
+            (self.kept, self.held, self.counted, self.is_crowded) = (VecDeque::new(), Vec::new(), 0, false);
+        }
         Some(next)
+    }
+
+    /// Whether the connection has room for so many bytes more; they count from now on.
+    fn has_room(&mut self, bytes: usize) -> bool {
+        let all = self.bytes + bytes + self.kept.len() * size_of::<Kept>();
+        if all > self.counted {
+            let step = (all - self.counted).max(AHEAD_STEP_BYTES);
+            let Some(held) = self.share.hold_now(step) else { return false };
+            self.held.push(held);
+            self.counted += step;
+        }
+        true
     }
 
     /// After a refusal: those behind it would each wait as long for the same room, and none may overtake it.
@@ -316,7 +397,7 @@ impl ReadAhead {
     }
 
     fn is_full(&self) -> bool {
-        self.kept.len() >= READ_AHEAD_MAX
+        self.is_crowded || self.kept.len() >= READ_AHEAD_MAX
     }
 }
 
@@ -332,10 +413,15 @@ fn bytes(request: &v1::PublishStreamRequest) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Crowd;
 
     fn request(seq: u64, bytes: usize) -> v1::PublishStreamRequest {
         let publish = v1::PublishRequest { data: vec![0; bytes].into(), ..Default::default() };
         v1::PublishStreamRequest { seq, publish: Some(publish) }
+    }
+
+    fn ahead() -> ReadAhead {
+        ReadAhead::new(Unread::new(Crowd::new(256 << 20)).share())
     }
 
     fn drain(ahead: &mut ReadAhead) -> Vec<(u64, bool)> {
@@ -344,7 +430,7 @@ mod tests {
 
     #[test]
     fn what_is_past_the_bound_keeps_its_place_and_is_refused() {
-        let mut ahead = ReadAhead::default();
+        let mut ahead = ahead();
         (0..WAITING_MAX as u64 + 2).for_each(|seq| ahead.keep(request(seq, 1)));
         let kept = drain(&mut ahead);
         assert!(kept.iter().enumerate().all(|(n, (seq, waits))| *seq == n as u64 && *waits == (n < WAITING_MAX)));
@@ -353,7 +439,7 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded_but_one_large_message_always_passes() {
-        let mut ahead = ReadAhead::default();
+        let mut ahead = ahead();
         ahead.keep(request(1, WAITING_BYTES_MAX + 1));
         ahead.keep(request(2, 1));
         assert_eq!(drain(&mut ahead), [(1, true), (2, false)]);
@@ -361,7 +447,7 @@ mod tests {
 
     #[test]
     fn many_small_names_count_for_what_they_take() {
-        let mut ahead = ReadAhead::default();
+        let mut ahead = ahead();
         let mut many = request(1, 0);
         many.publish.as_mut().unwrap().channels = vec![String::new(); WAITING_BYTES_MAX / 20];
         ahead.keep(many);
@@ -371,8 +457,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_read_ahead_counts_and_a_connection_without_room_reads_no_more() {
+        let everyone = Crowd::new(1 << 20);
+        let unread = Unread::new(everyone.clone());
+        let mut ahead = ReadAhead::new(unread.share());
+        ahead.keep(request(1, 50_000));
+        assert_eq!((everyone.weight(), ahead.is_full()), (64 << 10, false));
+        // There are 64 KiB for all streams beside those of each.
+        (2..=3).for_each(|seq| ahead.keep(request(seq, 50_000)));
+        assert_eq!(drain(&mut ahead), [(1, true), (2, true), (3, false)]);
+        assert_eq!((everyone.weight(), ahead.is_full()), (0, false));
+        let other = unread.share();
+        let _all: Vec<Held> = std::iter::from_fn(|| other.hold_now(60_000)).collect();
+        let mut seq = 0;
+        while !ahead.is_full() {
+            ahead.keep(request(seq, 5_000));
+            seq += 1;
+        }
+        let kept = drain(&mut ahead);
+        let waited = kept.iter().filter(|(_, waits)| *waits).count();
+        assert!((10..14).contains(&waited) && kept.len() < 5_000, "{waited} of {}, and those that were refused take room, too", kept.len());
+        assert!(!ahead.is_full());
+    }
+
+    #[test]
     fn after_a_refusal_nobody_behind_it_overtakes() {
-        let mut ahead = ReadAhead::default();
+        let mut ahead = ahead();
         (1..4).for_each(|seq| ahead.keep(request(seq, 1)));
         ahead.refuse_all();
         ahead.keep(request(4, 1));

@@ -14,7 +14,7 @@ use crate::presence::Query;
 /// Page size when none is asked for.
 const LIMIT_DEFAULT: usize = 100;
 /// Clients take 4 MiB in one message unless told otherwise; a page ends before that, however many messages were asked for.
-const PAGE_BYTES_MAX: usize = 3 << 20;
+pub(super) const PAGE_BYTES_MAX: usize = 3 << 20;
 
 impl GrpcServices {
     /// A page of history. Where it ends before the limit, its cursor says where the rest begins.

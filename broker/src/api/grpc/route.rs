@@ -20,6 +20,7 @@ use tower_service::Service;
 
 use super::GrpcServices;
 use super::calls::{Answered, Calls};
+use super::fields::Kind;
 use super::health::Readiness;
 use super::incoming::{Bounds, Patience, Watched};
 use super::preface::WRONG_PROTOCOL;
@@ -27,9 +28,11 @@ use super::serve::Caller;
 use super::service::BrokerService;
 use super::session::{self, Origin};
 use super::status::{CODE_KEY, of_layer, status};
+use super::unread::Unread;
 use crate::auth::{Credential, Denied, Pass, Refusal, carrier};
-use crate::error::Error;
-use crate::metrics::ProtocolError;
+use crate::error::{Error, ErrorCode};
+use crate::limits::{self, TooMany, Visit};
+use crate::metrics::{ProtocolError, RefusedConnection};
 
 /// Calls whose caller speaks when it likes, and for as long as it likes. All others have one message and its end.
 const STREAMS: [&str; 2] = ["/tidings.v1.Broker/PublishStream", "/grpc.reflection."];
@@ -51,6 +54,7 @@ pub(super) struct Routes {
     services: GrpcServices,
     caller: Caller,
     calls: Arc<Calls>,
+    unread: Arc<Unread>,
     by_name: Arc<[(&'static str, Handler)]>,
 }
 
@@ -78,12 +82,19 @@ impl Routes {
             // What older tools ask for; the same answers.
             ("grpc.reflection.v1alpha.ServerReflection", handler(v1alpha, as_it_is)),
         ];
-        Ok(Self { services, caller: Caller::default(), calls: Arc::default(), by_name: by_name.into() })
+        let unread = Unread::new(services.unread.clone());
+        Ok(Self { services, caller: Caller::default(), calls: Arc::default(), unread, by_name: by_name.into() })
     }
 
     /// For a connection with this caller at the other end.
     pub(super) fn of(self, caller: Caller) -> Self {
-        Self { caller, calls: Arc::default(), ..self }
+        let unread = Unread::new(self.services.unread.clone());
+        Self { caller, calls: Arc::default(), unread, ..self }
+    }
+
+    /// What this connection was given and has not taken.
+    pub(super) fn unread(&self) -> Arc<Unread> {
+        self.unread.clone()
     }
 
     /// The calls of this connection.
@@ -137,12 +148,16 @@ impl Routes {
         let bounds = Bounds {
             bytes: if service == broker_server::SERVICE_NAME { self.services.config.message_bytes } else { QUESTION_BYTES },
             batch_messages: self.services.batch_messages,
-            is_batch: method == "PublishBatch",
+            kind: match method {
+                "PublishBatch" => Kind::Batch,
+                "PublishStream" => Kind::OfStream,
+                _ => Kind::One,
+            },
         };
         let patience = Patience { within: self.services.body_timeout, metrics: self.services.metrics.clone() };
         let is_stream = STREAMS.iter().any(|stream| path.starts_with(stream));
-        request
-            .map(|body| if is_stream { Watched::stream(body, everyone, patience) } else { Watched::one(body, everyone, bounds, patience) })
+        let watch = if is_stream { Watched::stream } else { Watched::one };
+        request.map(|body| watch(body, everyone, bounds, patience))
     }
 
     /// Somebody who may do something at all is no newcomer any more, and the request is his.
@@ -154,6 +169,7 @@ impl Routes {
             let origin = Origin(self.origin(request.headers()));
             request.extensions_mut().insert(origin);
         }
+        request.extensions_mut().insert(self.unread.clone());
         Ok(())
     }
 
@@ -176,9 +192,22 @@ impl Routes {
         Some(if origin == peer.ip() { peer } else { (origin, 0).into() })
     }
 
-    /// Who calls, and from where.
+    /// Counts the call for the client on whose behalf a trusted proxy makes it, as the proxy's own connection is not.
+    fn visit(&self, headers: &HeaderMap) -> Result<Option<Visit>, Error> {
+        let GrpcServices { visitors, metrics, .. } = &self.services;
+        let Some(peer) = self.caller.address.map(|peer| peer.ip()).filter(|peer| visitors.is_proxy(*peer)) else { return Ok(None) };
+        let origin = visitors.origin(peer, headers);
+        visitors.enter(origin).map_err(|TooMany| {
+            metrics.turned_away(RefusedConnection::Address, "limits.connections_per_address", Some(limits::Caller::Address(origin)));
+            let what = "this address has as many streams and calls open as one may have (limits.connections_per_address)";
+            Error::new(ErrorCode::Overloaded, what)
+        })
+    }
+
+    /// Who calls, and from where: the address of the connection, or what a trusted proxy says; over the Unix socket who runs the caller.
     fn look_at(&self, headers: &HeaderMap) -> Result<Pass, Refusal> {
-        let from = self.origin(headers).map(|origin| origin.ip());
+        let address = self.origin(headers).map(|origin| limits::Caller::Address(origin.ip()));
+        let from = address.or_else(|| self.caller.user.map(limits::Caller::Process));
         self.look_at_credential(headers).map(|pass| pass.coming_from(from))
     }
 
@@ -204,8 +233,12 @@ impl hyper::service::Service<Request<Incoming>> for Routes {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Answered>, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let (call, answer) = (self.calls.begin(), self.answer(request));
-        Box::pin(async move { answer.await.map(|response| response.map(|body| Answered::new(body, call))) })
+        let (call, unread) = (self.calls.begin(), self.unread.clone());
+        let (visit, answer) = match self.visit(request.headers()) {
+            Ok(visit) => (visit, self.answer(request)),
+            Err(error) => (None, ready(status(&error).into_http())),
+        };
+        Box::pin(async move { answer.await.map(|response| Answered::new(response, unread, (call, visit))) })
     }
 }
 

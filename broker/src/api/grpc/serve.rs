@@ -3,7 +3,7 @@
 //! The listeners are the caller's; each connection runs on a thread of [`Carriers`](super::Carriers).
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,8 +63,8 @@ pub trait Accept: Send {
     /// One that must be opened first, on the runtime that is to carry it; `None` when that came to nothing.
     type Opening: Future<Output = Option<(Self::Stream, Caller)>> + Send + 'static;
 
-    /// The next one, and its address over TCP. Dropped half-way, it loses none.
-    fn accept(&self) -> impl Future<Output = io::Result<(Self::Opening, Option<IpAddr>)>> + Send;
+    /// The next one, and whose it is as far as that is known yet. Dropped half-way, it loses none.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Opening, Option<limits::Caller<'static>>)>> + Send;
 }
 
 /// A TCP listener whose connections begin with a TLS handshake.
@@ -80,15 +80,15 @@ impl Accept for TlsListener {
     type Stream = TlsStream<TcpStream>;
     type Opening = Pin<Box<dyn Future<Output = Option<(Self::Stream, Caller)>> + Send>>;
 
-    async fn accept(&self) -> io::Result<(Self::Opening, Option<IpAddr>)> {
+    async fn accept(&self) -> io::Result<(Self::Opening, Option<limits::Caller<'static>>)> {
         let (stream, peer) = accept_tcp(&self.listener).await?;
-        let (entrance, address) = (self.entrance.clone(), Some(peer));
+        let entrance = self.entrance.clone();
         let opening: Self::Opening = Box::pin(async move {
             let stream = entrance.pass(TcpStream::from_std(stream).ok()?).await?;
             let certificate = client_name(stream.get_ref().1);
-            Some((stream, Caller { address, certificate, ..Caller::default() }))
+            Some((stream, Caller { address: Some(peer), certificate, ..Caller::default() }))
         });
-        Ok((opening, Some(peer.ip())))
+        Ok((opening, Some(limits::Caller::Address(peer.ip()))))
     }
 }
 
@@ -96,11 +96,11 @@ impl Accept for TcpListener {
     type Stream = TcpStream;
     type Opening = Pin<Box<dyn Future<Output = Option<(TcpStream, Caller)>> + Send>>;
 
-    async fn accept(&self) -> io::Result<(Self::Opening, Option<IpAddr>)> {
+    async fn accept(&self) -> io::Result<(Self::Opening, Option<limits::Caller<'static>>)> {
         let (stream, peer) = accept_tcp(self).await?;
         let caller = Caller { address: Some(peer), ..Caller::default() };
         let opening: Self::Opening = Box::pin(async move { Some((TcpStream::from_std(stream).ok()?, caller)) });
-        Ok((opening, Some(peer.ip())))
+        Ok((opening, Some(limits::Caller::Address(peer.ip()))))
     }
 }
 
@@ -116,13 +116,14 @@ impl Accept for UnixListener {
     type Stream = UnixStream;
     type Opening = Pin<Box<dyn Future<Output = Option<(UnixStream, Caller)>> + Send>>;
 
-    async fn accept(&self) -> io::Result<(Self::Opening, Option<IpAddr>)> {
+    async fn accept(&self) -> io::Result<(Self::Opening, Option<limits::Caller<'static>>)> {
         let (stream, _) = Self::accept(self).await?;
+        // Where the system cannot say it, the peer is gone already.
         let user = stream.peer_cred().ok().map(|peer| peer.uid());
         let stream = stream.into_std()?;
         let opening: Self::Opening =
             Box::pin(async move { Some((UnixStream::from_std(stream).ok()?, Caller { user, ..Caller::default() })) });
-        Ok((opening, None))
+        Ok((opening, user.map(limits::Caller::Process)))
     }
 }
 
@@ -145,18 +146,21 @@ pub async fn serve<A: Accept>(listener: A, services: GrpcServices, drain: Cancel
             () = drain.cancelled() => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((opening, address)) => {
-                    let visit = address.map_or(Ok(None), |address| visitors.enter(address));
+                Ok((opening, whose)) => {
+                    let visit = match whose {
+                        Some(limits::Caller::Address(address)) => visitors.enter(address),
+                        _ => Ok(None),
+                    };
                     match (places.clone().try_acquire_owned(), visit) {
                         (Ok(permit), Ok(visit)) => {
                             // Without a living shard the node is about to end.
                             let Some((thread, carried)) = carriers.next() else { continue };
                             let counted = Counted::new(metrics.clone(), carried, permit, visit);
-                            let newcomer = Newcomer { place: newcomers.enter(), patience, idle, address };
+                            let newcomer = Newcomer { place: newcomers.enter(), patience, idle, whose };
                             connections.spawn_on(connection(opening, newcomer, counted, http2.clone(), routes.clone(), drain.clone()), thread);
                         }
-                        (_, Err(TooMany)) => turned_away(&metrics, RefusedConnection::Address, "limits.connections_per_address", address),
-                        (Err(_), _) => turned_away(&metrics, RefusedConnection::Limit, "grpc_connections", address),
+                        (_, Err(TooMany)) => metrics.turned_away(RefusedConnection::Address, "limits.connections_per_address", whose),
+                        (Err(_), _) => metrics.turned_away(RefusedConnection::Limit, "grpc_connections", whose),
                     }
                 }
                 Err(error) => {
@@ -190,8 +194,8 @@ struct Newcomer {
     place: Place,
     /// How long that may last, once it speaks HTTP/2.
     patience: Duration,
-    /// Whose it is.
-    address: Option<IpAddr>,
+    /// Whose it is, for the log.
+    whose: Option<limits::Caller<'static>>,
     /// How long it may be without a call later.
     idle: Duration,
 }
@@ -222,10 +226,6 @@ impl Newcomer {
     }
 }
 
-fn turned_away(metrics: &Metrics, reason: RefusedConnection, limit: &'static str, address: Option<IpAddr>) {
-    metrics.turned_away(reason, limit, address.map(limits::Caller::Address));
-}
-
 async fn connection<S, O>(
     opening: O,
     mut newcomer: Newcomer,
@@ -237,7 +237,7 @@ async fn connection<S, O>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     O: Future<Output = Option<(S, Caller)>> + Send,
 {
-    let (metrics, address) = (counted.metrics.clone(), newcomer.address);
+    let (metrics, whose) = (counted.metrics.clone(), newcomer.whose);
     let begin = async {
         // Bounds its own time.
         let (mut stream, caller) = opening.await?;
@@ -252,27 +252,31 @@ async fn connection<S, O>(
     };
     let begun = tokio::select! {
         () = drain.cancelled() => return,
-        () = &mut newcomer.place => return turned_away(&metrics, RefusedConnection::Limit, "limits.connections_pending", address),
+        () = &mut newcomer.place => return metrics.turned_away(RefusedConnection::Limit, "limits.connections_pending", whose),
         begun = begin => begun,
     };
     let Some((stream, caller, first)) = begun else { return };
     let routes = routes.of(caller);
-    let calls = routes.calls();
+    let (calls, unread) = (routes.calls(), routes.unread());
     let (reader, writer) = tokio::io::split(stream);
     let whole = tokio::io::join(io::Cursor::new(first).chain(reader), writer);
     let mut connection = std::pin::pin!(http2.serve_connection(TokioIo::new(whole), routes));
     let ended = tokio::select! {
         ended = &mut connection => ended,
+        () = unread.pushed_out() => return cut(&metrics, whose),
         () = drain.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                ended = connection => ended,
+                () = unread.pushed_out() => return cut(&metrics, whose),
+            }
         }
         why = newcomer.must_go(&calls) => {
             if why == GivenUp::PushedOut {
-                return turned_away(&metrics, RefusedConnection::Limit, "limits.connections_pending", address);
+                return metrics.turned_away(RefusedConnection::Limit, "limits.connections_pending", whose);
             }
             if why != GivenUp::Idle {
-                turned_away(&metrics, RefusedConnection::Limit, "grpc.first_call_timeout", address);
+                metrics.turned_away(RefusedConnection::Limit, "grpc.first_call_timeout", whose);
             }
             connection.as_mut().graceful_shutdown();
             let last_word = async {
@@ -295,6 +299,11 @@ async fn connection<S, O>(
             counted.metrics.protocol_error(ProtocolError::Http2);
         }
     }
+}
+
+/// Counts a connection that makes room for others, and says so: it has left unread longest what it was given.
+fn cut(metrics: &Metrics, whose: Option<limits::Caller<'static>>) {
+    metrics.turned_away(RefusedConnection::Unread, "limits.unsent_bytes", whose);
 }
 
 /// A connection's place and its count, both given back when it ends.

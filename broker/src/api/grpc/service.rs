@@ -1,5 +1,8 @@
 //! The generated trait, each method one line of handing over.
 
+use std::sync::Arc;
+
+use prost::Message;
 use tidings_proto::v1;
 use tidings_proto::v1::broker_server::Broker;
 use tokio_util::sync::CancellationToken;
@@ -7,9 +10,11 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::GrpcServices;
 use super::publish_stream::{Acks, publish_stream};
+use super::query::PAGE_BYTES_MAX;
 use super::session::{self, Origin};
 use super::status::status;
 use super::subscribe::Replies;
+use super::unread::{Room, Unread};
 use crate::auth::Pass;
 use crate::error::{Error, ErrorCode, Result};
 
@@ -31,22 +36,55 @@ fn answer<T>(result: Result<T>) -> Answer<T> {
     result.map(Response::new).map_err(|error| status(&error))
 }
 
+/// On which connection: put there beside who calls.
+fn connection<T>(request: &Request<T>) -> Result<&Arc<Unread>, Status> {
+    request.extensions().get().ok_or_else(|| status(&Error::new(ErrorCode::Internal, "the call came past the gate")))
+}
+
+/// An answer that may be large. It is made when the connection has room for it, and counts until it is written.
+fn large<T: Message>(result: Result<T>, room: Room) -> Answer<T> {
+    let mut answered = answer(result)?;
+    let held = room.hold(answered.get_ref().encoded_len());
+    answered.extensions_mut().insert(Arc::new(held));
+    Ok(answered)
+}
+
+/// How many outcomes a publish has, if it is not refused as a whole.
+fn outcomes(request: &v1::PublishRequest) -> usize {
+    request.channels.len().max(1)
+}
+
+/// What one outcome takes at most: names, a cursor and an id, or a sentence.
+const OUTCOME_BYTES: usize = 512;
+
 #[tonic::async_trait]
 impl Broker for BrokerService {
     async fn publish(&self, request: Request<v1::PublishRequest>) -> Answer<v1::PublishResult> {
-        let appended = self.services.append(pass(&request)?, request.get_ref()).await;
-        answer(appended.committed(&self.services.metrics).await)
+        let publish = request.get_ref();
+        // One outcome is as little as any answer.
+        let room = match outcomes(publish).min(self.services.batch_messages) {
+            1 => None,
+            several => Some(connection(&request)?.room(several * OUTCOME_BYTES).await),
+        };
+        let appended = self.services.append(pass(&request)?, publish).await;
+        let result = appended.committed(&self.services.metrics).await;
+        match room {
+            None => answer(result),
+            Some(room) => large(result, room),
+        }
     }
 
     async fn publish_batch(&self, request: Request<v1::PublishBatchRequest>) -> Answer<v1::PublishBatchResponse> {
-        Ok(Response::new(self.services.batch(pass(&request)?, request.get_ref()).await))
+        let batch = request.get_ref();
+        let room = connection(&request)?.room(batch.messages.iter().map(outcomes).sum::<usize>() * OUTCOME_BYTES).await;
+        large(Ok(self.services.batch(pass(&request)?, batch).await), room)
     }
 
     type PublishStreamStream = Acks;
 
     async fn publish_stream(&self, request: Request<Streaming<v1::PublishStreamRequest>>) -> Answer<Acks> {
-        let pass = pass(&request)?.clone();
-        Ok(Response::new(publish_stream(self.services.clone(), pass, request.into_inner(), self.drain.clone())))
+        let (pass, unread) = (pass(&request)?.clone(), connection(&request)?.clone());
+        Ok(Response::new(publish_stream(self.services.clone(), pass, request.into_inner(), unread, self.drain.clone())))
     }
 
     type SubscribeStream = Replies;
@@ -56,7 +94,10 @@ impl Broker for BrokerService {
         let origin = request.extensions().get::<Origin>().and_then(|origin| origin.0);
         let (session, valid) = session::asked(request.metadata().as_ref());
         let listening = match valid {
-            Ok(()) => self.services.listen(pass, request.get_ref(), (session, origin), self.drain.clone()).await,
+            Ok(()) => {
+                let unread = connection(&request)?.clone();
+                self.services.listen((pass, session), request.get_ref(), origin, unread, self.drain.clone()).await
+            }
             Err(error) => Err(error),
         };
         let mut answered = answer(listening.inspect_err(|error| self.services.refused(session, origin, error)));
@@ -71,12 +112,13 @@ impl Broker for BrokerService {
     }
 
     async fn history(&self, request: Request<v1::HistoryRequest>) -> Answer<v1::HistoryResponse> {
-        answer(self.services.history(pass(&request)?, request.get_ref()).await)
+        let room = connection(&request)?.room(PAGE_BYTES_MAX).await;
+        large(self.services.history(pass(&request)?, request.get_ref()).await, room)
     }
 
     async fn channels(&self, request: Request<v1::ChannelsRequest>) -> Answer<v1::ChannelsResponse> {
-        let pass = pass(&request)?.clone();
-        answer(self.services.channels(&pass, request.into_inner()).await)
+        let (pass, room) = (pass(&request)?.clone(), connection(&request)?.room(PAGE_BYTES_MAX).await);
+        large(self.services.channels(&pass, request.into_inner()).await, room)
     }
 
     async fn cluster_info(&self, request: Request<v1::ClusterInfoRequest>) -> Answer<v1::ClusterInfoResponse> {
@@ -84,7 +126,8 @@ impl Broker for BrokerService {
     }
 
     async fn presence(&self, request: Request<v1::PresenceRequest>) -> Answer<v1::PresenceResponse> {
-        answer(self.services.presence(pass(&request)?, request.get_ref()).await)
+        let room = connection(&request)?.room(PAGE_BYTES_MAX).await;
+        large(self.services.presence(pass(&request)?, request.get_ref()).await, room)
     }
 
     async fn disconnect(&self, request: Request<v1::DisconnectRequest>) -> Answer<v1::ControlResult> {

@@ -16,6 +16,7 @@ use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::unread::{Held, SHARE_BYTES, Share, Unread};
 use super::{GrpcServices, convert};
 use crate::auth::{Action, Pass};
 use crate::broker::{Delivery, Since, Subscribe, Subscription, retry_after};
@@ -30,6 +31,12 @@ use crate::metrics::Front;
 
 /// How often it is looked how the cluster is, for those who want to be told.
 const CLUSTER_LOOK: Duration = Duration::from_secs(1);
+
+/// What a reply takes beside its payload, about.
+const REPLY_BYTES: usize = 512;
+
+/// Replies of one delivery that are no more are part of what every stream costs.
+const REPLIES_BYTES_FREE: usize = 4 << 10;
 
 /// What a listener is told.
 pub(super) type Replies = Pin<Box<dyn Stream<Item = Result<v1::SubscribeReply, Status>> + Send>>;
@@ -57,9 +64,10 @@ impl GrpcServices {
     /// What the broker says against the channels or the cursor.
     pub(super) async fn listen(
         &self,
-        pass: &Pass,
+        (pass, session): (&Pass, SessionId),
         request: &v1::SubscribeRequest,
-        (session, origin): (SessionId, Option<SocketAddr>),
+        origin: Option<SocketAddr>,
+        unread: Arc<Unread>,
         drain: CancellationToken,
     ) -> Result<Replies> {
         self.broker.check_subscribe_channels(request.channels.len())?;
@@ -83,6 +91,9 @@ impl GrpcServices {
             cursor: subscription.cursor(),
             subscription,
             replies: VecDeque::new(),
+            share: unread.share(),
+            held: None,
+            waiting: Vec::new(),
             heartbeat: rand::random_range(self.heartbeat.clone()),
             cursor_due: false,
             is_closed: false,
@@ -118,6 +129,11 @@ struct Listener {
     cursor: Cursor,
     /// Not yet taken by the connection. Refilled only when empty, so it is bounded by one delivery.
     replies: VecDeque<v1::SubscribeReply>,
+    /// What of the connection it may have, and what `replies` and `waiting` are of that if they are many.
+    share: Share,
+    held: Option<Held>,
+    /// Messages that follow `replies`, for which the connection had no room.
+    waiting: Vec<Arc<Entry>>,
     heartbeat: Duration,
     /// A gap was told, and the cursor still lies before it; at the head a fresh one follows.
     cursor_due: bool,
@@ -152,6 +168,10 @@ impl Listener {
     async fn next(&mut self) -> Option<v1::SubscribeReply> {
         // Behind a gap with nothing after it a fresh cursor comes at once, or a client that comes back is told again.
         let silence_ends = Instant::now() + if self.cursor_due { Duration::ZERO } else { self.heartbeat };
+        if self.replies.is_empty() && !self.waiting.is_empty() {
+            let entries = std::mem::take(&mut self.waiting);
+            self.take(entries);
+        }
         while self.replies.is_empty() && !self.is_closed {
             let ends_at = self.ends_at;
             let look_at = Instant::now() + CLUSTER_LOOK;
@@ -161,7 +181,7 @@ impl Listener {
                 told = self.entered.told() => self.obey(told),
                 () = sleep_until(ends_at.unwrap_or(silence_ends)), if ends_at.is_some() => self.close(CloseReason::TokenExpired),
                 delivery = self.subscription.next() => match delivery {
-                    Some(Delivery::Messages(entries)) => self.messages(&entries),
+                    Some(Delivery::Messages(entries)) => self.take(entries),
                     Some(Delivery::Gap { channel, gap }) => {
                         self.stay.services.metrics.off_shard().gap(Front::Grpc, gap.reason);
                         // What is passed over is no event in a client's life: it may be every other message.
@@ -189,7 +209,11 @@ impl Listener {
                 }
             }
         }
-        self.replies.pop_front()
+        let reply = self.replies.pop_front();
+        if self.replies.is_empty() && self.waiting.is_empty() {
+            self.held = None;
+        }
+        reply
     }
 
     /// Does what a backend ordered about the one who listens.
@@ -223,6 +247,28 @@ impl Listener {
         self.cluster_told = Some(is_degraded);
         let condition = if is_degraded { "degraded" } else { "whole" };
         self.say(Reply::Cluster(v1::ClusterCondition { condition: condition.to_owned() }));
+    }
+
+    /// Queues messages: as many as the connection has room for, and the others when those are taken.
+    fn take(&mut self, mut entries: Vec<Arc<Entry>>) {
+        let size = |entry: &Arc<Entry>| REPLY_BYTES + entry.payload.bytes().len();
+        let bytes: usize = entries.iter().map(size).sum();
+        self.held = None;
+        if bytes > REPLIES_BYTES_FREE {
+            self.held = self.share.hold_of_all(bytes);
+            if self.held.is_none() {
+                let mut left = SHARE_BYTES;
+                let fit = entries.iter().take_while(|entry| {
+                    let fits = size(entry) <= left;
+                    left = left.saturating_sub(size(entry));
+                    fits
+                });
+                self.waiting = entries.split_off(fit.count().max(1));
+                // All of it, since what waits is kept from being forgotten.
+                self.held = Some(self.share.hold_beside(bytes));
+            }
+        }
+        self.messages(&entries);
     }
 
     /// Queues messages, each with the cursor that goes on right after it: a client cut off between two of them resumes

@@ -41,6 +41,11 @@ where
     let event = query.get("event").map(EventName::parse).transpose()?;
     let id = query.get("id").map(PublishId::keyed).transpose()?;
     let ttl = query.get("ttl").map(parse_ttl).transpose()?;
+    // All of the body is payload, and how long it is may be said before. What is too long at any time is told so below.
+    let announced = body.size_hint().lower();
+    if announced <= api.limits.payload_bytes_max as u64 {
+        pass.check_pace_of_publish(announced)?;
+    }
     let bytes = body::read(body, api.limits.payload_bytes_max, api).await?;
     let content = Content { payload: Payload::new(&bytes, content_type)?, event, id, headers: Headers::default(), ttl };
     one(api, pass, channel, content).await
@@ -53,6 +58,8 @@ where
 {
     Query::parse(query, &[])?;
     refuse_content_encoding(&parts.headers)?;
+    // How much of it is payload nobody knows yet.
+    pass.check_pace_of_publish(0)?;
     let bytes = body::read(body, api.limits.json_bytes_max(), api).await?;
     let appended = Publish::parse(api, &bytes)?.append(api, pass, Source::Http).await?;
     Ok(answer::json(appended.answer(api).await?))

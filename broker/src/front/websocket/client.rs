@@ -175,7 +175,7 @@ impl Client {
     }
 
     fn authenticate(&mut self, id: Option<u64>, admitted: Result<Pass, Refusal>, hands: &mut Hands<'_>) {
-        let admitted = admitted.map(|pass| pass.coming_from(self.pass.address())).map_err(|refusal| self.shared.gate.refuse(&refusal));
+        let admitted = admitted.map(|pass| pass.coming_from(self.pass.comes_from())).map_err(|refusal| self.shared.gate.refuse(&refusal));
         if let Err(error) = admitted.and_then(|pass| self.become_bearer(id, pass, hands)) {
             self.refuse(id, &error, hands);
         }

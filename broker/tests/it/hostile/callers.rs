@@ -14,7 +14,7 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
-use crate::raw::{Answer, ask, request};
+use crate::raw::{Answer, Raw, ask, request};
 use crate::support::{Commit, Scene, WebSocket, percent, soon};
 
 /// More than anybody may say in many minutes, and let through all the same while nothing was said before.
@@ -180,6 +180,65 @@ async fn who_has_no_name_subscribes_so_often_over_http_and_grpc() {
     assert!(status.code() == Code::ResourceExhausted && status.message().contains("limits.subscribe_rate"), "{status}");
     let other = ask(scene.http(), request("GET", "/poll?channel=a", scene.http(), &from("198.51.100.3"))).await;
     assert_eq!(other.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_no_name_over_the_unix_socket_is_bounded_by_the_user_who_runs_it() {
+    let home = tempfile::tempdir().unwrap();
+    let socket = home.path().join("grpc.sock");
+    let scene = Scene::with(Commit::AtOnce, |config| {
+        nameless(config);
+        config.limits.byte_rate = BYTES;
+        config.grpc.unix = Some(socket.clone());
+    })
+    .await;
+    let publish = |bytes: usize| v1::PublishRequest { channel: "a".into(), data: vec![b'x'; bytes].into(), ..Default::default() };
+    let connect = async || BrokerClient::new(Endpoint::from_shared(format!("unix:{}", socket.display())).unwrap().connect().await.unwrap());
+    connect().await.publish(publish(MUCH)).await.unwrap();
+    // Another connection is the same user, and says no proxy's word.
+    for header in [from("198.51.100.1"), "x-other: y\r\n".to_owned()] {
+        let status = connect().await.publish(with(&header, publish(1))).await.unwrap_err();
+        assert!(status.code() == Code::ResourceExhausted && status.message().contains("limits.byte_rate"), "{status}");
+    }
+    // Who shows a name there has its own, and so have those who come by network.
+    connect().await.publish(with(&bearer("calm"), publish(1))).await.unwrap();
+    over_grpc(&scene, &from("198.51.100.1"), "x").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_over_its_rate_is_refused_before_its_body_is_read() {
+    let scene = Scene::with(Commit::AtOnce, |config| {
+        known(config);
+        config.limits.byte_rate = BYTES;
+    })
+    .await;
+    let to = scene.http();
+    let head = |key: &str, target: &str, length: usize| {
+        request("POST", target, to, &format!("{}Content-Type: text/plain\r\nContent-Length: {length}\r\n", bearer(key)))
+    };
+    // Half of what may come at once.
+    assert_eq!(over_http(&scene, &bearer("calm"), &"x".repeat(BYTES as usize)).await.status, 200);
+    assert_eq!(over_http(&scene, &bearer("wild"), &"x".repeat(MUCH)).await.status, 200);
+    for (key, target, length) in
+        [("wild", "/v1/channels/a/messages", 1), ("wild", "/v1/publish", 30), ("calm", "/v1/channels/a/messages", 50_000)]
+    {
+        let mut raw = Raw::connect(to).await;
+        raw.send(head(key, target, length)).await;
+        let answer = soon("an answer without the body", raw.answer()).await;
+        assert_eq!((answer.status, answer.code().as_str()), (503, "overloaded"), "{key} {target}");
+        assert!(answer.text().contains("limits.byte_rate") && answer.header("retry-after").is_some(), "{}", answer.text());
+    }
+    assert_eq!(scene.metric("tidings_rates_exceeded_total", &["caller_bytes"]).await, 3.0);
+    // A body that comes is taken off, so that the connection goes on; nothing was taken from the rate.
+    let mut raw = Raw::connect(to).await;
+    raw.send(head("calm", "/v1/channels/a/messages", 50_000) + &"x".repeat(50_000)).await;
+    assert_eq!(raw.answer().await.status, 503);
+    raw.send(head("calm", "/v1/channels/a/messages", 20) + &"x".repeat(20)).await;
+    assert_eq!(soon("an answer", raw.answer()).await.status, 200);
+    // What is too long at any time is told so.
+    let mut raw = Raw::connect(to).await;
+    raw.send(head("calm", "/v1/channels/a/messages", 1_000_000)).await;
+    assert_eq!(soon("an answer", raw.answer()).await.status, 413);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

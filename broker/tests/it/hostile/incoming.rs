@@ -3,11 +3,12 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use futures_util::StreamExt as _;
-use http::{HeaderMap, Request};
+use http::{Request, Response};
 use http_body::Frame;
-use http_body_util::StreamBody;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message as _;
 use tidings::auth::config::{Key, KeyHash};
@@ -15,6 +16,7 @@ use tidings::config::Config;
 use tidings::hub::namespace;
 use tidings::node::Node;
 use tidings_proto::v1;
+use tidings_proto::v1::publish_ack::Outcome;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -117,7 +119,7 @@ async fn who_may_publish_nowhere_is_refused_before_the_body_is_read() {
 /// A call over a connection of its own, with as much of its body as was sent.
 struct Call {
     body: mpsc::Sender<Bytes>,
-    answer: JoinHandle<HeaderMap>,
+    answer: JoinHandle<Response<Incoming>>,
 }
 
 impl Call {
@@ -134,20 +136,44 @@ impl Call {
         let pieces = ReceiverStream::new(pieces).map(|piece| Ok::<_, Infallible>(Frame::data(piece)));
         let call = Request::post(format!("http://{to}/{method}")).header("te", "trailers");
         let call = call.header("content-type", "application/grpc").body(Box::pin(StreamBody::new(pieces))).unwrap();
-        Self { body, answer: tokio::spawn(async move { sender.send_request(call).await.unwrap().headers().clone() }) }
+        Self { body, answer: tokio::spawn(async move { sender.send_request(call).await.unwrap() }) }
+    }
+
+    async fn send(&self, more: &[u8]) {
+        self.body.send(Bytes::copy_from_slice(more)).await.unwrap();
     }
 
     /// What is refused says so among its headers, before any message.
     async fn refused(self) -> Status {
-        Status::from_header_map(&soon("an answer", self.answer).await.unwrap()).unwrap()
+        Status::from_header_map(soon("an answer", self.answer).await.unwrap().headers()).unwrap()
+    }
+
+    /// Ends it as it is, and is refused.
+    async fn unfinished(self) -> Status {
+        let Self { body, answer } = self;
+        drop(body);
+        Status::from_header_map(soon("an answer", answer).await.unwrap().headers()).unwrap()
     }
 
     /// Sends the rest, and is served.
     async fn end(self, rest: &[u8]) {
-        self.body.send(Bytes::copy_from_slice(rest)).await.unwrap();
+        self.send(rest).await;
         drop(self.body);
         let answer = soon("an answer", self.answer).await.unwrap();
-        assert!(Status::from_header_map(&answer).is_none(), "{answer:?}");
+        assert!(Status::from_header_map(answer.headers()).is_none(), "{answer:?}");
+    }
+
+    /// The acks of a stream that is ended though more may come, and why.
+    async fn ended(self) -> (Vec<v1::PublishAck>, Status) {
+        let answer = soon("a head", self.answer).await.unwrap();
+        let answer = soon("the end", answer.into_body().collect()).await.unwrap();
+        let why = Status::from_header_map(answer.trailers().unwrap()).unwrap();
+        let (mut bytes, mut acks) = (answer.to_bytes(), Vec::new());
+        while bytes.has_remaining() {
+            let (_, length) = (bytes.get_u8(), bytes.get_u32() as usize);
+            acks.push(v1::PublishAck::decode(bytes.split_to(length)).unwrap());
+        }
+        (acks, why)
     }
 }
 
@@ -219,18 +245,14 @@ async fn a_call_that_does_not_end_is_not_decoded_and_counts_and_what_would_becom
     scene.until("tidings_bound_used{bound=\"incoming_bytes\"}", |used| used == 10 * (256 << 10)).await;
     for call in whole {
         assert!(!call.answer.is_finished());
-        let Call { body, answer } = call;
-        drop(body);
-        let told = Status::from_header_map(&soon("an answer", answer).await.unwrap()).unwrap();
+        let told = call.unfinished().await;
         assert_eq!(told.code(), Code::ResourceExhausted, "{told:?}");
         assert!(told.message().contains("this one holds 100000"), "{told:?}");
         assert_eq!(told.metadata().get("tidings-code").unwrap(), "too_large");
     }
     // As many channels of no name in one publish.
     let names = Call::of("tidings.v1.Broker/Publish", to, &framed(&[0x12, 0].repeat(100_000))).await;
-    let Call { body, answer } = names;
-    drop(body);
-    let told = Status::from_header_map(&soon("an answer", answer).await.unwrap()).unwrap();
+    let told = names.unfinished().await;
     assert!(told.code() == Code::ResourceExhausted && told.message().contains("fields"), "{told:?}");
     // A second request where one belongs is refused and not read on.
     let two = Call::begin(to, &publish_of(10).repeat(2)).await;
@@ -238,6 +260,34 @@ async fn a_call_that_does_not_end_is_not_decoded_and_counts_and_what_would_becom
     assert_eq!(told.code(), Code::InvalidArgument, "{told:?}");
     scene.until("tidings_bound_used{bound=\"incoming_bytes\"}", |used| used == 0).await;
     scene.is_unharmed("calls that do not end").await;
+}
+
+/// A publish as one of a stream.
+fn of_stream(seq: u64, publish: v1::PublishRequest) -> Vec<u8> {
+    framed(&v1::PublishStreamRequest { seq, publish: Some(publish) }.encode_to_vec())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_of_a_publish_stream_that_would_become_much_ends_it_before_it_is_whole_and_large_ones_pass() {
+    let mut config = little();
+    config.namespaces.insert(namespace::DEFAULT, namespace::Config { payload_bytes: 600_000, ..namespace::Config::default() });
+    let scene = Scene::with(config).await;
+    let to = scene.node.addresses().grpc.unwrap();
+    let publish = |bytes: usize| v1::PublishRequest { channel: "a".into(), data: vec![b'x'; bytes].into(), ..Default::default() };
+    let call = Call::of("tidings.v1.Broker/PublishStream", to, &of_stream(1, publish(10))).await;
+    // Looked at for its length, and let through for what is in it.
+    call.send(&of_stream(2, publish(500_000))).await;
+    // A quarter of a million channels of no name: sixteen megabytes once they are decoded. Most of it never comes.
+    let many = v1::PublishRequest { channels: vec![String::new(); 250_000], ..Default::default() };
+    call.send(&of_stream(3, many)[..200_000]).await;
+    let (acks, told) = call.ended().await;
+    let published: Vec<u64> = acks.iter().filter(|ack| matches!(ack.outcome, Some(Outcome::Result(_)))).map(|ack| ack.seq).collect();
+    assert_eq!((published, acks.len()), (vec![1, 2], 2));
+    assert!(told.code() == Code::ResourceExhausted && told.message().contains("fields"), "{told:?}");
+    assert_eq!(told.metadata().get("tidings-code").unwrap(), "too_large");
+    assert_eq!(scene.metric("tidings_protocol_errors_seen_total{kind=\"body_too_large\"}").await, 1);
+    scene.until("tidings_bound_used{bound=\"incoming_bytes\"}", |used| used == 0).await;
+    scene.is_unharmed("a message of many fields").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,8 +3,12 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use tidings::config::Config;
+use tidings_proto::v1;
+use tidings_proto::v1::broker_client::BrokerClient;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
+use tonic::transport::Endpoint;
+use tonic::{Code, Request};
 
 use crate::support::{Commit, Http1, Listener, Scene, Since, Way, WebSocket, handshake, soon};
 
@@ -127,4 +131,34 @@ async fn over_grpc_an_address_has_as_many_and_both_listeners_count_together() {
     // Another one has its own.
     let client = tidings_sdk::Client::connect(&format!("http://{}", scene.grpc())).await.unwrap();
     client.publish("a", tidings_sdk::Message::new("x")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_grpc_behind_a_trusted_proxy_each_client_has_its_own_calls() {
+    let scene = Scene::with(Commit::AtOnce, |config| {
+        few(config);
+        config.http.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+    })
+    .await;
+    let proxy = Endpoint::from_shared(format!("http://{}", scene.grpc())).unwrap().connect().await.unwrap();
+    let subscribe = async |client: &str| {
+        let mut request = Request::new(v1::SubscribeRequest { channels: vec!["a".into()], ..Default::default() });
+        // What a client wrote itself stands before what the proxy adds.
+        request.metadata_mut().insert("x-forwarded-for", format!("9.9.9.9, {client}").parse().unwrap());
+        BrokerClient::new(proxy.clone()).subscribe(request).await.map(tonic::Response::into_inner)
+    };
+    let mut held = Vec::new();
+    for _ in 0..MOST {
+        held.push(subscribe("198.51.100.1").await.unwrap());
+    }
+    let status = subscribe("198.51.100.1").await.unwrap_err();
+    assert!(status.code() == Code::ResourceExhausted && status.message().contains("limits.connections_per_address"), "{status}");
+    assert_eq!(scene.metric("tidings_connections_refused_total", &["address"]).await, 1.0);
+    let _other = subscribe("198.51.100.2").await.unwrap();
+    // Together with what it has open on the public listener.
+    let mut stream = ask(from(Ipv4Addr::LOCALHOST, &scene).await, "/sse?channel=a", "X-Forwarded-For: 198.51.100.1\r\n").await;
+    assert_eq!(soon("a refusal", stream.status()).await, 503);
+    // Whoever leaves makes room.
+    held.pop();
+    soon("room again", async { while subscribe("198.51.100.1").await.is_err() {} }).await;
 }

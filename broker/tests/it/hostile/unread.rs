@@ -1,0 +1,211 @@
+//! Who calls over gRPC and reads nothing: what its connection is given has a bound and counts, and who reads is given all of it.
+
+use std::net::SocketAddr;
+
+use bytes::{Buf as _, Bytes};
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message;
+use tidings_proto::v1;
+use tidings_proto::v1::publish_ack::Outcome;
+use tidings_proto::v1::subscribe_reply::Reply;
+use tokio::net::TcpStream;
+use tokio::task::{JoinHandle, yield_now};
+use tonic::Status;
+
+use crate::support::{Commit, Scene, soon};
+
+/// A connection whose streams have so small a window that nothing large gets through unless it is read.
+struct Slow {
+    sender: SendRequest<Full<Bytes>>,
+    to: SocketAddr,
+    connection: JoinHandle<hyper::Result<()>>,
+}
+
+/// The head of an answer, when it comes.
+type Head = JoinHandle<hyper::Result<Response<Incoming>>>;
+
+impl Slow {
+    async fn connect(to: SocketAddr, window: u32) -> Self {
+        let socket = TcpStream::connect(to).await.unwrap();
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder.initial_stream_window_size(window);
+        let (sender, connection) = builder.handshake(TokioIo::new(socket)).await.unwrap();
+        Self { sender, to, connection: tokio::spawn(connection) }
+    }
+
+    /// Calls with all of these requests.
+    fn call(&self, method: &str, requests: &[impl Message]) -> Head {
+        let framed = |request: &_| {
+            let encoded = Message::encode_to_vec(request);
+            [&[0][..], &(encoded.len() as u32).to_be_bytes(), &encoded].concat()
+        };
+        let body: Vec<u8> = requests.iter().flat_map(framed).collect();
+        let call = Request::post(format!("http://{}/tidings.v1.Broker/{method}", self.to)).header("te", "trailers");
+        let call = call.header("content-type", "application/grpc").body(Full::from(body)).unwrap();
+        let mut sender = self.sender.clone();
+        tokio::spawn(async move { sender.send_request(call).await })
+    }
+
+    fn history(&self, channel: &str) -> Head {
+        self.call("History", &[v1::HistoryRequest { channel: channel.into(), limit: 1000, ..Default::default() }])
+    }
+}
+
+/// The next messages of a body, until there are so many or it ends.
+async fn read<T: Message + Default>(body: &mut Incoming, count: usize) -> Vec<T> {
+    let (mut bytes, mut messages) = (Vec::new(), Vec::new());
+    while messages.len() < count
+        && let Some(frame) = soon("more of an answer", body.frame()).await
+    {
+        bytes.extend_from_slice(frame.unwrap().data_ref().unwrap_or(&Bytes::new()));
+        while let Some((mut head, rest)) = bytes.split_at_checked(5) {
+            head.advance(1);
+            let length = head.get_u32() as usize;
+            let Some(message) = rest.get(..length) else { break };
+            messages.push(T::decode(message).unwrap());
+            bytes.drain(..5 + length);
+        }
+    }
+    messages
+}
+
+async fn unread(scene: &Scene) -> f64 {
+    scene.metric("tidings_bound_used", &["\"unread_bytes\""]).await
+}
+
+async fn until_all_is_given_back(scene: &Scene) {
+    soon("all of it is given back", async { while unread(scene).await > 0.0 {} }).await;
+}
+
+/// A history of so many messages of so many bytes.
+async fn history(scene: &Scene, channel: &str, count: usize, bytes: usize) {
+    for _ in 0..count {
+        scene.publish(channel, &"x".repeat(bytes)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_is_given_so_many_pages_and_more_when_it_has_read_or_thrown_away_some() {
+    let scene = Scene::open(Commit::AtOnce).await;
+    history(&scene, "much", 60, 60_000).await;
+    let slow = Slow::connect(scene.grpc(), 1 << 10).await;
+    let mut pages: Vec<Head> = (0..30).map(|_| slow.history("much")).collect();
+    // Of two megabytes each, and of three before it is known. A page counts when its head goes out.
+    let answered = |pages: &[Head]| pages.iter().filter(|page| page.is_finished()).count();
+    soon("as many as there is room for", async { while unread(&scene).await < 15e6 {} }).await;
+    soon("seven of them", async {
+        while answered(&pages) < 7 {
+            yield_now().await;
+        }
+    })
+    .await;
+    // What is small needs no room, and who is on another connection has its own.
+    let info = soon("a small answer", slow.call("ClusterInfo", &[v1::ClusterInfoRequest {}])).await.unwrap().unwrap();
+    assert!(Status::from_header_map(info.headers()).is_none());
+    let other = Slow::connect(scene.grpc(), 1 << 20).await;
+    let mut page = soon("a page", other.history("much")).await.unwrap().unwrap().into_body();
+    assert!(read::<v1::HistoryResponse>(&mut page, 1).await[0].messages.len() > 30);
+    assert_eq!(answered(&pages), 7, "the others wait");
+    assert!(unread(&scene).await <= f64::from(16 << 20));
+    // One is read, another is not wanted any more: two others come.
+    let (mut here, waiting): (Vec<_>, Vec<_>) = pages.drain(..).partition(JoinHandle::is_finished);
+    let mut first = here.pop().unwrap().await.unwrap().unwrap().into_body();
+    assert!(read::<v1::HistoryResponse>(&mut first, 1).await[0].messages.len() > 30);
+    drop(here.pop().unwrap().await.unwrap().unwrap());
+    soon("two more", async {
+        while answered(&waiting) < 2 {
+            yield_now().await;
+        }
+    })
+    .await;
+    drop((slow, here, waiting, first));
+    until_all_is_given_back(&scene).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn acks_that_nobody_takes_are_bounded_for_the_connection_and_come_all_when_they_are_read() {
+    const EACH: u64 = 5_000;
+    let scene = Scene::with(Commit::AtOnce, |config| config.limits.unsent_bytes = 4 << 20).await;
+    let slow = Slow::connect(scene.grpc(), 1 << 10).await;
+    let publish = |channel: &str, seq| {
+        let publish = v1::PublishRequest { channel: channel.into(), data: "x".into(), ..Default::default() };
+        v1::PublishStreamRequest { seq, publish: Some(publish) }
+    };
+    let channels = ["a", "b", "c", "d"];
+    let streams = channels.map(|channel| {
+        let requests: Vec<_> = (0..EACH).map(|seq| publish(channel, seq)).collect();
+        slow.call("PublishStream", &requests)
+    });
+    // All of them together would be seven megabytes of acks. A connection has a sixteenth of what all may hold, and a little for each.
+    soon("acks wait", async { while unread(&scene).await < f64::from(256 << 10) {} }).await;
+    let other = Slow::connect(scene.grpc(), 1 << 20).await;
+    let publishes: Vec<_> = (0..EACH).map(|seq| publish("e", seq)).collect();
+    let mut acks = soon("a head", other.call("PublishStream", &publishes)).await.unwrap().unwrap().into_body();
+    assert_eq!(read::<v1::PublishAck>(&mut acks, EACH as usize).await.len(), EACH as usize);
+    let most = unread(&scene).await;
+    assert!(most <= f64::from(2 << 20), "{most}: half a megabyte, and what is handed over");
+    let kept = scene.metric("tidings_publishes_answered_total", &["grpc"]).await - EACH as f64;
+    assert!((1_000.0..10_000.0).contains(&kept), "{kept} of 20,000 were published: who takes no acks is not heard further");
+    // One after the other: none waits for room that others have.
+    for stream in streams {
+        let mut acks = soon("a head", stream).await.unwrap().unwrap().into_body();
+        let acks: Vec<v1::PublishAck> = read(&mut acks, EACH as usize).await;
+        let is_published = |(ack, seq): (&v1::PublishAck, u64)| ack.seq == seq && matches!(ack.outcome, Some(Outcome::Result(_)));
+        assert!(acks.len() == EACH as usize && acks.iter().zip(0..).all(is_published));
+    }
+    until_all_is_given_back(&scene).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscriptions_that_nobody_reads_are_given_so_much_and_all_of_it_when_they_are_read() {
+    let scene = Scene::with(Commit::AtOnce, |config| config.limits.unsent_bytes = 4 << 20).await;
+    history(&scene, "much", 60, 30_000).await;
+    let slow = Slow::connect(scene.grpc(), 1 << 10).await;
+    let since = Some(v1::subscribe_request::Since::Earliest(true));
+    let request = v1::SubscribeRequest { channels: vec!["much".into()], since, ..Default::default() };
+    let mut bodies = Vec::new();
+    for _ in 0..8 {
+        bodies.push(soon("a head", slow.call("Subscribe", std::slice::from_ref(&request))).await.unwrap().unwrap().into_body());
+    }
+    soon("pages wait", async { while unread(&scene).await < f64::from(256 << 10) {} }).await;
+    let most = unread(&scene).await;
+    assert!(most <= f64::from(4 << 20), "{most} of eight times 1.8 MB");
+    let texts = async |body: &mut Incoming| {
+        let replies: Vec<v1::SubscribeReply> = read(body, 61).await;
+        replies.iter().filter(|reply| matches!(reply.reply, Some(Reply::Message(_)))).count()
+    };
+    for body in &mut bodies {
+        assert_eq!(texts(body).await, 60);
+    }
+    drop((slow, bodies));
+    until_all_is_given_back(&scene).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_read_nothing_push_out_the_oldest_of_them_and_nobody_who_reads() {
+    let scene = Scene::with(Commit::AtOnce, |config| config.limits.unsent_bytes = 1 << 20).await;
+    history(&scene, "some", 10, 10_000).await;
+    history(&scene, "little", 10, 10).await;
+    let mut reads = Slow::connect(scene.grpc(), 1 << 20).await;
+    let mut held = Vec::new();
+    for _ in 0..12 {
+        let slow = Slow::connect(scene.grpc(), 1 << 10).await;
+        let page = soon("a head", slow.history("some")).await.unwrap().unwrap();
+        held.push((slow, page));
+    }
+    // Each counts as 128 KiB: eight fit.
+    for (slow, _) in held.drain(..4) {
+        assert!(soon("the oldest are cut", slow.connection).await.unwrap().is_err());
+    }
+    assert_eq!(scene.metric("tidings_connections_refused_total", &["unread"]).await, 4.0);
+    let mut page = soon("a page", reads.history("little")).await.unwrap().unwrap().into_body();
+    assert_eq!(read::<v1::HistoryResponse>(&mut page, 1).await[0].messages.len(), 10);
+    soon("it is there", reads.sender.ready()).await.unwrap();
+    assert!(held.iter().all(|(slow, _)| !slow.connection.is_finished()));
+    drop(held);
+    until_all_is_given_back(&scene).await;
+}
