@@ -618,6 +618,22 @@ pub struct ClusterNode {
     /// Bytes that wait to be sent to it.
     #[prost(uint64, tag = "10")]
     pub queued_bytes: u64,
+    /// How far its copies are behind what the one that answers leads. Absent for that one itself, and for one that is not heard.
+    #[prost(message, optional, tag = "11")]
+    pub lag: ::core::option::Option<ClusterLag>,
+}
+/// How far the copies of one node are behind those of another, which leads the slots.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ClusterLag {
+    /// Records that it has not acknowledged, of all slots together: no more than are kept.
+    #[prost(uint64, tag = "1")]
+    pub records: u64,
+    /// In how many slots there are such.
+    #[prost(uint64, tag = "2")]
+    pub slots: u64,
+    /// How long ago the oldest message among them got its place, in microseconds.
+    #[prost(uint64, tag = "3")]
+    pub oldest_us: u64,
 }
 /// Who is on a channel.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

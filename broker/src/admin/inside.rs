@@ -163,6 +163,12 @@ pub struct Link {
     pub queue_bytes: u64,
     /// Whether so much waits that what comes on top is read from the log later.
     pub is_full: bool,
+    /// Records of the slots led here that it has not acknowledged.
+    pub lag_records: Option<u64>,
+    /// In how many slots there are such.
+    pub lag_slots: Option<u64>,
+    /// How old the oldest of them is, in milliseconds.
+    pub lag_ms: Option<u64>,
     /// How often it was made anew.
     pub reconnects: u64,
 }

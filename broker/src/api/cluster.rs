@@ -50,4 +50,17 @@ pub struct ClusterNode {
     pub follows: u64,
     /// Bytes that wait to be sent to it.
     pub queued_bytes: u64,
+    /// How far its copies are behind what the asked node leads, where that one knows.
+    pub lag: Option<Lag>,
+}
+
+/// How far one node's copies are behind.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lag {
+    /// Records that it has not acknowledged, in all slots.
+    pub records: u64,
+    /// In how many slots.
+    pub slots: u64,
+    /// How old the oldest of them is.
+    pub oldest: Duration,
 }

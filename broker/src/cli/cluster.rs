@@ -68,18 +68,19 @@ fn table(seen: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    let mut rows = vec![["", "node", "state", "home", "follower", "rtt ms", "queued", "version", "address"].map(str::to_owned)];
+    const TITLES: [&str; 11] = ["", "node", "state", "home", "follower", "rtt ms", "lag", "lag ms", "queued", "version", "address"];
+    const KEYS: [&str; 10] = ["name", "state", "home", "follower", "rtt_ms", "lag_records", "lag_ms", "queued_bytes", "version", "address"];
+    let mut rows = vec![TITLES.map(str::to_owned)];
     for node in seen["nodes"].as_array().into_iter().flatten() {
         let mark = if node["me"] == Value::Bool(true) { "*" } else { "" };
-        let columns = ["name", "state", "home", "follower", "rtt_ms", "queued_bytes", "version", "address"].map(|key| text(&node[key]));
         let mut row = vec![mark.to_owned()];
-        row.extend(columns);
+        row.extend(KEYS.map(|key| text(&node[key])));
         if let Ok(row) = row.try_into() {
             rows.push(row);
         }
     }
     let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 9] = std::array::from_fn(width);
+    let widths: [usize; TITLES.len()] = std::array::from_fn(width);
     let mut out = String::new();
     for row in &rows {
         let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
@@ -95,15 +96,15 @@ mod tests {
 
     #[test]
     fn the_table_has_a_row_for_each_node_and_marks_the_one_that_was_asked() {
-        let node = |name, me| {
-            serde_json::json!({"name": name, "me": me, "state": "active", "home": 8192, "follower": 8192, "rtt_ms": null,
-                "queued_bytes": 0, "version": "0.1.0", "address": "10.0.0.1:8003"})
+        let node = |name, me, [rtt, lag, lag_ms]: [Value; 3]| {
+            serde_json::json!({"name": name, "me": me, "state": "active", "home": 8192, "follower": 8192, "rtt_ms": rtt,
+                "lag_records": lag, "lag_ms": lag_ms, "queued_bytes": 0, "version": "0.1.0", "address": "10.0.0.1:8003"})
         };
-        let table = table(&serde_json::json!({"nodes": [node("a", true), node("node-b", false)]}));
-        let lines: Vec<&str> = table.lines().collect();
-        assert_eq!(lines.len(), 3);
-        assert!(lines[0].contains("node") && lines[0].contains("rtt ms"));
-        assert!(lines[1].starts_with("*  a       active  8192"), "{}", lines[1]);
-        assert!(lines[2].starts_with("   node-b  active  8192"), "{}", lines[2]);
+        let (me, other) = ([Value::Null, Value::Null, Value::Null], [0.25.into(), 17.into(), 40.5.into()]);
+        let table = table(&serde_json::json!({"nodes": [node("a", true, me), node("node-b", false, other)]}));
+        let expected = "   node    state   home  follower  rtt ms  lag  lag ms  queued  version  address\n\
+                        *  a       active  8192  8192      -       -    -       0       0.1.0    10.0.0.1:8003\n   \
+                           node-b  active  8192  8192      0.25    17   40.5    0       0.1.0    10.0.0.1:8003\n";
+        assert_eq!(table, expected);
     }
 }

@@ -14,7 +14,7 @@ use super::mesh::{Queued, Traffic};
 use super::release::{Common, Release};
 use super::running::Seen;
 use super::wires::Wires;
-use crate::hub::SlotSums;
+use crate::hub::{Lag, SlotSums};
 use crate::log::{SLOTS, Slot, Tag};
 
 /// One node, as it is seen from here.
@@ -46,6 +46,8 @@ pub struct NodeInfo {
     pub home: u64,
     /// Slots whose second copy it holds in this node's view.
     pub follower: u64,
+    /// How far its copies are behind what this node orders; `None` for this node, and for one that is not heard and was to hold none.
+    pub lag: Option<Lag>,
     /// Connections to it that were made.
     pub links_made: u64,
     /// What waits to be sent to it, by purpose; `None` without a connection.
@@ -163,9 +165,14 @@ impl Info {
             rtt: None,
             home: count(&home, tag),
             follower: count(&follower, tag),
+            lag: None,
             links_made: 0,
             queued: [None; Purpose::ALL.len()],
         }];
+        let lag = |tag: Tag| {
+            let known = slots.lags.iter().find(|(holder, _)| *holder == tag).map(|(_, lag)| *lag);
+            known.or(seen.up.contains(&tag).then(Lag::default))
+        };
         nodes.extend(seen.members.values().map(|record| NodeInfo {
             name: record.name.clone(),
             tag: record.tag,
@@ -180,6 +187,7 @@ impl Info {
             rtt: seen.rtt.iter().find(|(known, _)| *known == record.tag).map(|(_, rtt)| *rtt),
             home: count(&home, record.tag),
             follower: count(&follower, record.tag),
+            lag: lag(record.tag),
             links_made: wires.mesh.made(&record.name),
             queued: wires.mesh.queued(record.tag),
         }));
@@ -277,6 +285,9 @@ impl NodeInfo {
             "rtt_ms": self.rtt.map(milliseconds),
             "home": self.home,
             "follower": self.follower,
+            "lag_records": self.lag.map(|lag| lag.records),
+            "lag_slots": self.lag.map(|lag| lag.slots),
+            "lag_ms": self.lag.map(|lag| milliseconds(lag.oldest)),
             "queued_bytes": queued,
             "behind": is_behind,
             "links_made": self.links_made,

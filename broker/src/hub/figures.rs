@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::Hub;
 use crate::cluster::core::Part;
+use crate::log::{Lack, Tag};
 
 /// What this node is for its slots, and what waits in them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SlotSums {
     /// Slots that it orders.
     pub home: u64,
@@ -18,8 +19,10 @@ pub struct SlotSums {
     pub edge: u64,
     /// Slots that it orders and no other node holds.
     pub solo: u64,
-    /// Records that a follower has not acknowledged, of the slot that lacks most.
+    /// Records that a copy lacks, of the slot that lacks most.
     pub lag: u64,
+    /// How far the copies of each node that holds some, or should, are behind what this node orders.
+    pub lags: Vec<(Tag, Lag)>,
     /// For how long a follower has owed an acknowledgement.
     pub owed_for: Duration,
     /// Messages of other branches that wait to be taken over.
@@ -30,6 +33,35 @@ pub struct SlotSums {
     pub publish_bytes: u64,
     /// For how long the oldest of them has waited.
     pub waiting_for: Duration,
+}
+
+impl SlotSums {
+    fn lag_of(&mut self, holder: Tag) -> &mut Lag {
+        let at = self.lags.iter().position(|(known, _)| *known == holder).unwrap_or(self.lags.len());
+        if at == self.lags.len() {
+            self.lags.push((holder, Lag::default()));
+        }
+        &mut self.lags[at].1
+    }
+}
+
+/// How far one node's copies are behind those who order what they copy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// Records that it has not acknowledged, of all slots together: no more than are kept.
+    pub records: u64,
+    /// Slots in which there are such.
+    pub slots: u64,
+    /// How long ago the oldest message among them got its place.
+    pub oldest: Duration,
+}
+
+impl Lag {
+    fn add(&mut self, lack: Lack, now: Duration) {
+        self.records += lack.records;
+        self.slots += 1;
+        self.oldest = self.oldest.max(lack.oldest.map_or(Duration::ZERO, |at| now.saturating_sub(at)));
+    }
 }
 
 impl Hub {
@@ -44,7 +76,15 @@ impl Hub {
         let since = |at: Option<Duration>| at.map_or(Duration::ZERO, |at| now.saturating_sub(at));
         for place in &self.slots {
             let place = place.lock();
-            let Some(figures) = place.as_ref().and_then(|state| Some(state.part.as_ref()?.figures(&state.log))) else { continue };
+            let Some((part, log)) = place.as_ref().and_then(|state| Some((state.part.as_ref()?, &state.log))) else { continue };
+            let figures = part.figures();
+            for (holder, held) in part.copies() {
+                let lag = sums.lag_of(holder);
+                if let Some(lack) = log.lack(held) {
+                    lag.add(lack, now);
+                    sums.lag = sums.lag.max(lack.records);
+                }
+            }
             drop(place);
             match figures.part {
                 Part::Home => sums.home += 1,
@@ -54,7 +94,6 @@ impl Hub {
                 Part::None => {}
             }
             sums.solo += u64::from(figures.is_solo);
-            sums.lag = sums.lag.max(figures.lag);
             sums.owed_for = sums.owed_for.max(since(figures.owed_since));
             sums.orphans += figures.orphans as u64;
             sums.publishes += figures.publishes as u64;

@@ -39,7 +39,7 @@ pub use bounds::Bounds;
 pub use census::NamespaceSums;
 pub use channel::Channel;
 pub use everywhere::{Row, Rows, Told, Wanted};
-pub use figures::SlotSums;
+pub use figures::{Lag, SlotSums};
 pub use inbox::{Inbox, Item};
 pub use listen::{JoinedSlot, ReadOn, SlotRead};
 pub use presence::{Ear, Present, WHO_LIMIT};

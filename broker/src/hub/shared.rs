@@ -142,8 +142,13 @@ impl Part {
     }
 
     /// The slot's part in figures.
-    pub(super) fn figures(&self, log: &SlotLog) -> Figures {
-        self.replica.figures(log)
+    pub(super) fn figures(&self) -> Figures {
+        self.replica.figures()
+    }
+
+    /// Who holds a copy, and how far.
+    pub(super) fn copies(&self) -> impl Iterator<Item = (Tag, u64)> {
+        self.replica.copies()
     }
 
     /// Whether an idle channel may be closed.

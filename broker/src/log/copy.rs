@@ -129,6 +129,15 @@ pub struct KnownId {
     pub age: Duration,
 }
 
+/// What a copy lacks of what is kept here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lack {
+    /// So many records, committed or not, and no more.
+    pub records: u64,
+    /// When the oldest message among them got its place.
+    pub oldest: Option<Duration>,
+}
+
 /// Up to where closed channels of a namespace may have lost messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Floor {

@@ -21,7 +21,7 @@ mod shared;
 mod slot;
 mod trail;
 
-pub use copy::{ChannelState, Floor, KnownId, Lost, LostAt, LostOf, Record};
+pub use copy::{ChannelState, Floor, KnownId, Lack, Lost, LostAt, LostOf, Record};
 pub use cursor::{
     CURSOR_SLOTS_MAX, CURSOR_TEXT_BYTES_MAX, Cursor, CursorError, CursorText, SLOT_BYTES_MAX, SLOT_POSITIONS_MAX, SlotCursor,
 };

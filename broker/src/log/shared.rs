@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::copy::{ChannelState, Floor, Lost, LostAt, LostOf, Record};
+use super::copy::{ChannelState, Floor, Lack, Lost, LostAt, LostOf, Record};
 use super::cursor::SlotCursor;
 use super::dedupe::Dedupe;
 use super::entry::{Adopted, Entry, Waited};
@@ -376,6 +376,22 @@ impl SlotLog {
         let mut all: Vec<Arc<Entry>> = kept.chain(waiting).collect();
         all.sort_unstable_by_key(|entry| entry.pos.idx);
         all
+    }
+
+    /// What a copy lacks that holds everything up to an index; `None` when nothing is kept here that it has not.
+    #[must_use]
+    pub fn lack(&self, idx: u64) -> Option<Lack> {
+        let beyond = self.head().idx.saturating_sub(idx);
+        if beyond == 0 {
+            return None;
+        }
+        let waiting = self.pending.range(self.pending.partition_point(|waiting| waiting.idx() <= idx)..);
+        let kept = self.channels.iter().filter_map(|(_, channel)| channel.beyond(idx).next());
+        let oldest_kept = kept.min_by_key(|entry| entry.pos.idx);
+        let oldest = oldest_kept.or_else(|| waiting.clone().find_map(Pending::message)).map(|entry| entry.accepted.mono);
+        // Of a line as long as the slot has lived no more than this is still here to be had.
+        let records = beyond.min(self.stats().entries + waiting.count() as u64);
+        (records > 0).then_some(Lack { records, oldest })
     }
 
     /// Takes over the state of channels as another node has it. What is not committed here and lies on the same line stays.

@@ -430,6 +430,10 @@ impl Pending {
             Waiting::Control(record) => record.idx(),
         }
     }
+
+    pub(super) fn message(&self) -> Option<&Arc<Entry>> {
+        if let Waiting::Message(entry) = &self.record { Some(entry) } else { None }
+    }
 }
 
 #[cfg(test)]

@@ -138,6 +138,9 @@ fn link(node: &NodeInfo) -> admin::Link {
         rtt_ms: node.rtt.map(|rtt| rtt.as_micros() as f64 / 1000.0),
         queue_bytes: node.queued.iter().flatten().map(|queued| queued.bytes as u64).sum(),
         is_full: node.queued.iter().flatten().any(|queued| queued.is_full),
+        lag_records: node.lag.map(|lag| lag.records),
+        lag_slots: node.lag.map(|lag| lag.slots),
+        lag_ms: node.lag.map(|lag| lag.oldest.as_millis() as u64),
         // One for each purpose belongs to every start of either end.
         reconnects: node.links_made.saturating_sub(Purpose::ALL.len() as u64),
     }
@@ -171,5 +174,6 @@ fn told_node(node: &NodeInfo) -> api::cluster::ClusterNode {
         leads: node.home,
         follows: node.follower,
         queued_bytes: node.queued.iter().flatten().map(|queued| queued.bytes as u64).sum(),
+        lag: node.lag.map(|lag| api::cluster::Lag { records: lag.records, slots: lag.slots, oldest: lag.oldest }),
     }
 }

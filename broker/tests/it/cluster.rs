@@ -3,6 +3,7 @@
 mod control;
 mod hops;
 mod leaving;
+mod links;
 mod many;
 mod names;
 mod presence;

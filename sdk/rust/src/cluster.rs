@@ -52,6 +52,20 @@ pub struct ClusterNode {
     pub follows: u64,
     /// Bytes that wait to be sent to it.
     pub queued_bytes: u64,
+    /// How far its copies are behind what the one that answers leads. `None` for that one itself, and for one that is not heard.
+    pub lag: Option<ClusterLag>,
+}
+
+/// How far the copies of one node are behind those of another, which leads the slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClusterLag {
+    /// Records that it has not acknowledged, of all slots together: no more than are kept.
+    pub records: u64,
+    /// In how many slots there are such.
+    pub slots: u64,
+    /// How long ago the oldest message among them got its place.
+    pub oldest: Duration,
 }
 
 impl From<v1::ClusterInfoResponse> for ClusterInfo {
@@ -72,8 +86,9 @@ impl From<v1::ClusterInfoResponse> for ClusterInfo {
 
 impl From<v1::ClusterNode> for ClusterNode {
     fn from(node: v1::ClusterNode) -> Self {
-        let v1::ClusterNode { name, state, is_self, is_heard, address, version, rtt_us, leads, follows, queued_bytes } = node;
+        let v1::ClusterNode { name, state, is_self, is_heard, address, version, rtt_us, leads, follows, queued_bytes, lag } = node;
         let rtt = (rtt_us > 0).then(|| Duration::from_micros(rtt_us));
-        Self { name, state, is_self, is_heard, address, version, rtt, leads, follows, queued_bytes }
+        let lag = lag.map(|lag| ClusterLag { records: lag.records, slots: lag.slots, oldest: Duration::from_micros(lag.oldest_us) });
+        Self { name, state, is_self, is_heard, address, version, rtt, leads, follows, queued_bytes, lag }
     }
 }

@@ -54,7 +54,7 @@ mod subscription;
 mod tls;
 
 pub use client::{Client, PATIENCE_MAX};
-pub use cluster::{ClusterInfo, ClusterNode};
+pub use cluster::{ClusterInfo, ClusterLag, ClusterNode};
 pub use control::{Clients, Controlled, NodeMissed, NodeReached, Revoke};
 pub use error::{Code, Error, Refused, Result};
 pub use message::{MESSAGE_BYTES_MAX, Message, Published};

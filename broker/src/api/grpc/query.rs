@@ -4,7 +4,7 @@ use prost::Message as _;
 use tidings_proto::v1;
 
 use super::{GrpcServices, convert};
-use crate::api::cluster::{ClusterInfo, ClusterNode};
+use crate::api::cluster::{ClusterInfo, ClusterNode, Lag};
 use crate::auth::{Action, Pass};
 use crate::broker::{ChannelInfo, ChannelsQuery, HistoryQuery, Order};
 use crate::error::{Error, Result};
@@ -116,6 +116,7 @@ impl GrpcServices {
 }
 
 fn cluster_info(info: ClusterInfo) -> v1::ClusterInfoResponse {
+    let lag = |lag: Lag| v1::ClusterLag { records: lag.records, slots: lag.slots, oldest_us: lag.oldest.as_micros() as u64 };
     let node = |node: ClusterNode| v1::ClusterNode {
         name: node.name,
         state: node.state.to_owned(),
@@ -127,6 +128,7 @@ fn cluster_info(info: ClusterInfo) -> v1::ClusterInfoResponse {
         leads: node.leads,
         follows: node.follows,
         queued_bytes: node.queued_bytes,
+        lag: node.lag.map(lag),
     };
     v1::ClusterInfoResponse {
         is_clustered: true,

@@ -196,7 +196,7 @@ impl World {
         let over = |what: &str, count: usize, most: usize| {
             if count > most { Err(format!("invariant 16: {at}/{slot} has {count} {what}, {most} at most")) } else { Ok(()) }
         };
-        let (log, figures, settings) = (&part.log, part.replica.figures(&part.log), &node.settings);
+        let (log, figures, settings) = (&part.log, part.replica.figures(), &node.settings);
         over("bytes of publishes", figures.publish_bytes, settings.publish_bytes)?;
         over("bytes of publishes that wait for a follower", figures.deferred_bytes, settings.publish_bytes)?;
         over("stretches", log.line().segments().len(), LINEAGE_MAX)?;

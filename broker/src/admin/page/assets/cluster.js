@@ -104,6 +104,7 @@ export async function show(signal) {
     { title: "State", cell: (row) => el("span", { class: `tag ${row.is_up ? "good" : "bad"}` }, row.is_up ? "up" : "down") },
     { title: "There and back", number: true, label: "there and back", cell: (row) => milliseconds(row.rtt_ms) },
     { title: "Waits", number: true, label: "waits", cell: (row) => (row.is_full ? `${bytes(row.queue_bytes)}, full` : bytes(row.queue_bytes)) },
+    { title: "Lacks", number: true, label: "lacks", cell: (row) => (row.lag_records > 0 ? `${whole.format(row.lag_records)}, ${milliseconds(row.lag_ms)} old` : row.lag_records === 0 ? "nothing" : "–") },
     { title: "Made anew", number: true, label: "made anew", cell: (row) => whole.format(row.reconnects) },
   ];
   by("cluster-links").replaceChildren(cluster.links.length > 0 ? table(links, cluster.links, { caption: "Links" }) : nothing("None."));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Replica, Role};
-use crate::log::SlotLog;
+use crate::log::Tag;
 
 /// What a node is for one slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,8 +28,6 @@ pub struct Figures {
     pub part: Part,
     /// It is the home, and no other node holds what it commits.
     pub is_solo: bool,
-    /// Records that the home has and a follower has not acknowledged.
-    pub lag: u64,
     /// Since when a follower has owed an acknowledgement.
     pub owed_since: Option<Duration>,
     /// Messages of other branches that wait to be taken over.
@@ -47,7 +45,7 @@ pub struct Figures {
 impl Replica {
     /// Its figures.
     #[must_use]
-    pub fn figures(&self, log: &SlotLog) -> Figures {
+    pub fn figures(&self) -> Figures {
         let part = match &self.role {
             Role::Home(_) => Part::Home,
             Role::Claiming(_) => Part::Claiming,
@@ -61,10 +59,18 @@ impl Replica {
         if let Role::Home(home) = &self.role {
             figures.deferred_bytes = home.deferred.bytes();
             figures.is_solo = home.counted().next().is_none();
-            let held = home.counted().map(|flow| flow.acked).min();
-            figures.lag = held.map_or(0, |held| log.head().idx.saturating_sub(held));
             figures.owed_since = home.flows.iter().filter(|flow| flow.channels.is_none()).filter_map(|flow| flow.owes).min();
         }
         figures
+    }
+
+    /// Nodes that hold a whole copy of what this home orders, or should, and the index up to which each has acknowledged it: 0 for one that
+    /// has not asked for it yet.
+    pub fn copies(&self) -> impl Iterator<Item = (Tag, u64)> {
+        let home = if let Role::Home(home) = &self.role { Some(home) } else { None };
+        let flows = || home.into_iter().flat_map(|home| &home.flows).filter(|flow| flow.channels.is_none());
+        let wanted = self.place.filter(|place| home.is_some() && place.home == self.me).and_then(|place| place.follower);
+        let missing = wanted.filter(|follower| !flows().any(|flow| flow.to == *follower));
+        flows().map(|flow| (flow.to, flow.acked)).chain(missing.map(|follower| (follower, 0)))
     }
 }
