@@ -321,8 +321,12 @@ impl Broker {
     /// Waits for room, and appends.
     async fn append_in_time(&self, draft: Draft) -> Result<Receipt> {
         let Shared { hub, limits, metrics, .. } = &*self.shared;
+        let limit = limits.load().publish_wait;
+        if let Some(waited) = hub.way(Slot::of(&draft.channel), limit).await? {
+            metrics.publish_waited(waited);
+        }
         if let Some(channel) = hub.find(&draft.channel)
-            && let Some(waited) = hub.room(&channel, limits.load().publish_wait).await?
+            && let Some(waited) = hub.room(&channel, limit).await?
         {
             metrics.publish_waited(waited);
         }
@@ -339,6 +343,9 @@ impl Broker {
             return Err(Error::new(ErrorCode::Draining, "this broker has stopped"));
         }
         self.check(&draft)?;
+        if hub.is_shared() && !hub.has_way(Slot::of(&draft.channel)) {
+            return Ok(Attempt::NoRoom(draft));
+        }
         let appended = match hub.find(&draft.channel) {
             Some(channel) if !hub.has_room(&channel) => return Ok(Attempt::NoRoom(draft)),
             Some(channel) => hub.append_to(channel, draft),

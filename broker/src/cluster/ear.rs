@@ -187,6 +187,12 @@ impl mesh::Ear for Ear {
         }
     }
 
+    fn has_room_for_states(&self, peer: &Peer, id: Id) {
+        if peer.purpose == Purpose::Live {
+            self.slots.takes_states(peer.tag, id);
+        }
+    }
+
     fn is_heard(&self, tag: Tag) -> bool {
         self.heard.lock().get(&tag).is_some_and(|at| self.clock.mono() < *at + FRESH)
     }

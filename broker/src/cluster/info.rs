@@ -270,7 +270,7 @@ impl NodeInfo {
     }
 
     fn to_json(&self) -> Value {
-        let queued: usize = self.queued.iter().flatten().map(|queued| queued.bytes).sum();
+        let queued: usize = self.queued.iter().flatten().map(Queued::all).sum();
         let is_behind = self.queued.iter().flatten().any(|queued| queued.is_full);
         json!({
             "name": self.name.as_str(),

@@ -33,6 +33,14 @@ impl mesh::Letter for Letter {
         }
     }
 
+    fn is_state(&self) -> bool {
+        matches!(self, Self::Slot(_, Frame::Sync(_), _))
+    }
+
+    fn about(&self) -> Option<u16> {
+        if let Self::Slot(slot, ..) = self { Some(slot.number()) } else { None }
+    }
+
     fn write(&self, to: &mut BytesMut) {
         let written = match self {
             Self::Beat(beat) => translate::say_beat(beat).encode(to),

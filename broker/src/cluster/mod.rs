@@ -29,6 +29,8 @@ mod name;
 #[cfg(feature = "cluster")]
 mod orders;
 #[cfg(feature = "cluster")]
+mod parts;
+#[cfg(feature = "cluster")]
 mod questions;
 mod release;
 #[cfg(feature = "cluster")]

@@ -30,7 +30,7 @@ use super::slots::Slots;
 use super::wires::Wires;
 use crate::clock::Clock;
 use crate::control::{self, Elsewhere};
-use crate::hub::{Hub, Shared};
+use crate::hub::{ASKED_BYTES_MAX, Hub, Shared};
 use crate::log::Tag;
 use crate::metrics::{Bound, Metrics};
 
@@ -196,7 +196,7 @@ impl Cluster {
             membership::Settings { cluster: config.id.clone(), keys: config.secrets(), seeds: config.seeds.clone(), interval: GOSSIP };
         let node = prepared.node();
         metrics.bound(Bound::ClusterLink, OutboxBounds::default().high as u64);
-        metrics.bound(Bound::ClusterPublishes, prepared.settings.publish_bytes as u64);
+        metrics.bound(Bound::ClusterPublishes, ASKED_BYTES_MAX);
         metrics.bound(Bound::ClusterNodes, membership::NODES_MAX as u64);
         let Prepared { me: name, clock, wires, .. } = prepared;
         let me = record.clone();

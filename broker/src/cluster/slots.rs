@@ -17,8 +17,16 @@ const TICK: Duration = Duration::from_millis(10);
 struct News {
     links: HashMap<Tag, (LinkId, bool)>,
     drained: HashMap<Tag, LinkId>,
+    takes_states: HashMap<Tag, LinkId>,
     has_view: bool,
     is_over: bool,
+}
+
+impl News {
+    fn is_empty(&self) -> bool {
+        let Self { links, drained, takes_states, has_view, is_over } = self;
+        links.is_empty() && drained.is_empty() && takes_states.is_empty() && !has_view && !is_over
+    }
 }
 
 /// Where news for the slots are left.
@@ -45,6 +53,12 @@ impl Slots {
         self.wake.notify_one();
     }
 
+    /// A connection takes a state again.
+    pub(super) fn takes_states(&self, peer: Tag, id: LinkId) {
+        self.news.lock().takes_states.insert(peer, id);
+        self.wake.notify_one();
+    }
+
     /// The hub sees the cluster in a new way.
     pub(super) fn seen(&self) {
         self.news.lock().has_view = true;
@@ -62,7 +76,7 @@ impl Slots {
         loop {
             let news = {
                 let mut news = self.news.lock();
-                if news.links.is_empty() && news.drained.is_empty() && !news.has_view && !news.is_over {
+                if news.is_empty() {
                     self.wake.wait_for(&mut news, TICK);
                 }
                 std::mem::take(&mut *news)
@@ -75,6 +89,9 @@ impl Slots {
             }
             for (peer, id) in news.drained {
                 hub.drained(peer, id);
+            }
+            for (peer, id) in news.takes_states {
+                hub.grant_wishes(peer, id);
             }
             if news.has_view {
                 hub.tell_view();

@@ -13,6 +13,7 @@ use super::letter::Letter;
 use super::link::Purpose;
 use super::mesh::{Mesh, Posted};
 use super::orders;
+use super::parts;
 use super::questions::{self, Questions};
 use crate::clock::Clock;
 use crate::control::{Done, Elsewhere, Order};
@@ -52,12 +53,25 @@ impl Elsewhere for Wires {
 
 impl Peers for Wires {
     fn send(&self, to: Tag, over: LinkId, slot: Slot, frame: Frame) -> Sent {
-        self.happened.said(&frame);
-        match self.mesh.post(to, Purpose::Live, Some(over), Letter::Slot(slot, frame, self.clock)) {
-            Posted::Queued => Sent::Queued,
-            Posted::Behind => Sent::Behind,
-            Posted::Closed => Sent::Lost,
-        }
+        let mut sent = Sent::Queued;
+        parts::each(frame, |frame| {
+            self.happened.said(&frame);
+            match self.mesh.post(to, Purpose::Live, Some(over), Letter::Slot(slot, frame, self.clock)) {
+                Posted::Queued => {}
+                Posted::Behind => sent = Sent::Behind,
+                // Then so are all parts behind it.
+                Posted::Closed => sent = Sent::Lost,
+            }
+        });
+        sent
+    }
+
+    fn is_full(&self, to: Tag) -> bool {
+        self.mesh.is_full(to, Purpose::Live)
+    }
+
+    fn takes_state(&self, to: Tag, over: LinkId) -> bool {
+        self.mesh.takes_state(to, Purpose::Live, over)
     }
 
     fn say_presence(&self, to: Tag, over: LinkId, frame: presence::Frame) {

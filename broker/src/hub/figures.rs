@@ -29,7 +29,7 @@ pub struct SlotSums {
     pub orphans: u64,
     /// Publishes of this node that are not answered.
     pub publishes: u64,
-    /// Their bytes, of the slot with most.
+    /// Their bytes.
     pub publish_bytes: u64,
     /// For how long the oldest of them has waited.
     pub waiting_for: Duration,
@@ -97,7 +97,7 @@ impl Hub {
             sums.owed_for = sums.owed_for.max(since(figures.owed_since));
             sums.orphans += figures.orphans as u64;
             sums.publishes += figures.publishes as u64;
-            sums.publish_bytes = sums.publish_bytes.max(figures.publish_bytes as u64);
+            sums.publish_bytes += figures.publish_bytes as u64;
             sums.waiting_for = sums.waiting_for.max(since(figures.waiting_since));
         }
         sums

@@ -45,7 +45,7 @@ pub use listen::{JoinedSlot, ReadOn, SlotRead};
 pub use presence::{Ear, Present, WHO_LIMIT};
 pub use query::ChannelStats;
 pub use rules::{RuleBook, Rules};
-pub use shared::{ATTEND_LIMIT, Attendance, LinkId, Peers, Sent, Shared};
+pub use shared::{ASKED_BYTES_MAX, ATTEND_LIMIT, Attendance, LinkId, Peers, Sent, Shared};
 pub use signal::Signal;
 
 use crate::clock::{Clock, Moment};

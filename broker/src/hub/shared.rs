@@ -2,6 +2,8 @@
 //! happens and says what is to be done. Everything here runs under the slot's lock; nothing waits.
 
 mod attend;
+mod way;
+mod wishes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,6 +17,9 @@ use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 pub use attend::{ATTEND_LIMIT, Attendance};
+pub use way::ASKED_BYTES_MAX;
+use way::{OnItsWay, Way};
+use wishes::{Waiting, Wish};
 
 use super::everywhere::{Told, Wanted};
 use super::{Channel, Hub, SlotState};
@@ -51,6 +56,10 @@ pub enum Sent {
 pub trait Peers: Send + Sync + std::fmt::Debug {
     /// Sends a frame over the connection of this number and no other, so that what follows a loss is not taken for what was lost.
     fn send(&self, to: Tag, over: LinkId, slot: Slot, frame: Frame) -> Sent;
+    /// Whether so much waits for this process that nothing more should be said to it that can wait.
+    fn is_full(&self, to: Tag) -> bool;
+    /// Whether the connection of this number has room for a state. When not, [`Hub::grant_wishes`] is called once it has.
+    fn takes_state(&self, to: Tag, over: LinkId) -> bool;
     /// Says something about who is on a channel, over the connection of this number. What is lost with it is said again.
     fn say_presence(&self, to: Tag, over: LinkId, frame: crate::presence::Frame);
     /// The connections that stand now.
@@ -72,6 +81,7 @@ struct Asked {
     of: Option<(NamespaceId, u64)>,
     /// When; of one in several.
     at: Option<Duration>,
+    _on_its_way: OnItsWay,
 }
 
 /// The hub's side of the cluster.
@@ -81,6 +91,10 @@ pub struct Shared {
     settings: Settings,
     view: RwLock<Arc<View>>,
     peers: Arc<dyn Peers>,
+    /// Publishes on their way.
+    way: Arc<Way>,
+    /// Slots whose states other nodes wait for.
+    waiting: Waiting,
     /// For each slot, when its part wants to be told the time, in nanoseconds of the clock; the end of time for never.
     due: Box<[AtomicU64]>,
 }
@@ -95,7 +109,7 @@ impl Shared {
     #[must_use]
     pub fn new(me: Tag, settings: Settings, view: Arc<View>, peers: Arc<dyn Peers>) -> Self {
         let due = (0..SLOTS).map(|_| AtomicU64::new(u64::MAX)).collect();
-        Self { me, settings, view: RwLock::new(view), peers, due }
+        Self { me, settings, view: RwLock::new(view), peers, way: Arc::default(), waiting: Waiting::default(), due }
     }
 }
 
@@ -115,6 +129,8 @@ pub(super) struct Part {
     /// All open channels.
     pub(super) open: HashSet<ChannelKey>,
     links: SmallVec<[Link; 2]>,
+    /// What others want of the slot and cannot be sent yet: one wish each.
+    wishes: Vec<Wish>,
     asked: HashMap<u64, Asked>,
     last_rid: u64,
     readying: Vec<(ChannelName, oneshot::Sender<()>)>,
@@ -135,6 +151,7 @@ impl Part {
             replica: Replica::new(shared.me, slot),
             open: HashSet::new(),
             links: links.collect(),
+            wishes: Vec::new(),
             asked: HashMap::new(),
             last_rid: 0,
             readying: Vec::new(),
@@ -163,14 +180,16 @@ impl Part {
     /// Lets go of lost connections to processes that are gone: each restart of a node leaves one behind.
     fn forget_links(&mut self, view: &View) {
         self.links.retain(|link| link.is_up || view.is_present(link.peer));
+        self.wishes.retain(|wish| view.is_present(wish.from));
     }
 
     /// What is to be told of a connection: nothing when it is known or older than one that is.
     fn note_link(&mut self, peer: Tag, id: LinkId, is_up: bool) -> SmallVec<[Input; 2]> {
         let mut inputs = SmallVec::new();
-        match self.link(peer) {
+        match self.links.iter_mut().find(|link| link.peer == peer) {
             Some(link) if link.id > id || link.id == id && (is_up || !link.is_up) => return inputs,
             Some(link) => {
+                self.wishes.retain(|wish| wish.from != peer);
                 if link.is_up {
                     inputs.push(Input::Link { peer, is_up: false });
                 }
@@ -321,7 +340,7 @@ impl Hub {
                 }
             }
             Output::Answer { rid, answer } => {
-                if let Some(Asked { tell, terms, of, at }) = state.part.as_mut().and_then(|part| part.asked.remove(&rid)) {
+                if let Some(Asked { tell, terms, of, at, .. }) = state.part.as_mut().and_then(|part| part.asked.remove(&rid)) {
                     shared.peers.answered(&answer, terms);
                     if let (Answer::Done(Done { duplicate: false, .. }), Some((namespace, bytes))) = (&answer, of) {
                         self.census.published(namespace, bytes);
@@ -401,11 +420,11 @@ impl Hub {
         };
         let (tell, answer) = oneshot::channel();
         self.tell_slot(slot, |state, after| {
-            let Some(part) = &mut state.part else { return };
+            let (Some(shared), Some(part)) = (self.shared(), &mut state.part) else { return };
             part.last_rid += 1;
             let rid = part.last_rid;
             let at = rid.is_multiple_of(TIMED).then(|| self.clock.mono());
-            part.asked.insert(rid, Asked { tell, terms, of, at });
+            part.asked.insert(rid, Asked { tell, terms, of, at, _on_its_way: shared.way.enter(&ask) });
             self.handle(state, Input::Publish { rid, ask, terms }, after);
         });
         self.bound_histories();
@@ -429,11 +448,11 @@ impl Hub {
     }
 
     /// A frame came from another node, over the connection of this number.
-    pub fn hear(&self, slot: Slot, from: Tag, over: LinkId, mut frame: Frame) {
+    pub fn hear(&self, slot: Slot, from: Tag, over: LinkId, frame: Frame) {
         self.tell_slot(slot, |state, after| {
             self.note_link(state, from, over, true, after);
             let is_current = state.part.as_mut().and_then(|part| part.link(from)).is_some_and(|link| link.id == over && link.is_up);
-            if is_current {
+            if is_current && let Some(mut frame) = self.hold_back(state, from, over, frame) {
                 if let Frame::Stream(stream) = &frame
                     && let Some(Record::Message(entry)) = stream.records.last()
                 {
@@ -479,6 +498,7 @@ impl Hub {
     /// A connection to another node came or went.
     pub fn linked(&self, peer: Tag, id: LinkId, is_up: bool) {
         self.tell_all(|state, after| self.note_link(state, peer, id, is_up, after));
+        self.way_changed();
         self.presence_linked(peer, id, is_up);
     }
 
@@ -491,18 +511,29 @@ impl Hub {
                 self.handle(state, Input::Drained { peer }, after);
             }
         });
+        self.way_changed();
     }
 
     /// This node sees the cluster in a new way: every slot goes by it when it is next told something.
     pub fn see(&self, view: Arc<View>) {
         if let Some(shared) = self.shared() {
             *shared.view.write() = view;
+            shared.way.changed();
+        }
+    }
+
+    fn way_changed(&self) {
+        if let Some(shared) = self.shared() {
+            shared.way.changed();
         }
     }
 
     /// Tells all slots that the cluster is seen in a new way.
     pub fn tell_view(&self) {
         let Some(view) = self.view() else { return };
+        if let Some(shared) = self.shared() {
+            shared.waiting.forget(|peer| !view.is_present(peer));
+        }
         self.tell_all(|state, after| {
             if let Some(part) = &mut state.part {
                 part.forget_links(&view);

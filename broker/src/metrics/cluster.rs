@@ -69,8 +69,17 @@ pub struct Peer {
     pub rtt: Option<Duration>,
     /// Connections to it that were made.
     pub links_made: u64,
-    /// By purpose: its name and the bytes that wait; `None` without a connection.
-    pub queued: Vec<(&'static str, Option<u64>)>,
+    /// By purpose: its name and what waits; `None` without a connection.
+    pub queued: Vec<(&'static str, Option<Queued>)>,
+}
+
+/// What waits for a node.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Queued {
+    /// All bytes.
+    pub bytes: u64,
+    /// Those of them that the bound is about: not what the other end asked for.
+    pub bounded: u64,
 }
 
 /// Everything, at one moment. Counts are since the start.
@@ -130,7 +139,7 @@ pub struct ClusterFigures {
     pub publishes_short: u64,
     /// Publishes of this node that wait for the node that orders their channel.
     pub publishes_waiting: u64,
-    /// Their bytes, of the slot with most.
+    /// Their bytes.
     pub publishes_waiting_bytes: u64,
     /// For how long the oldest of them has waited.
     pub publishes_waiting_for: Duration,
@@ -145,7 +154,7 @@ pub struct ClusterFigures {
 impl ClusterFigures {
     /// Bytes that wait on the fullest connection.
     pub(super) fn queued_most(&self) -> u64 {
-        self.peers.iter().flat_map(|peer| &peer.queued).filter_map(|(_, queued)| *queued).max().unwrap_or(0)
+        self.peers.iter().flat_map(|peer| &peer.queued).filter_map(|(_, queued)| queued.map(|queued| queued.bounded)).max().unwrap_or(0)
     }
 }
 
@@ -213,7 +222,7 @@ fn links(out: &mut Page<'_>, figures: &ClusterFigures) {
     }
     out.family("link_queued_bytes", "gauge");
     for (peer, (purpose, queued)) in each_queue(figures) {
-        out.line(&[("peer", &peer.name), ("purpose", purpose)], queued.unwrap_or(0) as f64);
+        out.line(&[("peer", &peer.name), ("purpose", purpose)], queued.map_or(0, |queued| queued.bytes) as f64);
     }
     out.family("link_rtt_seconds", "gauge");
     for (peer, rtt) in figures.peers.iter().filter_map(|peer| Some((peer, peer.rtt?))) {
@@ -247,7 +256,7 @@ fn links(out: &mut Page<'_>, figures: &ClusterFigures) {
     out.counter("greetings_late_total", figures.greetings_late);
 }
 
-fn each_queue(figures: &ClusterFigures) -> impl Iterator<Item = (&Peer, (&'static str, Option<u64>))> {
+fn each_queue(figures: &ClusterFigures) -> impl Iterator<Item = (&Peer, (&'static str, Option<Queued>))> {
     figures.peers.iter().flat_map(|peer| peer.queued.iter().map(move |queue| (peer, *queue)))
 }
 
@@ -283,7 +292,7 @@ impl ClusterFigures {
             name: "node-2".into(),
             rtt: Some(Duration::from_micros(250)),
             links_made: 3,
-            queued: vec![("control", Some(0)), ("live", Some(17)), ("bulk", None)],
+            queued: vec![("control", Some(Queued::default())), ("live", Some(Queued { bytes: 17, bounded: 9 })), ("bulk", None)],
         };
         Self {
             members: [0, 2, 0, 0, 0, 1, 0],

@@ -26,7 +26,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 
 pub use self::bounds::Bound;
 use self::cell::{Cell, Durations, Writers};
-pub use self::cluster::{ClusterFigures, Peer, Standing, Traffic};
+pub use self::cluster::{ClusterFigures, Peer, Queued, Standing, Traffic};
 pub use self::labels::{Denied, Front, Handshake, Listener, Ordered, ProtocolError, Rate, Reach, RefusedConnection, Source, Stage};
 pub use self::namespaces::NamespaceFigures;
 pub use self::page::Named;

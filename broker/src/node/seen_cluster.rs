@@ -7,7 +7,7 @@ use crate::cluster::membership::State;
 use crate::cluster::{Condition, Info, NodeInfo};
 use crate::log::SLOTS;
 use crate::metrics::{ClusterFigures, Peer, Standing, Traffic};
-use crate::{admin, api};
+use crate::{admin, api, metrics};
 
 /// For a scrape.
 pub(super) fn figures(info: &Info) -> ClusterFigures {
@@ -70,7 +70,10 @@ fn members(info: &Info) -> [u64; Standing::ALL.len()] {
 }
 
 fn peer(node: &NodeInfo) -> Peer {
-    let queued = Purpose::ALL.iter().zip(node.queued).map(|(purpose, queued)| (purpose.as_str(), queued.map(|queued| queued.bytes as u64)));
+    let queued = Purpose::ALL.iter().zip(node.queued).map(|(purpose, queued)| {
+        let queued = queued.map(|queued| metrics::Queued { bytes: queued.all() as u64, bounded: queued.bytes as u64 });
+        (purpose.as_str(), queued)
+    });
     Peer {
         name: node.name.to_string(),
         rtt: node.rtt.filter(|rtt| *rtt > Duration::ZERO),
@@ -136,7 +139,7 @@ fn link(node: &NodeInfo) -> admin::Link {
         to: node.name.to_string(),
         is_up: node.is_heard && node.queued.iter().all(Option::is_some),
         rtt_ms: node.rtt.map(|rtt| rtt.as_micros() as f64 / 1000.0),
-        queue_bytes: node.queued.iter().flatten().map(|queued| queued.bytes as u64).sum(),
+        queue_bytes: node.queued.iter().flatten().map(|queued| queued.all() as u64).sum(),
         is_full: node.queued.iter().flatten().any(|queued| queued.is_full),
         lag_records: node.lag.map(|lag| lag.records),
         lag_slots: node.lag.map(|lag| lag.slots),
@@ -173,7 +176,7 @@ fn told_node(node: &NodeInfo) -> api::cluster::ClusterNode {
         rtt: node.rtt,
         leads: node.home,
         follows: node.follower,
-        queued_bytes: node.queued.iter().flatten().map(|queued| queued.bytes as u64).sum(),
+        queued_bytes: node.queued.iter().flatten().map(|queued| queued.all() as u64).sum(),
         lag: node.lag.map(|lag| api::cluster::Lag { records: lag.records, slots: lag.slots, oldest: lag.oldest }),
     }
 }

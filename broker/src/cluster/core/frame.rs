@@ -316,7 +316,8 @@ pub struct Sync {
     pub covered: Vec<Pos>,
     /// What these had lost.
     pub lost: Vec<LostAt>,
-    /// What was appended after that moment and is not committed; only for those who want everything, in the last part.
+    /// What was appended after that moment and is not committed; only for those who want everything, with the last part or
+    /// the last parts.
     pub tail: Vec<Record>,
     /// Whether it is the last part.
     pub is_last: bool,

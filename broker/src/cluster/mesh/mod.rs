@@ -57,6 +57,8 @@ pub trait Ear: Send + Sync + 'static {
     fn heard(&self, peer: &Peer, id: Id, frame: Bytes) -> Result<(), String>;
     /// There is room again on a connection where posters were told to hold back.
     fn has_room(&self, peer: &Peer, id: Id);
+    /// There is room for a state on a connection where [`Mesh::takes_state`] found none.
+    fn has_room_for_states(&self, peer: &Peer, id: Id);
     /// Whether something was heard lately from this process.
     fn is_heard(&self, tag: Tag) -> bool;
 }
@@ -118,10 +120,20 @@ impl<L> std::fmt::Debug for Mesh<L> {
 /// How full one connection's queue is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queued {
-    /// Bytes that wait.
+    /// Bytes that wait, but for those of states.
     pub bytes: usize,
+    /// Bytes of states that the other end asked for.
+    pub states: usize,
     /// Whether posters were told to hold back.
     pub is_full: bool,
+}
+
+impl Queued {
+    /// All bytes that wait.
+    #[must_use]
+    pub fn all(&self) -> usize {
+        self.bytes + self.states
+    }
 }
 
 impl<L: Letter> Default for Mesh<L> {
@@ -152,8 +164,27 @@ impl<L: Letter> Mesh<L> {
     #[must_use]
     pub fn queued(&self, to: Tag) -> [Option<Queued>; Purpose::ALL.len()] {
         let routes = self.0.routes.read();
-        let queued = |(_, outbox): &(Id, Arc<Outbox<L>>)| Queued { bytes: outbox.bytes(), is_full: outbox.is_full() };
+        let queued = |(_, outbox): &(Id, Arc<Outbox<L>>)| {
+            let booked = outbox.booked();
+            Queued { bytes: booked.letters, states: booked.states, is_full: outbox.is_full() }
+        };
         routes.get(&to).map_or([None; Purpose::ALL.len()], |outboxes| outboxes.each_ref().map(|outbox| outbox.as_ref().map(queued)))
+    }
+
+    /// Whether posters to a process are told to hold back.
+    #[must_use]
+    pub fn is_full(&self, to: Tag, purpose: Purpose) -> bool {
+        let routes = self.0.routes.read();
+        routes.get(&to).and_then(|outboxes| outboxes[purpose.index()].as_ref()).is_some_and(|(_, outbox)| outbox.is_full())
+    }
+
+    /// Whether a state may be said to a process over this connection now. When not, [`Ear::has_room_for_states`] says when, if it still
+    /// stands by then.
+    #[must_use]
+    pub fn takes_state(&self, to: Tag, purpose: Purpose, over: Id) -> bool {
+        let routes = self.0.routes.read();
+        let outbox = routes.get(&to).and_then(|outboxes| outboxes[purpose.index()].as_ref()).filter(|(id, _)| *id == over);
+        outbox.is_some_and(|(_, outbox)| outbox.takes_state())
     }
 
     /// How many connections to this node were made, since the start.

@@ -1,6 +1,8 @@
 //! What waits to be written to one connection: a bounded queue, emptied in as few writes as possible.
+//!
+//! States that the other end asked for have a lane beside it, since they may be large: what is said later of other things overtakes them.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
@@ -12,6 +14,15 @@ pub trait Letter: Send + 'static {
     fn bytes(&self) -> usize;
     /// Appends its encoding, which is at most [`super::super::link::FRAME_MAX`] bytes long.
     fn write(&self, to: &mut BytesMut);
+    /// Whether it is a part of a state that the other end asked for. It lies in a log, or did a moment ago, and whoever says it asks for
+    /// room first ([`super::Mesh::takes_state`]), so the bound of the queue is not about it.
+    fn is_state(&self) -> bool {
+        false
+    }
+    /// What it is about. Letters about one thing stay in order.
+    fn about(&self) -> Option<u16> {
+        None
+    }
 }
 
 /// What became of a letter.
@@ -32,22 +43,80 @@ pub struct OutboxBounds {
     pub high: usize,
     /// Below this many, after it was full, there is room again.
     pub low: usize,
+    /// Below this many bytes of states there is room for one more. Little, so that it is on its way at once: who asked gives up after a
+    /// second in which nothing came.
+    pub states: usize,
 }
 
 impl Default for OutboxBounds {
     fn default() -> Self {
-        Self { high: 8 << 20, low: 1 << 20 }
+        Self { high: 8 << 20, low: 1 << 20, states: 64 << 10 }
     }
+}
+
+/// How much of a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Booked {
+    /// Bytes of letters that are no states.
+    pub(super) letters: usize,
+    /// Bytes of states.
+    pub(super) states: usize,
+}
+
+/// Where there is room again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Room {
+    /// For those who were told to hold back.
+    pub(super) is_for_letters: bool,
+    /// For a state that somebody wanted to say.
+    pub(super) is_for_states: bool,
 }
 
 #[derive(Debug)]
 struct Queue<L> {
-    letters: VecDeque<L>,
-    /// Of the letters in the queue and of those taken and not yet written.
-    bytes: usize,
+    /// Each with its number: they are counted in both lanes together.
+    letters: VecDeque<(u64, L)>,
+    /// States, and what is about the same things and came later.
+    states: VecDeque<(u64, L)>,
+    /// How many of `states` are about each thing.
+    held_up: HashMap<u16, u32>,
+    posted: u64,
+    /// Of what is in the queue and what is taken and not yet written.
+    booked: Booked,
     /// Somebody was told to hold back since there was room last.
     is_full: bool,
+    /// Somebody wanted to say a state, and there was no room.
+    is_awaited: bool,
     is_closed: bool,
+}
+
+impl<L: Letter> Queue<L> {
+    fn is_empty(&self) -> bool {
+        self.letters.is_empty() && self.states.is_empty()
+    }
+
+    fn book(&mut self, letter: &L) {
+        let of = if letter.is_state() { &mut self.booked.states } else { &mut self.booked.letters };
+        *of += letter.bytes();
+    }
+
+    /// The next state, unless a letter that waits was there before it.
+    fn next_state(&mut self) -> Option<L> {
+        let (number, _) = self.states.front()?;
+        if self.letters.front().is_some_and(|(before, _)| before < number) {
+            return None;
+        }
+        let (_, letter) = self.states.pop_front()?;
+        if let Some(about) = letter.about()
+            && let Some(count) = self.held_up.get_mut(&about)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.held_up.remove(&about);
+            }
+        }
+        Some(letter)
+    }
 }
 
 /// The queue of one connection.
@@ -60,28 +129,48 @@ pub(super) struct Outbox<L> {
 
 impl<L: Letter> Outbox<L> {
     pub(super) fn new(bounds: OutboxBounds) -> Self {
-        let queue = Queue { letters: VecDeque::new(), bytes: 0, is_full: false, is_closed: false };
+        let queue = Queue {
+            letters: VecDeque::new(),
+            states: VecDeque::new(),
+            held_up: HashMap::new(),
+            posted: 0,
+            booked: Booked::default(),
+            is_full: false,
+            is_awaited: false,
+            is_closed: false,
+        };
         Self { queue: Mutex::new(queue), bounds, wake: Notify::new() }
     }
 
-    /// Puts a letter in, behind all others. Never waits.
+    /// Puts a letter in, behind all others that it may not overtake. Never waits.
     pub(super) fn post(&self, letter: L) -> Posted {
         let mut queue = self.queue.lock();
         if queue.is_closed {
             return Posted::Closed;
         }
-        if queue.bytes > self.bounds.high * 2 {
+        let is_state = letter.is_state();
+        if !is_state && queue.booked.letters > self.bounds.high * 2 {
             // The peer takes nothing and they go on all the same: it must begin anew.
             queue.is_closed = true;
             drop(queue);
             self.wake.notify_one();
             return Posted::Closed;
         }
-        queue.bytes += letter.bytes();
-        queue.is_full |= queue.bytes > self.bounds.high;
-        let posted = if queue.is_full { Posted::Behind } else { Posted::Queued };
-        let was_empty = queue.letters.is_empty();
-        queue.letters.push_back(letter);
+        queue.book(&letter);
+        queue.is_full |= queue.booked.letters > self.bounds.high;
+        let posted = if queue.is_full && !is_state { Posted::Behind } else { Posted::Queued };
+        let was_empty = queue.is_empty();
+        queue.posted += 1;
+        let number = queue.posted;
+        let about = letter.about();
+        if is_state || !queue.held_up.is_empty() && about.is_some_and(|about| queue.held_up.contains_key(&about)) {
+            if let Some(about) = about {
+                *queue.held_up.entry(about).or_default() += 1;
+            }
+            queue.states.push_back((number, letter));
+        } else {
+            queue.letters.push_back((number, letter));
+        }
         drop(queue);
         if was_empty {
             self.wake.notify_one();
@@ -89,24 +178,37 @@ impl<L: Letter> Outbox<L> {
         posted
     }
 
-    /// Waits for letters and moves about `bytes` of them, one at least, into `taken`. Returns what they are booked with;
-    /// `None` when the connection is to be given up.
-    pub(super) async fn take(&self, taken: &mut Vec<L>, bytes: usize) -> Option<usize> {
+    /// Waits for letters and moves about `bytes` of them, one at least, into `taken`, and half as much of the other lane. Returns what they
+    /// are booked with; `None` when the connection is to be given up.
+    pub(super) async fn take(&self, taken: &mut Vec<L>, bytes: usize) -> Option<Booked> {
         loop {
             {
                 let mut queue = self.queue.lock();
                 if queue.is_closed {
                     return None;
                 }
-                let mut booked = 0;
-                while booked < bytes
-                    && let Some(letter) = queue.letters.pop_front()
-                {
-                    booked += letter.bytes();
+                let mut booked = Booked::default();
+                let mut take = |letter: L| {
+                    let of = if letter.is_state() { &mut booked.states } else { &mut booked.letters };
+                    *of += letter.bytes();
+                    let bytes = letter.bytes();
                     taken.push(letter);
+                    bytes
+                };
+                let mut room = bytes;
+                while room > 0
+                    && let Some((_, letter)) = queue.letters.pop_front()
+                {
+                    room = room.saturating_sub(take(letter));
+                }
+                let mut room = room.max(bytes / 2);
+                while room > 0
+                    && let Some(letter) = queue.next_state()
+                {
+                    room = room.saturating_sub(take(letter));
                 }
                 if !taken.is_empty() {
-                    if !queue.letters.is_empty() {
+                    if !queue.is_empty() {
                         self.wake.notify_one();
                     }
                     return Some(booked);
@@ -116,29 +218,45 @@ impl<L: Letter> Outbox<L> {
         }
     }
 
-    /// What was taken is written. `true` when there is room again after somebody was told to hold back.
-    pub(super) fn written(&self, booked: usize) -> bool {
+    /// What was taken is written. Says where there is room again.
+    pub(super) fn written(&self, booked: Booked) -> Room {
         let mut queue = self.queue.lock();
-        queue.bytes = queue.bytes.saturating_sub(booked);
-        let has_room_again = queue.is_full && queue.bytes < self.bounds.low;
-        queue.is_full &= !has_room_again;
-        has_room_again
+        queue.booked.letters = queue.booked.letters.saturating_sub(booked.letters);
+        queue.booked.states = queue.booked.states.saturating_sub(booked.states);
+        let is_for_letters = queue.is_full && queue.booked.letters < self.bounds.low;
+        queue.is_full &= !is_for_letters;
+        let is_for_states = queue.is_awaited && self.has_room_for_state(&queue);
+        queue.is_awaited &= !is_for_states;
+        Room { is_for_letters, is_for_states }
+    }
+
+    /// Whether a state may be said now. When not, [`Outbox::written`] says when.
+    pub(super) fn takes_state(&self) -> bool {
+        let mut queue = self.queue.lock();
+        let has_room = self.has_room_for_state(&queue);
+        queue.is_awaited |= !has_room;
+        has_room
+    }
+
+    fn has_room_for_state(&self, queue: &Queue<L>) -> bool {
+        !queue.is_full && queue.booked.states < self.bounds.states
     }
 
     /// Nothing more is taken, and what waits is let go.
     pub(super) fn close(&self) {
         let mut queue = self.queue.lock();
         queue.is_closed = true;
-        let let_go = std::mem::take(&mut queue.letters);
-        queue.bytes = 0;
+        let let_go = (std::mem::take(&mut queue.letters), std::mem::take(&mut queue.states));
+        queue.held_up.clear();
+        queue.booked = Booked::default();
         drop(queue);
         drop(let_go);
         self.wake.notify_one();
     }
 
-    /// Bytes that wait.
-    pub(super) fn bytes(&self) -> usize {
-        self.queue.lock().bytes
+    /// What waits.
+    pub(super) fn booked(&self) -> Booked {
+        self.queue.lock().booked
     }
 
     /// Whether somebody was told to hold back and there is no room yet.
@@ -151,52 +269,75 @@ impl<L: Letter> Outbox<L> {
 mod tests {
     use super::*;
 
-    struct Note(usize);
+    /// A letter of so many bytes, or a part of a state, about something.
+    #[derive(Debug, PartialEq, Eq)]
+    enum Note {
+        Letter(usize),
+        About(u16, usize),
+        State(u16, usize),
+    }
+    use Note::{About, Letter as Plain, State};
 
     impl Letter for Note {
         fn bytes(&self) -> usize {
-            self.0
+            let (Plain(bytes) | About(_, bytes) | State(_, bytes)) = self;
+            *bytes
+        }
+
+        fn is_state(&self) -> bool {
+            matches!(self, State(..))
+        }
+
+        fn about(&self) -> Option<u16> {
+            if let About(what, _) | State(what, _) = self { Some(*what) } else { None }
         }
 
         fn write(&self, to: &mut BytesMut) {
-            to.resize(to.len() + self.0, 0);
+            to.resize(to.len() + self.bytes(), 0);
         }
     }
 
     fn outbox() -> Outbox<Note> {
-        Outbox::new(OutboxBounds { high: 100, low: 20 })
+        Outbox::new(OutboxBounds { high: 100, low: 20, states: 10 })
     }
 
-    async fn take(outbox: &Outbox<Note>, bytes: usize) -> Option<(Vec<usize>, usize)> {
+    async fn take(outbox: &Outbox<Note>, bytes: usize) -> Option<(Vec<Note>, Booked)> {
         let mut taken = Vec::new();
         let booked = outbox.take(&mut taken, bytes).await?;
-        Some((taken.into_iter().map(|note| note.0).collect(), booked))
+        Some((taken, booked))
     }
+
+    fn letters(bytes: usize) -> Booked {
+        Booked { letters: bytes, states: 0 }
+    }
+
+    const NOWHERE: Room = Room { is_for_letters: false, is_for_states: false };
+    const FOR_LETTERS: Room = Room { is_for_letters: true, is_for_states: false };
 
     #[tokio::test]
     async fn what_waits_goes_out_together_and_in_order() {
         let outbox = outbox();
         for bytes in [1, 2, 3, 4] {
-            assert_eq!(outbox.post(Note(bytes)), Posted::Queued);
+            assert_eq!(outbox.post(Plain(bytes)), Posted::Queued);
         }
-        assert_eq!(take(&outbox, 3).await, Some((vec![1, 2], 3)));
-        assert_eq!(take(&outbox, 100).await, Some((vec![3, 4], 7)));
-        assert_eq!(outbox.bytes(), 10, "taken is not written");
-        assert!(!outbox.written(10));
-        assert_eq!(outbox.bytes(), 0);
+        assert_eq!(take(&outbox, 3).await, Some((vec![Plain(1), Plain(2)], letters(3))));
+        assert_eq!(take(&outbox, 100).await, Some((vec![Plain(3), Plain(4)], letters(7))));
+        assert_eq!(outbox.booked(), letters(10), "taken is not written");
+        assert_eq!(outbox.written(letters(10)), NOWHERE);
+        assert_eq!(outbox.booked(), letters(0));
     }
 
     #[tokio::test]
     async fn who_posts_to_a_full_queue_is_told_to_hold_back_and_once_that_there_is_room() {
         let outbox = outbox();
-        assert_eq!(outbox.post(Note(100)), Posted::Queued);
-        assert_eq!(outbox.post(Note(1)), Posted::Behind);
+        assert_eq!(outbox.post(Plain(100)), Posted::Queued);
+        assert_eq!(outbox.post(Plain(1)), Posted::Behind);
         let (_, booked) = take(&outbox, 101).await.unwrap();
-        assert!(!outbox.written(80));
-        assert_eq!(outbox.post(Note(1)), Posted::Behind, "until there is room, not until it is a little less");
+        assert_eq!(outbox.written(letters(80)), NOWHERE);
+        assert_eq!(outbox.post(Plain(1)), Posted::Behind, "until there is room, not until it is a little less");
         let (_, more) = take(&outbox, 1).await.unwrap();
-        assert!(outbox.written(booked - 80 + more));
-        assert!(!outbox.written(0));
+        assert_eq!(outbox.written(letters(booked.letters - 80 + more.letters)), FOR_LETTERS);
+        assert_eq!(outbox.written(letters(0)), NOWHERE);
         assert!(!outbox.is_full());
     }
 
@@ -204,11 +345,55 @@ mod tests {
     async fn who_takes_nothing_at_all_is_given_up_at_twice_the_bound() {
         let outbox = outbox();
         for _ in 0..4 {
-            outbox.post(Note(60));
+            outbox.post(Plain(60));
         }
-        assert_eq!(outbox.post(Note(1)), Posted::Closed);
+        assert_eq!(outbox.post(Plain(1)), Posted::Closed);
         assert_eq!(take(&outbox, 1).await, None);
         outbox.close();
-        assert_eq!((outbox.bytes(), outbox.post(Note(1))), (0, Posted::Closed));
+        assert_eq!((outbox.booked(), outbox.post(Plain(1))), (letters(0), Posted::Closed));
+    }
+
+    #[tokio::test]
+    async fn a_large_state_holds_up_only_what_is_about_the_same_and_came_later() {
+        let outbox = outbox();
+        outbox.post(About(1, 5));
+        for _ in 0..3 {
+            outbox.post(State(1, 6));
+        }
+        outbox.post(About(1, 1));
+        outbox.post(About(2, 2));
+        outbox.post(Plain(3));
+        // Nothing overtakes what was there before it.
+        assert_eq!(take(&outbox, 4).await.unwrap().0, [About(1, 5), State(1, 6)]);
+        assert_eq!(take(&outbox, 4).await.unwrap().0, [About(2, 2), Plain(3), State(1, 6)]);
+        outbox.post(State(2, 1));
+        assert_eq!(take(&outbox, 100).await.unwrap().0, [State(1, 6), About(1, 1), State(2, 1)]);
+        outbox.post(About(1, 7));
+        outbox.post(State(3, 1));
+        outbox.post(About(2, 7));
+        assert_eq!(take(&outbox, 100).await.unwrap().0, [About(1, 7), About(2, 7), State(3, 1)]);
+    }
+
+    #[tokio::test]
+    async fn states_fill_no_queue_and_who_waits_to_say_one_is_told_once_that_there_is_room() {
+        let outbox = outbox();
+        assert!(outbox.takes_state());
+        for _ in 0..30 {
+            assert_eq!(outbox.post(State(1, 20)), Posted::Queued);
+        }
+        assert_eq!(outbox.post(Plain(1)), Posted::Queued);
+        assert_eq!(outbox.booked(), Booked { letters: 1, states: 600 });
+        assert!(!outbox.takes_state());
+        let (_, booked) = take(&outbox, 2).await.unwrap();
+        assert_eq!(booked, Booked { letters: 1, states: 20 });
+        assert_eq!(outbox.written(booked), NOWHERE);
+        let (_, booked) = take(&outbox, 2000).await.unwrap();
+        assert_eq!(outbox.written(booked), Room { is_for_states: true, ..NOWHERE });
+        assert_eq!(outbox.written(letters(0)), NOWHERE);
+        // A queue that is full takes no state either.
+        assert_eq!(outbox.post(Plain(101)), Posted::Behind);
+        assert!(!outbox.takes_state());
+        let (_, booked) = take(&outbox, 1).await.unwrap();
+        assert_eq!(outbox.written(booked), Room { is_for_letters: true, is_for_states: true });
     }
 }

@@ -110,8 +110,12 @@ async fn write<L: Letter>(
         } else {
             buffer.clear();
         }
-        if outbox.written(booked) {
+        let room = outbox.written(booked);
+        if room.is_for_letters {
             ear.has_room(peer, id);
+        }
+        if room.is_for_states {
+            ear.has_room_for_states(peer, id);
         }
     }
     writer.shutdown().await

@@ -34,6 +34,7 @@ struct Heard {
     refused: Vec<(Reason, bool)>,
     gone: usize,
     room: usize,
+    state_room: usize,
 }
 
 #[derive(Default)]
@@ -66,6 +67,10 @@ impl Ear for Notebook {
 
     fn has_room(&self, _: &Peer, _: Id) {
         self.0.lock().room += 1;
+    }
+
+    fn has_room_for_states(&self, _: &Peer, _: Id) {
+        self.0.lock().state_room += 1;
     }
 
     fn is_heard(&self, tag: Tag) -> bool {
@@ -125,7 +130,7 @@ fn start_on(data: Handle, name: &str, tag: u64, address: &str) -> Node {
         listener,
         members: known,
         namesake: watch::channel(None).1,
-        bounds: OutboxBounds { high: 1 << 20, low: 1 << 10 },
+        bounds: OutboxBounds { high: 1 << 20, low: 1 << 10, states: 1 << 10 },
         data,
         ear: heard.clone(),
         mesh: mesh.clone(),

@@ -1,6 +1,5 @@
 //! What the core says, as messages for the wire.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +7,7 @@ use tidings_proto::cluster::v1::{self as wire, slot_frame::What};
 
 use super::super::core::frame::{Ack, Ask, Channel, Frame, Offer, Outcome, Refusal, Standing, Stream, Sub, Sync, Terms, Wants};
 use super::super::core::{Beat, State};
-use crate::log::{ChannelState, ENTRY_FIXED_BYTES, Entry, Line, Lost, LostOf, Pos, Record, Slot, Tag};
+use crate::log::{ChannelState, ENTRY_FIXED_BYTES, Entry, KnownId, Line, Lost, LostOf, Pos, Record, Slot, Tag};
 use crate::message::{Draft, Headers, MessageId, Payload, PayloadKind, PublishId};
 
 /// A heartbeat.
@@ -81,19 +80,17 @@ pub fn slot(slot: Slot, frame: &Frame, now: Duration) -> wire::SlotFrame {
 /// About what a frame takes while it waits, and on the wire.
 #[must_use]
 pub fn bytes_of(frame: &Frame) -> usize {
-    let of_entries = |entries: &[Arc<Entry>]| entries.iter().map(|entry| of_entry(entry)).sum::<usize>();
-    let of_record = |record: &Record| if let Record::Message(entry) = record { of_entry(entry) } else { 64 };
     let variable = match frame {
         Frame::Forward(forward) => match &forward.ask {
             Ask::Publish(draft) => draft.payload.bytes().len() + 128,
             Ask::Clear(_) => 0,
         },
         Frame::Sync(sync) => {
-            let of_channels = sync.channels.iter().map(|state| 128 + of_entries(&state.entries) + state.ids.len() * 64).sum::<usize>();
-            of_channels + sync.tail.iter().map(of_record).sum::<usize>()
+            let of_channels = sync.channels.iter().map(bytes_of_state).sum::<usize>();
+            of_channels + sync.tail.iter().map(bytes_of_record).sum::<usize>()
         }
-        Frame::Stream(stream) => stream.records.iter().map(of_record).sum(),
-        Frame::Offer(offer) => of_entries(&offer.run),
+        Frame::Stream(stream) => stream.records.iter().map(bytes_of_record).sum(),
+        Frame::Offer(offer) => offer.run.iter().map(|entry| bytes_of_entry(entry)).sum(),
         Frame::Sub(sub) => match &sub.wants {
             Wants::Channels(channels) => channels.len() * 64,
             Wants::Everything | Wants::Copy => 0,
@@ -104,8 +101,33 @@ pub fn bytes_of(frame: &Frame) -> usize {
     128 + variable
 }
 
-fn of_entry(entry: &Entry) -> usize {
+/// The same of one message.
+#[must_use]
+pub fn bytes_of_entry(entry: &Entry) -> usize {
     (entry.size() + ENTRY_FIXED_BYTES / 2) as usize
+}
+
+/// The same of a record.
+#[must_use]
+pub fn bytes_of_record(record: &Record) -> usize {
+    match record {
+        Record::Message(entry) => bytes_of_entry(entry),
+        Record::Clear { .. } | Record::Open { .. } => 64,
+        Record::Cover { ends, lost, .. } => 64 + (ends.len() + lost.len()) * 32,
+    }
+}
+
+/// The same of a channel's state.
+#[must_use]
+pub fn bytes_of_state(state: &ChannelState) -> usize {
+    let of_entries: usize = state.entries.iter().map(|entry| bytes_of_entry(entry)).sum();
+    128 + state.name.as_str().len() + of_entries + state.ids.iter().map(bytes_of_id).sum::<usize>()
+}
+
+/// The same of a remembered publish id.
+#[must_use]
+pub fn bytes_of_id(known: &KnownId) -> usize {
+    64 + if let PublishId::Keyed(id) = &known.id { id.len() } else { 0 }
 }
 
 fn tags(tags: &[Tag]) -> Vec<u64> {

@@ -1,9 +1,12 @@
-//! Links between nodes: what one that is behind costs, and whom, and what is seen of it.
+//! Links between nodes: what goes over them however much it is, and what a link that is behind costs, and whom.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tidings::cluster::core::{Member, NodeId, View};
+use tidings::cluster::link::Purpose;
+use tidings::cluster::mesh::{OutboxBounds, Queued};
 use tidings::cluster::{Info, NodeInfo};
 use tidings::config::Config;
 use tidings::log::Slot;
@@ -11,8 +14,10 @@ use tidings::message::ChannelName;
 use tokio::time::Instant;
 
 use super::scene::{Cluster, KEY};
-use crate::support::{Daemon, Scene, metric, soon};
+use crate::support::{Daemon, EventStream, Http1, Listener, Scene, Since, Way, draft, metric, soon};
 
+/// The largest payload that is taken by default, less a number.
+const LARGE: usize = (64 << 10) - 16;
 /// The process that stands still.
 const SLOW: &str = "slow";
 
@@ -79,6 +84,108 @@ fn led(places: &impl Fn(&str) -> (String, String), begins: &str, home: &str, fol
     let names = (0..).map(|number| format!("{begins}{number}"));
     let mut theirs = names.filter(|name| places(name) == (home.to_owned(), follower.to_owned()));
     theirs.next().unwrap()
+}
+
+fn large(number: usize) -> String {
+    format!("{number:06}{}", "x".repeat(LARGE))
+}
+
+/// An event source, up to this message or its end: what it was told, the beginning of each.
+async fn follow(to: SocketAddr, channel: String, last: &'static str) -> Vec<String> {
+    let mut response = Http1::get(to, "1.1", &format!("/sse?channel={channel}&since=earliest"), "", None).await;
+    let (mut stream, mut told) = (EventStream::default(), Vec::<String>::new());
+    loop {
+        let Some(bytes) = soon("something to hear", response.read()).await else { return told };
+        for event in stream.push(&bytes) {
+            match &*event.kind {
+                "message" => told.push(event.data.chars().take(6).collect()),
+                kind => told.push(format!("{kind}: {}", event.data)),
+            }
+        }
+        if told.last().is_some_and(|text| text == last) {
+            return told;
+        }
+    }
+}
+
+/// What takes no part in a stop has no pause of more than this, and the stop is longer.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// Shorter than the silence after which a node is taken for down.
+const STOP: Duration = Duration::from_millis(1000);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_stands_still_hurts_only_what_it_carries_alone_and_hears_the_rest_afterwards() {
+    let (cluster, slow) = beside_a_process().await;
+    let place = places(&cluster);
+    let theirs = [led(&place, "a-", "node-0", "node-1"), led(&place, "b-", "node-1", "node-0")];
+    let (copied_there, led_there) = (led(&place, "c-", "node-0", SLOW), led(&place, "d-", SLOW, "node-1"));
+    let brokers = [0, 1].map(|at| cluster.nodes[at].node.broker());
+    let mut listeners = Vec::new();
+    for channel in &theirs {
+        for scene in &cluster.nodes {
+            listeners.push((channel, Listener::open(Way::Door, scene, &[channel], Since::Live).await));
+        }
+    }
+    let all = [&theirs[0], &theirs[1], &copied_there, &led_there].map(Clone::clone);
+    for channel in &all {
+        brokers[0].publish(draft(channel, &large(0))).await.unwrap();
+    }
+    for (_, listener) in &mut listeners {
+        listener.message().await;
+    }
+    cluster.copied().await;
+    let hearing: Vec<_> = all.iter().map(|channel| tokio::spawn(follow(slow.http, channel.clone(), "END"))).collect();
+    soon("it has the listeners", async {
+        while metric(slow.admin, "tidings_sessions", &["front=\"sse\""]).await < 4.0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+
+    slow.pause().await;
+    let stopped = Instant::now();
+    let waiting = {
+        let (broker, channel) = (brokers[0].clone(), led_there.clone());
+        tokio::spawn(async move { broker.publish(draft(&channel, &large(1))).await })
+    };
+    let (mut number, mut longest, mut most, mut was_full) = (0, Duration::ZERO, 0, false);
+    while stopped.elapsed() < STOP {
+        number += 1;
+        for (at, channel) in theirs.iter().chain([&copied_there]).enumerate() {
+            let began = Instant::now();
+            brokers[(at + number) % 2].publish(draft(channel, &large(number))).await.unwrap();
+            for (_, listener) in listeners.iter_mut().filter(|(of, _)| *of == channel) {
+                listener.message().await;
+            }
+            longest = longest.max(began.elapsed());
+        }
+        // More of what it is to copy, so that its link has more than it takes.
+        let more = (0..8).map(|_| brokers[0].publish(draft(&copied_there, &large(number))));
+        futures_util::future::join_all(more).await.into_iter().for_each(|published| drop(published.unwrap()));
+        for scene in &cluster.nodes {
+            let queued: Vec<Queued> = seen(scene, SLOW).queued.into_iter().flatten().collect();
+            was_full |= queued.iter().any(|queued| queued.is_full);
+            most = queued.iter().map(Queued::all).fold(most, usize::max);
+        }
+    }
+    slow.go_on();
+    println!("{number} rounds, none took longer than {longest:?}; {most} bytes waited for the one that stood still");
+    assert!(longest < PAUSE_MAX, "something that has nothing to do with it took {longest:?}");
+    let bound = OutboxBounds::default().high;
+    assert!(was_full, "{most} bytes are too few to try the bound");
+    assert!(most <= bound + 16 * (64 << 10), "{most} bytes waited, and the bound is {bound}");
+    soon("what it leads goes on", waiting).await.unwrap().unwrap();
+
+    for channel in &all {
+        brokers[1].publish(draft(channel, "END")).await.unwrap();
+    }
+    for (channel, hearing) in all.iter().zip(hearing) {
+        let told = soon("it hears the rest", hearing).await.unwrap();
+        let mut listener = Listener::open(Way::Door, &cluster.nodes[0], &[channel], Since::Earliest).await;
+        let kept: Vec<String> = listener.texts(told.len()).await.iter().map(|text| text.chars().take(6).collect()).collect();
+        assert!(told == kept, "{channel}: {:?}", told.iter().zip(&kept).find(|(told, kept)| told != kept));
+    }
+    assert_eq!(seen(&cluster.nodes[0], SLOW).queued[Purpose::Live.index()].map(|queued| queued.is_full), Some(false));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

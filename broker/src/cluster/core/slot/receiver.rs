@@ -235,7 +235,7 @@ impl Replica {
         let mut states: Vec<ChannelState> = channels;
         let mut tail = first_tail;
         for mut part in parts {
-            tail = part.tail;
+            tail.append(&mut part.tail);
             if let (Some(last), Some(next)) = (states.last_mut(), part.channels.first_mut())
                 && last.name == next.name
             {
