@@ -2,6 +2,7 @@
 //! happens and says what is to be done. Everything here runs under the slot's lock; nothing waits.
 
 mod attend;
+mod settle;
 mod way;
 mod wishes;
 
@@ -30,10 +31,6 @@ use crate::error::Result;
 use crate::log::{ChannelKey, Entry, NamespaceId, Record, SLOTS, Slot, SlotLog, Tag};
 use crate::message::ChannelName;
 use crate::metrics::Stage;
-
-/// How often, and how many times, a reader looks whether what is held is committed.
-const SETTLE_LOOK: Duration = Duration::from_millis(2);
-const SETTLE_LOOKS: usize = 50;
 
 /// Of so many messages one tells how long it took: a clock for each would cost more than it is worth.
 const TIMED: u64 = 8;
@@ -576,21 +573,6 @@ impl Hub {
             (false, true) => self.handle(state, Input::Listen(channel.name.clone()), after),
             (true, false) => self.handle(state, Input::Leave(channel.name.clone()), after),
             _ => {}
-        }
-    }
-
-    /// Waits a moment until what this node holds of a slot is committed here too: a copy hears of a commit a little after the
-    /// publisher, who may ask here next.
-    pub async fn settle(&self, slot: Slot) {
-        if !self.is_shared() {
-            return;
-        }
-        let head = self.with_slot(slot, |state| state.log.head().idx);
-        for _ in 0..SETTLE_LOOKS {
-            if self.commit(slot).idx >= head {
-                return;
-            }
-            tokio::time::sleep(SETTLE_LOOK).await;
         }
     }
 

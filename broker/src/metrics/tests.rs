@@ -252,7 +252,8 @@ fn a_node_that_left_the_cluster_leaves_no_series_behind() {
     assert!(with_peer.contains("tidings_cluster_link_up{peer=\"node-2\",purpose=\"bulk\"} 0\n"));
     assert!(with_peer.contains("tidings_cluster_link_rtt_seconds{peer=\"node-2\"} 0.00025\n"));
     assert!(with_peer.contains("tidings_cluster_members{state=\"silent\"} 1\n"));
-    assert!(with_peer.contains("tidings_bound_used{bound=\"cluster_link\"} 17\n"));
+    assert!(with_peer.contains("tidings_cluster_link_queued_bytes{peer=\"node-2\",purpose=\"live\"} 17\n"));
+    assert!(with_peer.contains("tidings_bound_used{bound=\"cluster_link\"} 9\n"), "what the other end asked for has no bound");
     let alone = Gauges { cluster: Some(Box::default()), ..Gauges::default() };
     assert!(!metrics.render(&alone).contains("node-2"));
     assert!(!metrics.render(&Gauges::default()).contains("tidings_cluster_"), "a node alone has no figures of a cluster");

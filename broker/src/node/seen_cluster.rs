@@ -6,8 +6,8 @@ use crate::cluster::link::Purpose;
 use crate::cluster::membership::State;
 use crate::cluster::{Condition, Info, NodeInfo};
 use crate::log::SLOTS;
-use crate::metrics::{ClusterFigures, Peer, Standing, Traffic};
-use crate::{admin, api, metrics};
+use crate::metrics::{ClusterFigures, Peer, Queued, Standing, Traffic};
+use crate::{admin, api};
 
 /// For a scrape.
 pub(super) fn figures(info: &Info) -> ClusterFigures {
@@ -71,7 +71,7 @@ fn members(info: &Info) -> [u64; Standing::ALL.len()] {
 
 fn peer(node: &NodeInfo) -> Peer {
     let queued = Purpose::ALL.iter().zip(node.queued).map(|(purpose, queued)| {
-        let queued = queued.map(|queued| metrics::Queued { bytes: queued.all() as u64, bounded: queued.bytes as u64 });
+        let queued = queued.map(|queued| Queued { bytes: queued.all() as u64, bounded: queued.bytes as u64 });
         (purpose.as_str(), queued)
     });
     Peer {
