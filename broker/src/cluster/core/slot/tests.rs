@@ -84,6 +84,17 @@ impl Scene {
         View::new(tag(at), self.members.clone(), self.settings.replicas, HashMap::new(), true)
     }
 
+    /// Three nodes of which the home serves without its follower, after a first message; it, and the node that is neither.
+    fn with_a_home_alone() -> (Self, usize, usize) {
+        let mut scene = Self::new(3, Settings::default());
+        let (home, follower) = scene.owners();
+        scene.mute.push(follower);
+        scene.publish(home, 1, "b{x}", Terms::default());
+        scene.pass(5500);
+        let elsewhere = (0..3).find(|at| *at != home && *at != follower).unwrap();
+        (scene, home, elsewhere)
+    }
+
     /// Home and follower.
     fn owners(&self) -> (usize, usize) {
         let place = self.view(0).place(self.slot).unwrap();
@@ -186,12 +197,7 @@ fn where_no_other_node_is_to_hold_it_it_is_refused_at_once() {
 
 #[test]
 fn what_is_asked_of_a_channel_stays_in_order_while_something_of_it_waits_and_other_channels_go_on() {
-    let mut scene = Scene::new(3, Settings::default());
-    let (home, follower) = scene.owners();
-    scene.mute.push(follower);
-    scene.publish(home, 1, "b{x}", Terms::default());
-    scene.pass(5500);
-    let elsewhere = (0..3).find(|at| *at != home && *at != follower).unwrap();
+    let (mut scene, home, elsewhere) = Scene::with_a_home_alone();
     scene.publish(elsewhere, 2, "a{x}", INSISTS);
     scene.publish(elsewhere, 3, "a{x}", Terms::default());
     scene.publish(elsewhere, 4, "b{x}", Terms::default());
@@ -309,12 +315,7 @@ fn what_follows_something_that_was_sent_back_is_not_taken_before_it_comes_again(
 
 #[test]
 fn what_stood_behind_something_that_nobody_waits_for_any_more_goes_on() {
-    let mut scene = Scene::new(3, Settings::default());
-    let (home, follower) = scene.owners();
-    scene.mute.push(follower);
-    scene.publish(home, 1, "b{x}", Terms::default());
-    scene.pass(5500);
-    let elsewhere = (0..3).find(|at| *at != home && *at != follower).unwrap();
+    let (mut scene, home, elsewhere) = Scene::with_a_home_alone();
     scene.publish(elsewhere, 2, "a{x}", INSISTS);
     scene.publish(home, 3, "a{x}", Terms::default());
     scene.pass(50);
