@@ -93,6 +93,8 @@ pub enum Bug {
     StaleWitness,
     /// A node that was stopped believes what it knew before.
     NoDoubt,
+    /// A claim counts the time in which its node stood still.
+    Impatience,
     /// What a branch had lost before it was taken over is told to nobody.
     NoLost,
     /// Publishes are taken however much waits.

@@ -14,7 +14,10 @@ use crate::log::{Epoch, Line, SlotLog, Tag};
 #[derive(Debug)]
 pub(super) struct Claim {
     round: u32,
+    /// Since when whoever does not answer keeps silent.
     since: Duration,
+    /// When the last input came: this node may have stood still since.
+    ticked: Duration,
     asked: Duration,
     replies: BTreeMap<Tag, Standing>,
     phase: Phase,
@@ -80,6 +83,7 @@ impl Replica {
         let claim = Claim {
             round: self.rounds,
             since: cx.now.mono,
+            ticked: cx.now.mono,
             asked: cx.now.mono,
             replies: BTreeMap::new(),
             phase: Phase::Asking,
@@ -89,6 +93,26 @@ impl Replica {
         self.is_wanted = false;
         cx.send_all(&Frame::Claim { round: self.rounds, seal: false });
         self.tick_claim(log, cx);
+    }
+
+    /// After a stop all silence is this node's own, and what it was told before is old: it asks anew, and is patient anew. Called before
+    /// every input.
+    pub(super) fn notice_pause(&mut self, cx: &Context<'_>) {
+        let Role::Claiming(claim) = &mut self.role else { return };
+        let now = cx.now.mono;
+        let was_stopped = now.saturating_sub(std::mem::replace(&mut claim.ticked, now)) > cx.settings.pause;
+        if !was_stopped || cx.settings.has(Bug::Impatience) {
+            return;
+        }
+        claim.since = now;
+        // With an incumbent it speaks as before: nothing is taken from that one which it does not give.
+        if matches!(claim.phase, Phase::Warming(_) | Phase::Sealing(_)) {
+            return;
+        }
+        self.rounds += 1;
+        claim.round = self.rounds;
+        claim.replies.clear();
+        (claim.phase, claim.asked) = (Phase::Asking, Duration::ZERO);
     }
 
     /// The claim is given up: what waited for it is sent where it belongs.

@@ -121,6 +121,7 @@ impl Replica {
             log.lose_trails();
         }
         self.place = cx.view.place(self.slot);
+        self.notice_pause(cx);
         match input {
             Input::Tick => self.tick(log, cx),
             Input::View => self.view_changed(log, cx),

@@ -1,6 +1,7 @@
 //! Replicas of one slot on a few nodes that see each other, in one thread: frames arrive in order when a test says so.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use foldhash::{HashMap, HashMapExt};
@@ -49,6 +50,8 @@ struct Scene {
     wires: VecDeque<(usize, usize, Frame)>,
     /// Nothing arrives from or at these.
     mute: Vec<usize>,
+    /// The process of this one is stopped.
+    still: Option<usize>,
     answers: Vec<(u64, Answer)>,
 }
 
@@ -58,6 +61,13 @@ fn name(text: &str) -> ChannelName {
 
 fn tag(at: usize) -> Tag {
     Tag::new(at as u64 + 1).unwrap()
+}
+
+/// A publish with an id of its own.
+fn ask(rid: u64, channel: &str) -> Ask {
+    let mut draft = Draft::new(name(channel), Payload::text(&format!("m{rid}")));
+    draft.id = Some(PublishId::Retry(u128::from(rid) + 1));
+    Ask::Publish(draft)
 }
 
 impl Scene {
@@ -74,6 +84,7 @@ impl Scene {
             nodes: (0..count).map(one).collect(),
             wires: VecDeque::new(),
             mute: Vec::new(),
+            still: None,
             answers: Vec::new(),
         };
         (0..count).for_each(|at| scene.input(at, Input::View));
@@ -132,7 +143,7 @@ impl Scene {
         for _ in 0..ms / 5 {
             self.now += Duration::from_millis(5);
             for at in 0..self.nodes.len() {
-                if self.nodes[at].replica.due().is_some_and(|due| due <= self.now) {
+                if self.still != Some(at) && self.nodes[at].replica.due().is_some_and(|due| due <= self.now) {
                     self.input(at, Input::Tick);
                 }
             }
@@ -141,10 +152,27 @@ impl Scene {
     }
 
     fn publish(&mut self, at: usize, rid: u64, channel: &str, terms: Terms) {
-        let mut draft = Draft::new(name(channel), Payload::text(&format!("m{rid}")));
-        draft.id = Some(PublishId::Retry(u128::from(rid) + 1));
-        self.input(at, Input::Publish { rid, ask: Ask::Publish(draft), terms });
+        self.input(at, Input::Publish { rid, ask: ask(rid, channel), terms });
         self.talk();
+    }
+
+    /// Publishes to a{x} come in from another node.
+    fn hear(&mut self, at: usize, from: usize, flight: u32, rids: RangeInclusive<u64>, terms: Terms) {
+        for rid in rids {
+            let forward = Forward { rid, flight, ask: ask(rid, "a{x}"), since: self.now, terms };
+            self.input(at, Input::Frame { from: tag(from), frame: Frame::Forward(forward) });
+        }
+    }
+
+    /// Takes what is on its way to an ingress, and the answers to publishes out of that: number, flight, outcome.
+    fn take_answers(&mut self, from: usize, to: usize) -> Vec<(u64, u32, Outcome)> {
+        let (theirs, rest): (VecDeque<_>, VecDeque<_>) = self.wires.drain(..).partition(|(of, at, _)| (*of, *at) == (from, to));
+        self.wires = rest;
+        let acks = theirs.into_iter().filter_map(|(.., frame)| match frame {
+            Frame::ForwardAck { rid, flight, outcome } => Some((rid, flight, outcome)),
+            _ => None,
+        });
+        acks.collect()
     }
 
     fn answer(&self, rid: u64) -> Option<&Answer> {
@@ -278,21 +306,10 @@ fn what_follows_something_that_was_sent_back_is_not_taken_before_it_comes_again(
     let ingress = (0..3).find(|at| *at != home && *at != follower).unwrap();
     // Whoever is to be the home asks the follower, which says nothing for a while: more comes than may wait for that.
     scene.mute.push(follower);
-    let hear = |scene: &mut Scene, flight, rids: std::ops::RangeInclusive<u64>| {
-        for rid in rids {
-            let mut draft = Draft::new(name("a{x}"), Payload::text(&format!("m{rid}")));
-            draft.id = Some(PublishId::Retry(rid.into()));
-            let forward = Forward { rid, flight, ask: Ask::Publish(draft), since: scene.now, terms: Terms::default() };
-            scene.input(home, Input::Frame { from: tag(ingress), frame: Frame::Forward(forward) });
-        }
-    };
+    let hear = |scene: &mut Scene, flight, rids| scene.hear(home, ingress, flight, rids, Terms::default());
     let sent_back = |scene: &mut Scene| -> Vec<(u32, u64)> {
-        let frames = scene.wires.drain(..).filter(|(from, to, _)| (*from, *to) == (home, ingress));
-        let backs = frames.filter_map(|(.., frame)| match frame {
-            Frame::ForwardAck { rid, flight, outcome: Outcome::NotHome(_) } => Some((flight, rid)),
-            _ => None,
-        });
-        backs.collect()
+        let answers = scene.take_answers(home, ingress).into_iter();
+        answers.filter(|(.., outcome)| matches!(outcome, Outcome::NotHome(_))).map(|(rid, flight, _)| (flight, rid)).collect()
     };
     hear(&mut scene, 1, 1..=4);
     assert_eq!(sent_back(&mut scene), [(1, 4)]);
@@ -323,4 +340,46 @@ fn what_stood_behind_something_that_nobody_waits_for_any_more_goes_on() {
     scene.input(home, Input::Link { peer: tag(elsewhere), is_up: false });
     assert_eq!(scene.copies(3), Some(1));
     assert_eq!(scene.texts(home), ["m1", "m3"]);
+}
+
+#[test]
+fn a_node_that_stood_still_in_the_middle_of_a_claim_is_as_patient_as_if_it_began_anew() {
+    let mut scene = Scene::new(3, Settings::default());
+    let (home, follower) = scene.owners();
+    scene.mute.push(follower);
+    scene.publish(home, 1, "b{x}", Terms::default());
+    scene.pass(1000);
+    scene.now += Duration::from_secs(10);
+    scene.pass(4900);
+    assert!(!scene.nodes[home].replica.is_home(), "it counts the time in which it could not hear anybody");
+    scene.pass(200);
+    assert!(scene.nodes[home].replica.is_home());
+}
+
+#[test]
+fn what_a_claimant_was_told_before_it_stood_still_is_asked_for_again() {
+    let mut scene = Scene::new(3, Settings { replicas: 1, ..Settings::default() });
+    let (home, _) = scene.owners();
+    let all = scene.members.clone();
+    let others: Vec<Member> = all.iter().copied().filter(|member| member.tag != tag(home)).collect();
+    scene.members.clone_from(&others);
+    let (next, _) = scene.owners();
+    scene.members.clone_from(&all);
+    let last = (0..3).find(|at| *at != home && *at != next).unwrap();
+    // One of the others says that it has nothing, the other one says nothing.
+    scene.mute.push(last);
+    scene.publish(home, 1, "b{x}", Terms::default());
+    scene.pass(1000);
+    // While the claimant stands still the first one takes the slot, and publishes.
+    (scene.members, scene.mute, scene.still) = (others, vec![home], Some(home));
+    scene.input(next, Input::View);
+    scene.input(last, Input::View);
+    scene.publish(next, 2, "a{x}", Terms::default());
+    scene.pass(2000);
+    assert_eq!(scene.copies(2), Some(1));
+    (scene.members, scene.mute, scene.still) = (all, Vec::new(), None);
+    (0..3).for_each(|at| scene.input(at, Input::View));
+    scene.pass(500);
+    assert!(scene.nodes[home].replica.is_home());
+    assert_eq!(scene.texts(home), ["m2", "m1"], "it opened an epoch beside the one that was written");
 }
