@@ -16,7 +16,7 @@ use super::retention::{NamespaceId, Retention};
 use super::shared::Shared;
 use super::trail::Trail;
 use crate::clock::Moment;
-use crate::message::{ChannelName, Draft, MessageId};
+use crate::message::{ChannelName, Draft, MessageId, PublishId};
 
 /// How long an idle channel is left alone when it was not closed (somebody listens), before it is named again.
 const IDLE_AGAIN: Duration = Duration::from_secs(30);
@@ -252,6 +252,15 @@ impl SlotLog {
         };
         self.pending.push_back(Pending { key, life, record: Waiting::Message(Arc::new(entry)) });
         Appended { pos, offset, id, duplicate: false, trail }
+    }
+
+    /// Whether a publish of this id is in the log, committed or not, and still remembered: to append it again appends nothing.
+    ///
+    /// # Panics
+    /// When the channel is not open.
+    #[must_use]
+    pub fn is_known(&self, key: ChannelKey, id: &PublishId, now: Moment) -> bool {
+        self.dedupe.find(self.channels[key.at()].life, id, self.clock.max(now.mono)).is_some()
     }
 
     /// Commits all records up to this index. Messages are pushed to `committed` in order, for delivery; those that leave

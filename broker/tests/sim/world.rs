@@ -357,6 +357,7 @@ impl World {
         if !matches!(input, Input::Tick) {
             self.note(|| format!("{at}/{slot} < {input:?}").chars().take(900).collect());
         }
+        let is_answer = matches!(input, Input::Frame { frame: Frame::ForwardAck { .. }, .. });
         let Some(node) = &mut self.nodes[at] else { return Ok(()) };
         let out = node.handle(now, slot, input);
         let tag = node.tag;
@@ -385,7 +386,12 @@ impl World {
                     }
                 }
                 Output::Ready(_) | Output::Evicted(_) => {}
-                Output::Answer { rid, answer } => self.answered(at, slot, rid, &answer)?,
+                Output::Answer { rid, answer } => {
+                    if !is_answer {
+                        self.check_refused(at, slot, rid, &answer)?;
+                    }
+                    self.answered(at, slot, rid, &answer)?;
+                }
                 Output::Event(event) => self.happened(at, slot, &event)?,
             }
         }

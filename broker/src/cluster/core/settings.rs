@@ -95,6 +95,8 @@ pub enum Bug {
     NoDoubt,
     /// A claim counts the time in which its node stood still.
     Impatience,
+    /// A publish that is in the log is refused when it comes again and there are too few copies.
+    RefuseRetry,
     /// What a branch had lost before it was taken over is told to nobody.
     NoLost,
     /// Publishes are taken however much waits.

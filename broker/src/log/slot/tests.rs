@@ -370,6 +370,20 @@ fn ids_are_the_publishers_or_made_of_the_position() {
 }
 
 #[test]
+fn an_id_is_known_from_its_append_until_it_is_forgotten_in_its_channel_only() {
+    let mut bench = Bench::new();
+    let (a, b) = (bench.open("a", keep(10), 0), bench.open("b", keep(10), 0));
+    let id = PublishId::Retry(7);
+    let is_known = |bench: &Bench, at| [a, b].map(|key| bench.log.is_known(key, &id, seconds(at)));
+    assert_eq!(is_known(&bench, 1), [false, false]);
+    bench.log.append(a, Draft { id: Some(id.clone()), ..draft("a") }, seconds(1), ROOM);
+    assert_eq!(is_known(&bench, 1), [true, false], "it is not committed yet");
+    bench.commit(2);
+    let end = 1 + RETRY_WINDOW.as_secs();
+    assert_eq!((is_known(&bench, end - 1), is_known(&bench, end)), ([true, false], [false, false]));
+}
+
+#[test]
 fn a_channel_is_named_idle_only_when_nobody_can_miss_it() {
     let mut bench = Bench::new();
     let a = bench.open("a", keep(9), 0);

@@ -91,7 +91,7 @@ impl World {
             }
             return Ok(());
         }
-        let number = rid & 0xffff_ffff;
+        let number = number_of(rid);
         self.note(|| format!("{at}/{slot} > {number} {answer:?}"));
         self.flying.retain(|of| of.2 != rid);
         match answer {
@@ -223,4 +223,9 @@ impl World {
     pub(super) fn end(&mut self) {
         self.ends = self.now + AFTER;
     }
+}
+
+/// The message that was asked for under this number, however often.
+pub(super) fn number_of(rid: u64) -> u64 {
+    rid & 0xffff_ffff
 }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use tidings::cluster::core::frame::Done;
-use tidings::cluster::core::{Event, Frame, Opening, Output};
+use tidings::cluster::core::frame::{Done, Refusal};
+use tidings::cluster::core::{Answer, Event, Frame, Opening, Output};
 use tidings::log::{Entry, LINEAGE_MAX, Slot};
 use tidings::message::MessageId;
 
+use super::people::number_of;
 use super::{Failed, World, text};
 use crate::client::Publish;
 
@@ -228,6 +229,20 @@ impl World {
             return Err(format!("invariant 5: {:?} of {slot} was acknowledged before it was committed", done.pos));
         }
         self.check_copies(slot, done)
+    }
+
+    /// What its home says here and now: nowhere is what it refuses for want of copies, so that who asks again does not have it twice.
+    pub(super) fn check_refused(&self, at: usize, slot: Slot, rid: u64, answer: &Answer) -> Failed {
+        let Some(part) = self.nodes[at].as_ref().and_then(|node| node.parts.get(&slot)) else { return Ok(()) };
+        // Of what is old, by a clock that jumped, the home does not know that it was asked for before.
+        if *answer != Answer::Refused(Refusal::Degraded) || !part.replica.is_home() || self.faults.jump {
+            return Ok(());
+        }
+        let text = text(number_of(rid));
+        match part.log.beyond(0).iter().find(|entry| entry.payload.bytes() == text.as_bytes()) {
+            Some(entry) => Err(format!("invariant 21: {text} of {slot} is refused for want of copies, and stands at {:?}", entry.pos)),
+            None => Ok(()),
+        }
     }
 
     fn check_copies(&mut self, slot: Slot, done: &Done) -> Failed {

@@ -7,10 +7,11 @@ use std::time::Duration;
 use foldhash::{HashMap, HashMapExt};
 
 use super::super::frame::{Ask, Outcome, Refusal, Terms};
-use super::home::Asker;
+use super::super::settings::Bug;
+use super::asker::Asker;
 use super::{Context, Replica, Role};
 use crate::log::{SlotLog, Tag};
-use crate::message::ChannelName;
+use crate::message::{ChannelName, Draft};
 
 /// What waits for a follower before it is given a position.
 #[derive(Debug)]
@@ -57,6 +58,21 @@ impl Deferred {
     /// Whether something waits that was asked of this channel: what comes later stands behind it.
     fn has(&self, channel: &ChannelName) -> bool {
         self.channels.contains_key(channel)
+    }
+
+    /// Whether this waits already because its node sent it before. It keeps its turn and its time: were the older one refused and the
+    /// newer one taken, its publisher would have been told that it is nowhere.
+    fn has_again(&mut self, asker: Asker, channel: &ChannelName) -> bool {
+        let Some(queue) = self.channels.get_mut(channel) else { return false };
+        // What one node sends stands in the order of its numbers.
+        let mut not_before = queue.iter_mut().rev().take_while(|waiting| !waiting.asker.is_before(&asker));
+        match not_before.find(|waiting| waiting.asker.is_again(&asker)) {
+            Some(waiting) => {
+                waiting.asker = asker;
+                true
+            }
+            None => false,
+        }
     }
 
     fn push(&mut self, asker: Asker, since: Duration, at: Duration, ask: Ask, terms: Terms) {
@@ -116,13 +132,17 @@ impl Replica {
     pub(super) fn append(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, asker: Asker, since: Duration, ask: Ask, terms: Terms) {
         let Role::Home(home) = &self.role else { return };
         let is_behind = home.deferred.has(ask.channel());
-        if !is_behind && terms.copies_min <= home.copies_to_be() {
+        let may_be_taken = !is_behind && terms.copies_min <= home.copies_to_be();
+        if may_be_taken || is_in_log(log, cx, &ask) {
             return self.append_now(log, cx, asker, since, ask, terms);
         }
         if !is_behind && !self.expects_copy(cx) {
             return self.answer(cx, asker, Outcome::Refused(Refusal::Degraded));
         }
         let Role::Home(home) = &mut self.role else { return };
+        if home.deferred.has_again(asker, ask.channel()) {
+            return;
+        }
         if home.deferred.bytes + ask.bytes() > cx.settings.publish_bytes {
             return self.answer(cx, asker, Outcome::Refused(Refusal::Busy));
         }
@@ -144,7 +164,8 @@ impl Replica {
         let taken = deferred.take(|waiting| waiting.terms.copies_min > copies && is_expected && now < waiting.at + follow);
         deferred.looked_at = Some((copies, is_expected));
         for Waiting { asker, since, ask, terms, .. } in taken {
-            if terms.copies_min > copies {
+            // It may have come in from a branch meanwhile.
+            if terms.copies_min > copies && !is_in_log(log, cx, &ask) {
                 self.answer(cx, asker, Outcome::Refused(Refusal::Degraded));
             } else {
                 self.append_now(log, cx, asker, since, ask, terms);
@@ -166,4 +187,12 @@ impl Replica {
             }
         }
     }
+}
+
+/// Whether this was asked for before and has its place: then it stands before all that waits, and cannot be refused any more. Its answer
+/// waits for the copies that are wanted, as that of the first one does.
+fn is_in_log(log: &SlotLog, cx: &Context<'_>, ask: &Ask) -> bool {
+    let Ask::Publish(Draft { id: Some(id), channel, .. }) = ask else { return false };
+    let is_known = cx.channels.find(channel).is_some_and(|key| log.is_known(key, id, cx.now));
+    is_known && !cx.settings.has(Bug::RefuseRetry)
 }

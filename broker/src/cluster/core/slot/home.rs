@@ -8,6 +8,7 @@ use foldhash::HashSet;
 
 use super::super::frame::{Ack, Ask, Done, Forward, Frame, Offer, Outcome, Standing, Stream, Terms};
 use super::super::settings::Bug;
+use super::asker::Asker;
 use super::deferred::Deferred;
 use super::orphans::Branch;
 use super::receiver::commit_to;
@@ -40,15 +41,6 @@ pub(super) struct Home {
     pub(super) marked: Duration,
     pub(super) told: u64,
     pub(super) reopen_after: Duration,
-}
-
-/// Somebody who waits for a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Asker {
-    /// A publish of this node, by its number.
-    Here(u64),
-    /// A forward.
-    There { peer: Tag, rid: u64, flight: u32 },
 }
 
 /// A publish that waits for its answer.
@@ -146,6 +138,17 @@ impl Home {
         if !self.rivals.contains(&tag) {
             self.rivals.push(tag);
             self.tried = Duration::ZERO;
+        }
+    }
+
+    /// One more that waits for its answer. What its node sent again waits in place of what it sent before, so that no more wait than are
+    /// unanswered there.
+    fn ask(&mut self, asked: Asked) {
+        let end = self.asked.partition_point(|known| known.idx <= asked.idx);
+        let of_same = self.asked.range(..end).rev().take_while(|known| known.idx == asked.idx);
+        match of_same.enumerate().find(|(_, known)| known.asker.is_again(&asked.asker)) {
+            Some((back, _)) => self.asked[end - 1 - back] = asked,
+            None => self.asked.insert(end, asked),
         }
     }
 
@@ -266,8 +269,7 @@ impl Replica {
             let copies = home.copies(idx);
             self.answer(cx, asker, Outcome::Done(Done { copies, ..done }));
         } else {
-            let at = home.asked.partition_point(|known| known.idx <= idx);
-            home.asked.insert(at, Asked { idx, asker, done, copies_min, since: cx.now.mono });
+            home.ask(Asked { idx, asker, done, copies_min, since: cx.now.mono });
         }
         self.advance(log, cx);
     }

@@ -8,6 +8,7 @@
 //! Losing a message takes losing every node that held it: what a copy holds beyond the line it is to follow is kept as
 //! orphans until the home has taken it over.
 
+mod asker;
 mod claim;
 mod deferred;
 mod figures;

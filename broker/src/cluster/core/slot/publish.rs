@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::frame::{Ask, Forward, Frame, Outcome, Refusal, Terms};
 use super::super::settings::Bug;
-use super::home::Asker;
+use super::asker::Asker;
 use super::{Answer, Context, Output, Replica, Role};
 use crate::log::{SlotLog, Tag};
 use crate::message::PublishId;

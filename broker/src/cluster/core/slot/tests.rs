@@ -138,6 +138,17 @@ impl Scene {
         }
     }
 
+    /// The links of a node break, or are there again; what was on its way is lost.
+    fn link(&mut self, at: usize, is_up: bool) {
+        self.wires.retain(|(from, to, _)| *from != at && *to != at);
+        self.mute.retain(|mute| *mute != at);
+        for other in (0..self.nodes.len()).filter(|other| *other != at) {
+            self.input(at, Input::Link { peer: tag(other), is_up });
+            self.input(other, Input::Link { peer: tag(at), is_up });
+        }
+        self.mute.extend((!is_up).then_some(at));
+    }
+
     /// So many milliseconds pass.
     fn pass(&mut self, ms: u64) {
         for _ in 0..ms / 5 {
@@ -153,6 +164,12 @@ impl Scene {
 
     fn publish(&mut self, at: usize, rid: u64, channel: &str, terms: Terms) {
         self.input(at, Input::Publish { rid, ask: ask(rid, channel), terms });
+        self.talk();
+    }
+
+    /// A publisher who insists asks again for what it asked for as `first`.
+    fn retry(&mut self, at: usize, rid: u64, first: u64, channel: &str) {
+        self.input(at, Input::Publish { rid, ask: ask(first, channel), terms: INSISTS });
         self.talk();
     }
 
@@ -382,4 +399,73 @@ fn what_a_claimant_was_told_before_it_stood_still_is_asked_for_again() {
     scene.pass(500);
     assert!(scene.nodes[home].replica.is_home());
     assert_eq!(scene.texts(home), ["m2", "m1"], "it opened an epoch beside the one that was written");
+}
+
+#[test]
+fn a_retry_of_what_is_in_the_log_is_answered_as_the_first_once_there_are_copies_again() {
+    let mut scene = Scene::new(3, Settings::default());
+    let (home, follower) = scene.owners();
+    let elsewhere = (0..3).find(|at| *at != home && *at != follower).unwrap();
+    scene.publish(home, 1, "b{x}", INSISTS);
+    scene.pass(100);
+    // The follower is gone before the next one is there: the home takes it and goes on alone.
+    scene.link(follower, false);
+    scene.publish(elsewhere, 2, "a{x}", INSISTS);
+    scene.pass(1000);
+    assert_eq!((scene.copies(1), scene.answer(2)), (Some(2), None));
+    let first = scene.nodes[home].log.beyond(0)[1].pos;
+    // It is asked for again, through two nodes; behind something else that waits for a follower, too.
+    scene.retry(elsewhere, 3, 2, "a{x}");
+    scene.publish(home, 4, "a{x}", INSISTS);
+    scene.retry(home, 5, 2, "a{x}");
+    scene.pass(2000);
+    assert_eq!((scene.answer(3), scene.answer(5)), (None, None), "it can neither be refused nor confirmed");
+    assert_eq!(scene.answer(4), Some(&Answer::Refused(Refusal::Degraded)));
+    scene.link(follower, true);
+    scene.pass(1000);
+    for rid in [2, 3, 5] {
+        let Some(Answer::Done(done)) = scene.answer(rid) else { panic!("{rid}: {:?}", scene.answers) };
+        assert_eq!((done.pos, done.offset, done.copies, done.duplicate), (first, 1, 2, rid != 2), "{rid}");
+    }
+    assert_eq!(scene.texts(home), ["m1", "m2"]);
+}
+
+#[test]
+fn a_retry_is_given_as_much_time_as_the_first_and_then_nobody_can_say() {
+    let mut scene = Scene::new(3, Settings::default());
+    let (home, follower) = scene.owners();
+    scene.publish(home, 1, "a{x}", INSISTS);
+    scene.pass(100);
+    scene.link(follower, false);
+    scene.publish(home, 2, "a{x}", INSISTS);
+    scene.pass(1000);
+    scene.retry(home, 3, 2, "a{x}");
+    scene.pass(9900);
+    assert_eq!((scene.answer(2), scene.answer(3)), (Some(&Answer::Unknown), None));
+    scene.pass(200);
+    assert_eq!(scene.answer(3), Some(&Answer::Unknown));
+}
+
+#[test]
+fn what_its_node_sends_again_waits_once_and_is_answered_once() {
+    let (mut scene, home, ingress) = Scene::with_a_home_alone();
+    let follower = scene.owners().1;
+    scene.hear(home, ingress, 1, 2..=4, INSISTS);
+    let bytes = scene.nodes[home].replica.figures().deferred_bytes;
+    scene.pass(600);
+    scene.hear(home, ingress, 2, 2..=4, INSISTS);
+    assert_eq!(scene.nodes[home].replica.figures().deferred_bytes, bytes);
+    scene.now += Duration::from_millis(500);
+    scene.input(home, Input::Tick);
+    let refused = |rid| (rid, 2, Outcome::Refused(Refusal::Degraded));
+    assert_eq!(scene.take_answers(home, ingress), [2, 3, 4].map(refused));
+    // A follower comes when what was sent later would still wait, had it been given time of its own.
+    scene.mute.clear();
+    scene.pass(900);
+    assert_eq!(scene.texts(home), ["m1"], "what was refused is taken");
+    // Of what is in the log one answer is owed, however often it is sent.
+    scene.link(follower, false);
+    (3..10).for_each(|flight| scene.hear(home, ingress, flight, 5..=6, INSISTS));
+    let Role::Home(open) = &scene.nodes[home].replica.role else { panic!("it is not the home any more") };
+    assert_eq!(open.asked.len(), 2);
 }
