@@ -27,7 +27,7 @@ use super::{Admin, api, page, trend};
 use crate::auth::ClientName;
 use crate::host;
 use crate::limits::{Caller, ClientAddress, Crowd, Place};
-use crate::metrics::{Metrics, ProtocolError, RefusedConnection};
+use crate::metrics::{Complaints, Metrics, ProtocolError, RefusedConnection};
 use crate::tls::client_name;
 
 /// Connections at once: a few scrapers and health checks. Whoever hangs on to more loses the oldest, so that nobody can
@@ -47,7 +47,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves until `stop`, which should come last of all: during a drain health checks must still get their 503.
 pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken) {
     let connections = TaskTracker::new();
-    let crowd = Crowd::new(CONNECTIONS_MAX);
+    let (crowd, mut complaints) = (Crowd::new(CONNECTIONS_MAX), Complaints::default());
     let mut upkeep = interval(UPKEEP_INTERVAL);
     upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut step = interval(trend::STEP);
@@ -58,7 +58,7 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
             () = stop.cancelled() => break,
             _ = upkeep.tick() => admin.metrics.upkeep(),
             _ = step.tick() => api::step(&admin),
-            (socket, from) = accept(&listener, &admin.metrics) => {
+            (socket, from) = accept(&listener, &admin.metrics, &mut complaints) => {
                 connections.spawn(connection(socket, from, crowd.enter(), admin.clone(), stop.clone()));
             }
         }
@@ -68,14 +68,14 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
     connections.wait().await;
 }
 
-async fn accept(listener: &TcpListener, metrics: &Metrics) -> (TcpStream, IpAddr) {
+async fn accept(listener: &TcpListener, metrics: &Metrics, complaints: &mut Complaints) -> (TcpStream, IpAddr) {
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => return (socket, peer.ip()),
             Err(error) => {
-                metrics.connection_refused(RefusedConnection::OpenFiles);
-                tracing::debug!(event = "accept_failed", listener = "admin", %error, "the admin listener could not accept");
-                sleep(ACCEPT_PAUSE).await;
+                if metrics.accept_failed("admin", &error, complaints) {
+                    sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
     }

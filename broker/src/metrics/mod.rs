@@ -30,7 +30,7 @@ pub use self::cluster::{ClusterFigures, Peer, Queued, Standing, Traffic};
 pub use self::labels::{Denied, Front, Handshake, Listener, Ordered, ProtocolError, Rate, Reach, RefusedConnection, Source, Stage};
 pub use self::namespaces::NamespaceFigures;
 pub use self::page::Named;
-pub use self::said::Sampled;
+pub use self::said::{Complaints, Sampled};
 pub use self::shard::ShardMetrics;
 pub use self::snapshot::{Latency, Snapshot};
 use crate::clock::Clock;

@@ -1,13 +1,17 @@
 //! What is refused for too much, and at the admin API: said in the log beside being counted, so often in a second of each kind, with how
 //! many were not said.
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::{Denied, Metrics, Rate, RefusedConnection};
 use crate::limits::Caller;
 
 /// Most lines of one kind in a second; more are only counted.
 const SAID_PER_SECOND: u64 = 20;
+/// How often the log says of one listener that it cannot accept.
+const COMPLAIN_AGAIN: Duration = Duration::from_secs(60);
 
 /// Keeps a flood of refusals from flooding the log.
 #[derive(Debug, Default)]
@@ -31,6 +35,13 @@ impl Sampled {
     }
 }
 
+/// What one listener has said about connections that it could not accept.
+#[derive(Debug, Default)]
+pub struct Complaints {
+    /// When it may be said again.
+    again_at: Duration,
+}
+
 /// One for each kind: a flood of one hides none of the others.
 #[derive(Debug, Default)]
 pub(super) struct Said {
@@ -48,6 +59,23 @@ impl Metrics {
             let (reason, whose) = (reason.as_str(), whose.map(Caller::name));
             tracing::info!(event = "connection_refused", reason, limit, whose, unsaid, "a connection was turned away at a limit");
         }
+    }
+
+    /// A listener could not accept: open files have run out, in nearly every case. Counted, and said in the log once a minute for each
+    /// listener, since it fails again at once: a log that is written at that rate would be the next thing to run out. `false` when it was
+    /// only the one connection that broke before it was taken, which is no trouble and is not counted.
+    pub fn accept_failed(&self, listener: &'static str, error: &io::Error, complaints: &mut Complaints) -> bool {
+        use io::ErrorKind as K;
+        if matches!(error.kind(), K::ConnectionAborted | K::ConnectionReset | K::ConnectionRefused | K::Interrupted) {
+            return false;
+        }
+        self.connection_refused(RefusedConnection::OpenFiles);
+        let now = self.clock.mono();
+        if complaints.again_at <= now {
+            complaints.again_at = now + COMPLAIN_AGAIN;
+            tracing::warn!(event = "accept_failed", listener, %error, "no connection can be accepted now");
+        }
+        true
     }
 
     /// Somebody did more than the rate of callers allows, and was refused. Counted, and said in the log.

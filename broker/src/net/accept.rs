@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::config::Config;
 use super::listener::{Listener, tune};
 use super::refusal::{refuse, refuse_at_once, refuse_handshake};
 use crate::limits::Caller;
-use crate::metrics::{Metrics, RefusedConnection};
+use crate::metrics::{Complaints, Metrics, RefusedConnection};
 use crate::shard::{Command, Handle, Seat};
 
 /// Connections accepted at a time: whoever came first is answered while the others are still taken in, and does not wait for all of a storm.
@@ -25,8 +24,6 @@ const AT_A_TIME: u32 = 16;
 const PAUSE: Duration = Duration::from_millis(50);
 /// Most connections let in after the door closed: more than the system keeps in the queue, and an end to a storm.
 const KNOCKING_MAX: usize = 20_000;
-/// How often the log says that no connection can be accepted.
-const COMPLAIN_AGAIN: Duration = Duration::from_secs(60);
 
 /// What an acceptor needs.
 #[derive(Clone, Debug)]
@@ -50,7 +47,7 @@ pub struct Acceptor {
 /// Accepts until `stop`.
 pub async fn accept(listener: Listener, acceptor: Acceptor, stop: CancellationToken) {
     let mut spare = Spare::new();
-    let mut complained: Option<Instant> = None;
+    let mut complaints = Complaints::default();
     let mut accepted_in_a_row = 0;
     loop {
         if accepted_in_a_row >= AT_A_TIME {
@@ -67,16 +64,9 @@ pub async fn accept(listener: Listener, acceptor: Acceptor, stop: CancellationTo
                 accepted_in_a_row += 1;
                 acceptor.admit(stream, address);
             }
-            Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                // Once a minute: a log that is written at the rate of connections would be the next thing to run out.
-                if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_AGAIN) {
-                    tracing::warn!(event = "accept_failed", listener = "http", %error, "no connection can be accepted now");
-                    complained = Some(Instant::now());
-                }
-                let refused = spare.refuse_next(&listener, acceptor.speaks_tls);
-                acceptor.metrics.connection_refused(RefusedConnection::OpenFiles);
-                if !refused {
+                let is_listeners = acceptor.metrics.accept_failed("http", &error, &mut complaints);
+                if is_listeners && !spare.refuse_next(&listener, acceptor.speaks_tls) {
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -194,12 +184,6 @@ impl Acceptor {
 
 fn turn_away(stream: &std::net::TcpStream, is_bare: bool) {
     if is_bare { refuse_at_once(stream) } else { refuse_handshake(stream) }
-}
-
-/// Errors of `accept` that concern only the connection that was about to be accepted.
-fn is_of_one_connection(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind as K;
-    matches!(error.kind(), K::ConnectionAborted | K::ConnectionReset | K::ConnectionRefused | K::Interrupted)
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use super::route::Routes;
 use super::{GrpcServices, preface};
 use crate::auth::ClientName;
 use crate::limits::{self, Crowd, Place, TooMany, Visit};
-use crate::metrics::{Metrics, ProtocolError, RefusedConnection};
+use crate::metrics::{Complaints, Metrics, ProtocolError, RefusedConnection};
 use crate::tls::{Entrance, client_name};
 
 /// Longest a caller takes for the first bytes of its connection.
@@ -139,7 +139,7 @@ pub async fn serve<A: Accept>(listener: A, services: GrpcServices, drain: Cancel
     let (patience, idle) = (services.config.first_call_timeout, services.config.idle_timeout);
     let http2 = http2_builder(&services);
     let routes = Routes::new(services, &drain)?;
-    let mut connections = JoinSet::new();
+    let (mut connections, mut complaints) = (JoinSet::new(), Complaints::default());
     loop {
         tokio::select! {
             biased;
@@ -164,9 +164,9 @@ pub async fn serve<A: Accept>(listener: A, services: GrpcServices, drain: Cancel
                     }
                 }
                 Err(error) => {
-                    metrics.connection_refused(RefusedConnection::OpenFiles);
-                    tracing::debug!(event = "accept_failed", listener = "grpc", %error, "a gRPC connection was not accepted");
-                    sleep(ACCEPT_PAUSE).await;
+                    if metrics.accept_failed("grpc", &error, &mut complaints) {
+                        sleep(ACCEPT_PAUSE).await;
+                    }
                 }
             },
         }

@@ -1,11 +1,13 @@
 //! The daemon as a process of its own, where its open files and its processor time can be seen.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
@@ -15,7 +17,10 @@ use crate::raw::{PATIENCE, Raw, ask, post, request};
 struct Daemon {
     child: Child,
     http: SocketAddr,
+    grpc: SocketAddr,
     admin: SocketAddr,
+    /// Where it writes its log.
+    log: PathBuf,
     _home: tempfile::TempDir,
 }
 
@@ -28,6 +33,7 @@ impl Daemon {
     /// The same with more keys, `--set` between them.
     fn start_with(open_files: u32, more: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
+        let log = home.path().join("log");
         let keys = [
             "http.listen=127.0.0.1:0",
             "grpc.listen=127.0.0.1:0",
@@ -44,16 +50,16 @@ impl Daemon {
             .current_dir(home.path())
             .env_clear()
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
         let mut printed = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
         let mut address = |name: &str| {
             let line = printed.find(|line| line.trim_start().starts_with(name)).unwrap_or_else(|| panic!("no {name} address"));
-            line.split("http://").nth(1).unwrap().split('/').next().unwrap().parse().unwrap()
+            line.split("http://").nth(1).unwrap().split([' ', '/']).next().unwrap().parse().unwrap()
         };
-        let (http, admin) = (address("http "), address("admin "));
-        Self { child, http, admin, _home: home }
+        let (http, grpc, admin) = (address("http "), address("grpc "), address("admin "));
+        Self { child, http, grpc, admin, log, _home: home }
     }
 
     async fn metric(&self, series: &str) -> u64 {
@@ -76,6 +82,19 @@ impl Daemon {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let share = (self.used() - before).as_secs_f64() / began.elapsed().as_secs_f64();
         assert!(share < 0.15, "{share:.2} of a core while nothing happens, {during}");
+    }
+
+    /// Lets it have so many open files from now on; gives back what it had.
+    fn bound_open_files(&self, bound: Rlimit) -> Rlimit {
+        prlimit(Some(Pid::from_raw(self.child.id() as i32).unwrap()), Resource::Nofile, bound).unwrap()
+    }
+
+    /// How often it has said that this listener accepts nothing.
+    fn said_of(&self, listener: &str) -> usize {
+        let log = std::fs::read_to_string(&self.log).unwrap();
+        let listener = format!("\"listener\":\"{listener}\"");
+        let of_it = log.lines().filter(|line| line.contains("\"accept_failed\"") && line.contains(&listener));
+        of_it.inspect(|line| assert!(line.to_lowercase().contains("\"warn\""), "{line}")).count()
     }
 
     async fn answers(&self) {
@@ -182,6 +201,27 @@ async fn without_open_files_newcomers_are_refused_and_the_rest_goes_on() {
     let gone = async { while daemon.metric("tidings_connections").await > 0 {} };
     timeout(PATIENCE, gone).await.unwrap();
     daemon.answers().await;
+}
+
+#[tokio::test]
+async fn every_listener_that_can_accept_nothing_says_so_once_and_goes_on_when_it_can() {
+    let daemon = Daemon::start(256);
+    let before = daemon.bound_open_files(Rlimit { current: Some(8), maximum: Some(256) });
+    let mut held = Vec::new();
+    for (listener, to) in [("grpc", daemon.grpc), ("admin", daemon.admin), ("http", daemon.http)] {
+        held.push(TcpStream::connect(to).await.unwrap());
+        let said = async {
+            while daemon.said_of(listener) == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, said).await.unwrap_or_else(|_| panic!("{listener} says nothing"));
+    }
+    daemon.bound_open_files(before);
+    daemon.answers().await;
+    let refused = daemon.metric("tidings_connections_refused_total{reason=\"open_files\"}").await;
+    assert!(refused >= 3, "{refused}");
+    assert_eq!(["grpc", "admin", "http"].map(|listener| daemon.said_of(listener)), [1; 3], "it failed again and again, and was said once");
 }
 
 #[tokio::test]
