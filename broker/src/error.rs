@@ -1,6 +1,7 @@
 //! One table of errors for every surface: a code, its HTTP status, its gRPC status, and whether to come back.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 /// What went wrong, as a closed list. The text form is part of the wire contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -106,6 +107,11 @@ impl ErrorCode {
     }
 }
 
+/// Seconds after which to ask again, of which nobody knows better.
+const RETRY_AFTER: u64 = 2;
+/// Most seconds that somebody is told to wait: limits may be raised, and clients be given others, before a long debt is over.
+const RETRY_AFTER_MAX: u32 = 60;
+
 /// An error for the one who asked: a code for programs, a sentence for people. Holds no secrets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {message}", code.as_str())]
@@ -114,12 +120,27 @@ pub struct Error {
     pub code: ErrorCode,
     /// What exactly, with the limit or the rule that was broken.
     pub message: Cow<'static, str>,
+    /// How long until it may pass, where that is known.
+    pub wait: Option<Duration>,
 }
 
 impl Error {
     /// An error of this code with a sentence for people.
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), wait: None }
+    }
+
+    /// The same, which may pass after this time.
+    #[must_use]
+    pub fn with_wait(self, wait: Duration) -> Self {
+        Self { wait: Some(wait), ..self }
+    }
+
+    /// The seconds of a `Retry-After` (RFC 9110, section 10.2.3): how long until it may pass, rounded up, a minute at most; and a moment
+    /// where nobody knows.
+    #[must_use]
+    pub fn retry_after(&self) -> u64 {
+        self.wait.map_or(RETRY_AFTER, |wait| wait.as_millis().div_ceil(1000).clamp(1, RETRY_AFTER_MAX.into()) as u64)
     }
 
     /// Shorthand for the most frequent one.
@@ -130,3 +151,16 @@ impl Error {
 
 /// What fallible calls of the broker return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_told_to_wait_waits_long_enough_and_never_longer_than_a_minute() {
+        let error = || Error::new(ErrorCode::Overloaded, "too much");
+        assert_eq!(error().retry_after(), 2);
+        let told = [0, 1, 1000, 1001, 59_001, 10_000_000].map(|ms| error().with_wait(Duration::from_millis(ms)).retry_after());
+        assert_eq!(told, [1, 1, 1, 2, 60, 60]);
+    }
+}

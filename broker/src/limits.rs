@@ -80,8 +80,10 @@ pub struct Config {
 /// What somebody is told who asks for more than a rate allows, and when to ask again.
 #[must_use]
 pub fn rate_exceeded(rate: Rate, limit: u64, wait: Duration) -> Error {
-    let (key, wait) = (rate.key(), wait.as_millis() + 1);
-    Error::new(ErrorCode::Overloaded, format!("more than {limit} a second ({key}); ask again in {wait} ms"))
+    // Rounded up: a moment too early is one more refusal.
+    let wait = Duration::from_millis(wait.as_millis() as u64 + 1);
+    let (key, ms) = (rate.key(), wait.as_millis());
+    Error::new(ErrorCode::Overloaded, format!("more than {limit} a second ({key}); ask again in {ms} ms")).with_wait(wait)
 }
 
 /// Descriptors kept back from connections: listeners, logs, the runtimes' own, and some to answer health checks with.

@@ -44,7 +44,7 @@ pub(crate) fn error_response(error: &Error) -> http::Response<Bytes> {
         // Required with every 401 (RFC 9110, section 11.6.1).
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     } else if error.code.may_retry() {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        response.headers_mut().insert(header::RETRY_AFTER, error.retry_after().into());
     }
     response
 }

@@ -402,7 +402,7 @@ fn too_much_to_read() -> Response<Body> {
     *response.status_mut() = error.code.http_status();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+    response.headers_mut().insert(header::RETRY_AFTER, error.retry_after().into());
     response
 }
 

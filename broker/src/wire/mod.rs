@@ -116,7 +116,8 @@ pub fn write_presence(out: &mut Vec<u8>, channel: &ChannelName, page: &Page) {
     out.push(b'}');
 }
 
-/// Appends an error: `{"error":{"code","message","retry"}}`; `retry` says whether the same request may pass later.
+/// Appends an error: `{"error":{"code","message","retry","retry_after_ms"?}}`; `retry` says whether the same request may pass later, and
+/// the wait how much, where that is known.
 pub fn write_error(out: &mut Vec<u8>, error: &Error) {
     out.extend_from_slice(b"{\"error\":");
     write_refusal(out, error);
@@ -131,9 +132,9 @@ pub fn error_json(error: &Error) -> Vec<u8> {
     out
 }
 
-/// Appends an error in the form of a close, `{"code","message","retry"}`: for streams, which have no status to give.
+/// Appends an error in the form of a close, `{"code","message","retry","retry_after_ms"?}`: for streams, which have no status to give.
 pub fn write_refusal(out: &mut Vec<u8>, error: &Error) {
-    write_reason(out, error.code.as_str(), &error.message, error.code.may_retry(), None);
+    write_reason(out, error.code.as_str(), &error.message, error.code.may_retry(), error.wait);
 }
 
 /// Appends why a stay ended: `{"code","message","retry"}`; `retry` says whether the client should come back.

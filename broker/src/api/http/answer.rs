@@ -20,7 +20,7 @@ pub(super) fn error(error: &Error) -> Response<Full<Bytes>> {
         // Required with every 401 (RFC 9110, section 11.6.1).
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     } else if error.code.may_retry() {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        response.headers_mut().insert(header::RETRY_AFTER, error.retry_after().into());
     }
     response
 }

@@ -128,7 +128,7 @@ impl Sse {
     fn refuse_event_source<G: Ground>(&self, ground: &G, parts: &Parts, session: SessionId, error: &Error) -> G::Answer {
         let next = if error.code.may_retry() {
             // No id: what the client resumes from stays what it was.
-            format!("retry: {}", ground.retry_hint().as_millis())
+            format!("retry: {}", ground.retry_hint().max(error.wait.unwrap_or_default()).as_millis())
         } else {
             format!("id: {OVER}{}", error.code.as_str())
         };
