@@ -442,8 +442,8 @@ impl Pass {
         self.pace((Rate::CallerBytes, &self.gate.0.rates.bytes), draft.bytes(), Callers::take)
     }
 
-    /// Whether it is too soon for any publish that has so many bytes or more: known before they are here. Nothing is taken from the
-    /// rates.
+    /// Whether it is too soon for any publish that has so many bytes or more: known before they are here. With one byte, whether the
+    /// bucket of bytes is empty. Nothing is taken from the rates.
     ///
     /// # Errors
     /// `overloaded`; it is counted and logged.

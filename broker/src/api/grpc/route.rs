@@ -32,13 +32,16 @@ use super::unread::Unread;
 use crate::auth::{Credential, Denied, Pass, Refusal, carrier};
 use crate::error::{Error, ErrorCode};
 use crate::limits::{self, TooMany, Visit};
-use crate::metrics::{ProtocolError, RefusedConnection};
+use crate::metrics::{ProtocolError, RefusedConnection, Source};
 
 /// Calls whose caller speaks when it likes, and for as long as it likes. All others have one message and its end.
 const STREAMS: [&str; 2] = ["/tidings.v1.Broker/PublishStream", "/grpc.reflection."];
 
 /// The call of a listener, which has a session.
 const SUBSCRIBE: &str = "/tidings.v1.Broker/Subscribe";
+/// Calls that are a publish each. What comes in a stream is charged message by message.
+const PUBLISHES: [&str; 2] = ["/tidings.v1.Broker/Publish", "/tidings.v1.Broker/PublishBatch"];
+
 
 /// The answer to one request.
 pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -177,6 +180,10 @@ impl Routes {
     fn turn_away<B>(&self, request: &Request<B>, error: &Error) -> Response<Body> {
         let mut status = status(error);
         if request.uri().path() == SUBSCRIBE {
+        if PUBLISHES.contains(&request.uri().path()) {
+            // Nothing is read of who may publish nothing now. When it is here it is charged, message by message.
+            pass.check_pace_of_publish(1).inspect_err(|error| self.services.metrics.published(Source::Grpc, Err(error.code), 0))?;
+        }
             let (session, _) = session::asked(request.headers());
             self.services.refused(session, self.origin(request.headers()), error);
             session::tell(session, status.metadata_mut());

@@ -14,6 +14,7 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
+use super::incoming::{Call, publish_of};
 use crate::raw::{Answer, Raw, ask, request};
 use crate::support::{Commit, Scene, WebSocket, percent, soon};
 
@@ -81,7 +82,11 @@ async fn is_bounded_everywhere(scene: &Scene, who: &str, by: &str) {
     let answer = over_http(scene, who, "x").await;
     assert_eq!(answer.status, 503);
     assert!(answer.text().contains(by) && answer.text().contains("ask again in"), "{}", answer.text());
-    assert!(answer.header("retry-after").is_some());
+    let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait), "{wait} s");
+    let told: Value = serde_json::from_str(answer.text()).unwrap();
+    let ms = told["error"]["retry_after_ms"].as_u64().unwrap();
+    assert_eq!((ms.div_ceil(1000).min(60), ms > 0), (wait, true), "{told}");
     let answer = over_websocket(scene, who, "x").await;
     assert_eq!((&answer["error"]["code"], &answer["error"]["retry"]), (&json!("overloaded"), &json!(true)), "{answer}");
     assert!(answer["error"]["message"].as_str().unwrap().contains(by), "{answer}");
@@ -228,7 +233,13 @@ async fn what_is_over_its_rate_is_refused_before_its_body_is_read() {
         assert_eq!((answer.status, answer.code().as_str()), (503, "overloaded"), "{key} {target}");
         assert!(answer.text().contains("limits.byte_rate") && answer.header("retry-after").is_some(), "{}", answer.text());
     }
-    assert_eq!(scene.metric("tidings_rates_exceeded_total", &["caller_bytes"]).await, 3.0);
+    // Over gRPC nobody says how much comes: nothing is read of whom nothing would be taken.
+    for method in ["Publish", "PublishBatch"] {
+        let call = Call::shown(&format!("tidings.v1.Broker/{method}"), scene.grpc(), &publish_of(60_000)[..50_000], "wild").await;
+        let told = call.refused().await;
+        assert!(told.code() == Code::ResourceExhausted && told.message().contains("limits.byte_rate"), "{told:?}");
+    }
+    assert_eq!(scene.metric("tidings_rates_exceeded_total", &["caller_bytes"]).await, 5.0);
     // A body that comes is taken off, so that the connection goes on; nothing was taken from the rate.
     let mut raw = Raw::connect(to).await;
     raw.send(head("calm", "/v1/channels/a/messages", 50_000) + &"x".repeat(50_000)).await;

@@ -117,7 +117,7 @@ async fn who_may_publish_nowhere_is_refused_before_the_body_is_read() {
 }
 
 /// A call over a connection of its own, with as much of its body as was sent.
-struct Call {
+pub(super) struct Call {
     body: mpsc::Sender<Bytes>,
     answer: JoinHandle<Response<Incoming>>,
 }
@@ -128,13 +128,21 @@ impl Call {
     }
 
     async fn of(method: &str, to: SocketAddr, begun: &[u8]) -> Self {
+        Self::shown(method, to, begun, "").await
+    }
+
+    /// Of a caller who shows this key, if it is any.
+    pub(super) async fn shown(method: &str, to: SocketAddr, begun: &[u8], key: &str) -> Self {
         let socket = TcpStream::connect(to).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket)).await.unwrap();
         tokio::spawn(connection);
         let (body, pieces) = mpsc::channel(1);
         body.send(Bytes::copy_from_slice(begun)).await.unwrap();
         let pieces = ReceiverStream::new(pieces).map(|piece| Ok::<_, Infallible>(Frame::data(piece)));
-        let call = Request::post(format!("http://{to}/{method}")).header("te", "trailers");
+        let mut call = Request::post(format!("http://{to}/{method}")).header("te", "trailers");
+        if !key.is_empty() {
+            call = call.header("authorization", format!("Bearer {key}"));
+        }
         let call = call.header("content-type", "application/grpc").body(Box::pin(StreamBody::new(pieces))).unwrap();
         Self { body, answer: tokio::spawn(async move { sender.send_request(call).await.unwrap() }) }
     }
@@ -144,7 +152,7 @@ impl Call {
     }
 
     /// What is refused says so among its headers, before any message.
-    async fn refused(self) -> Status {
+    pub(super) async fn refused(self) -> Status {
         Status::from_header_map(soon("an answer", self.answer).await.unwrap().headers()).unwrap()
     }
 
@@ -183,7 +191,7 @@ fn framed(encoded: &[u8]) -> Vec<u8> {
 }
 
 /// A publish of so many bytes.
-fn publish_of(bytes: usize) -> Vec<u8> {
+pub(super) fn publish_of(bytes: usize) -> Vec<u8> {
     framed(&v1::PublishRequest { channel: "a".into(), data: vec![b'x'; bytes].into(), ..Default::default() }.encode_to_vec())
 }
 
