@@ -39,6 +39,10 @@ pub struct GrpcConfig {
     #[serde(with = "units::duration")]
     #[schemars(with = "HumanDuration")]
     pub idle_timeout: Duration,
+    /// A call whose peer takes nothing of what is there for it for this long is over, and its stream is reset: also one whose peer answers pings and only keeps its window closed.
+    #[serde(with = "units::duration")]
+    #[schemars(with = "HumanDuration")]
+    pub write_timeout: Duration,
 }
 
 impl Default for GrpcConfig {
@@ -51,6 +55,7 @@ impl Default for GrpcConfig {
             streams: 256,
             first_call_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(300),
+            write_timeout: Duration::from_secs(300),
         }
     }
 }

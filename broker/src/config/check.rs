@@ -175,6 +175,7 @@ impl Config {
         findings.count("grpc.streams", grpc.streams.into(), 1, 100_000);
         findings.duration("grpc.first_call_timeout", grpc.first_call_timeout, SECOND / 10, DAY);
         findings.duration("grpc.idle_timeout", grpc.idle_timeout, SECOND / 10, DAY);
+        findings.duration("grpc.write_timeout", grpc.write_timeout, SECOND, DAY);
         if let Some(path) = &grpc.unix
             && (path.as_os_str().is_empty() || path.as_os_str().len() > UNIX_PATH_BYTES_MAX)
         {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::Response;
+use http::{HeaderMap, Response};
 use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 use tonic::body::Body;
 
+use super::outgoing::Outgoing;
 use super::unread::{Held, Piece, Unread};
 use crate::limits::Visit;
 
@@ -94,6 +95,9 @@ impl Drop for Call {
 /// The answer to a call, which is under way until all of it is handed over.
 pub(super) struct Answered {
     body: Body,
+    /// What ends it, while that waits for what comes before it to be taken.
+    trailers: Option<HeaderMap>,
+    outgoing: Arc<Outgoing>,
     unread: Arc<Unread>,
     /// All of it, if it was counted before it was made.
     whole: Option<Arc<Held>>,
@@ -103,10 +107,14 @@ pub(super) struct Answered {
 
 impl Answered {
     /// What is handed over of it counts on this connection until it is written; the visit is that of a client behind a proxy.
-    pub(super) fn new(response: Response<Body>, unread: Arc<Unread>, (call, visit): (Call, Option<Visit>)) -> Response<Self> {
+    pub(super) fn new(
+        response: Response<Body>,
+        (outgoing, unread): (Arc<Outgoing>, Arc<Unread>),
+        (call, visit): (Call, Option<Visit>),
+    ) -> Response<Self> {
         let (mut head, body) = response.into_parts();
         let whole = head.extensions.remove();
-        Response::from_parts(head, Self { body, unread, whole, _call: call, _visit: visit })
+        Response::from_parts(head, Self { body, trailers: None, outgoing, unread, whole, _call: call, _visit: visit })
     }
 }
 
@@ -115,13 +123,27 @@ impl http_body::Body for Answered {
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, Status>>> {
-        let Self { body, unread, whole, .. } = &mut *self;
-        let frame = ready!(Pin::new(body).poll_frame(context));
-        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(|bytes| Piece::new(bytes, unread, whole.as_ref())))))
+        let Self { body, trailers, outgoing, unread, whole, .. } = &mut *self;
+        if trailers.is_none() {
+            let frame = match ready!(Pin::new(body).poll_frame(context)) {
+                Some(Ok(frame)) => frame,
+                Some(Err(status)) => return Poll::Ready(Some(Err(status))),
+                None => return Poll::Ready(None),
+            };
+            match frame.into_trailers() {
+                Ok(last) => *trailers = Some(last),
+                Err(frame) => {
+                    let piece = |bytes| Piece::new(bytes, outgoing, unread, whole.as_ref());
+                    return Poll::Ready(Some(Ok(frame.map_data(piece))));
+                }
+            }
+        }
+        ready!(outgoing.poll_nearly_taken(context));
+        Poll::Ready(trailers.take().map(|last| Ok(Frame::trailers(last))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.trailers.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

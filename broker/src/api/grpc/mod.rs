@@ -10,6 +10,7 @@ mod convert;
 mod fields;
 mod health;
 mod incoming;
+mod outgoing;
 mod preface;
 mod publish;
 mod publish_stream;

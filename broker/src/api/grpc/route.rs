@@ -23,6 +23,7 @@ use super::calls::{Answered, Calls};
 use super::fields::Kind;
 use super::health::Readiness;
 use super::incoming::{Bounds, Patience, Watched};
+use super::outgoing::Streams;
 use super::preface::WRONG_PROTOCOL;
 use super::serve::Caller;
 use super::service::BrokerService;
@@ -37,11 +38,11 @@ use crate::metrics::{ProtocolError, RefusedConnection, Source};
 /// Calls whose caller speaks when it likes, and for as long as it likes. All others have one message and its end.
 const STREAMS: [&str; 2] = ["/tidings.v1.Broker/PublishStream", "/grpc.reflection."];
 
-/// The call of a listener, which has a session.
-const SUBSCRIBE: &str = "/tidings.v1.Broker/Subscribe";
 /// Calls that are a publish each. What comes in a stream is charged message by message.
 const PUBLISHES: [&str; 2] = ["/tidings.v1.Broker/Publish", "/tidings.v1.Broker/PublishBatch"];
 
+/// The call of a listener, which has a session.
+const SUBSCRIBE: &str = "/tidings.v1.Broker/Subscribe";
 
 /// The answer to one request.
 pub(super) type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -58,6 +59,7 @@ pub(super) struct Routes {
     caller: Caller,
     calls: Arc<Calls>,
     unread: Arc<Unread>,
+    streams: Streams,
     by_name: Arc<[(&'static str, Handler)]>,
 }
 
@@ -86,13 +88,20 @@ impl Routes {
             ("grpc.reflection.v1alpha.ServerReflection", handler(v1alpha, as_it_is)),
         ];
         let unread = Unread::new(services.unread.clone());
-        Ok(Self { services, caller: Caller::default(), calls: Arc::default(), unread, by_name: by_name.into() })
+        let streams = Streams::new(services.config.write_timeout, services.metrics.clone(), None);
+        Ok(Self { services, caller: Caller::default(), calls: Arc::default(), unread, streams, by_name: by_name.into() })
     }
 
-    /// For a connection with this caller at the other end.
-    pub(super) fn of(self, caller: Caller) -> Self {
+    /// For a connection with this caller at the other end; `whose` it is stands in the log.
+    pub(super) fn of(self, caller: Caller, whose: Option<limits::Caller<'static>>) -> Self {
         let unread = Unread::new(self.services.unread.clone());
-        Self { caller, calls: Arc::default(), unread, ..self }
+        let streams = Streams::new(self.services.config.write_timeout, self.services.metrics.clone(), whose);
+        Self { caller, calls: Arc::default(), unread, streams, ..self }
+    }
+
+    /// What runs the calls of this connection.
+    pub(super) fn streams(&self) -> Streams {
+        self.streams.clone()
     }
 
     /// What this connection was given and has not taken.
@@ -167,6 +176,10 @@ impl Routes {
     fn let_in(&self, request: &mut Request<Watched<Incoming>>, pass: Pass) -> Result<(), Error> {
         pass.check_anything()?;
         self.calls.make();
+        if PUBLISHES.contains(&request.uri().path()) {
+            // Nothing is read of who may publish nothing now. When it is here it is charged, message by message.
+            pass.check_pace_of_publish(1).inspect_err(|error| self.services.metrics.published(Source::Grpc, Err(error.code), 0))?;
+        }
         request.extensions_mut().insert(pass);
         if request.uri().path() == SUBSCRIBE {
             let origin = Origin(self.origin(request.headers()));
@@ -180,10 +193,6 @@ impl Routes {
     fn turn_away<B>(&self, request: &Request<B>, error: &Error) -> Response<Body> {
         let mut status = status(error);
         if request.uri().path() == SUBSCRIBE {
-        if PUBLISHES.contains(&request.uri().path()) {
-            // Nothing is read of who may publish nothing now. When it is here it is charged, message by message.
-            pass.check_pace_of_publish(1).inspect_err(|error| self.services.metrics.published(Source::Grpc, Err(error.code), 0))?;
-        }
             let (session, _) = session::asked(request.headers());
             self.services.refused(session, self.origin(request.headers()), error);
             session::tell(session, status.metadata_mut());
@@ -239,13 +248,16 @@ impl hyper::service::Service<Request<Incoming>> for Routes {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Answered>, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let (call, unread) = (self.calls.begin(), self.unread.clone());
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let (call, unread, outgoing) = (self.calls.begin(), self.unread.clone(), self.streams.begin());
+        if request.uri().path() == SUBSCRIBE {
+            request.extensions_mut().insert(outgoing.clone());
+        }
         let (visit, answer) = match self.visit(request.headers()) {
             Ok(visit) => (visit, self.answer(request)),
             Err(error) => (None, ready(status(&error).into_http())),
         };
-        Box::pin(async move { answer.await.map(|response| Answered::new(response, unread, (call, visit))) })
+        Box::pin(async move { answer.await.map(|response| Answered::new(response, (outgoing, unread), (call, visit))) })
     }
 }
 

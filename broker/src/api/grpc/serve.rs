@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::calls::Calls;
 use super::carriers::Carried;
+use super::outgoing::Streams;
 use super::route::Routes;
 use super::{GrpcServices, preface};
 use crate::auth::ClientName;
@@ -137,7 +138,7 @@ pub async fn serve<A: Accept>(listener: A, services: GrpcServices, drain: Cancel
     let (newcomers, visitors) = (Crowd::new(services.connections_pending), services.visitors.clone());
     let carriers = services.carriers.clone();
     let (patience, idle) = (services.config.first_call_timeout, services.config.idle_timeout);
-    let http2 = http2_builder(&services);
+    let streams = services.config.streams;
     let routes = Routes::new(services, &drain)?;
     let (mut connections, mut complaints) = (JoinSet::new(), Complaints::default());
     loop {
@@ -157,7 +158,7 @@ pub async fn serve<A: Accept>(listener: A, services: GrpcServices, drain: Cancel
                             let Some((thread, carried)) = carriers.next() else { continue };
                             let counted = Counted::new(metrics.clone(), carried, permit, visit);
                             let newcomer = Newcomer { place: newcomers.enter(), patience, idle, whose };
-                            connections.spawn_on(connection(opening, newcomer, counted, http2.clone(), routes.clone(), drain.clone()), thread);
+                            connections.spawn_on(connection(opening, newcomer, counted, streams, routes.clone(), drain.clone()), thread);
                         }
                         (_, Err(TooMany)) => metrics.turned_away(RefusedConnection::Address, "limits.connections_per_address", whose),
                         (Err(_), _) => metrics.turned_away(RefusedConnection::Limit, "grpc_connections", whose),
@@ -175,13 +176,13 @@ pub async fn serve<A: Accept>(listener: A, services: GrpcServices, drain: Cancel
     Ok(())
 }
 
-fn http2_builder(services: &GrpcServices) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
+fn http2_builder(streams: Streams, streams_max: u32) -> http2::Builder<Streams> {
+    let mut builder = http2::Builder::new(streams);
     builder
         .timer(TokioTimer::new())
         .initial_connection_window_size(CONNECTION_WINDOW)
         .initial_stream_window_size(STREAM_WINDOW)
-        .max_concurrent_streams(services.config.streams)
+        .max_concurrent_streams(streams_max)
         .max_header_list_size(METADATA_BYTES_MAX)
         .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(KEEP_ALIVE)
@@ -226,14 +227,8 @@ impl Newcomer {
     }
 }
 
-async fn connection<S, O>(
-    opening: O,
-    mut newcomer: Newcomer,
-    counted: Counted,
-    http2: http2::Builder<TokioExecutor>,
-    routes: Routes,
-    drain: CancellationToken,
-) where
+async fn connection<S, O>(opening: O, mut newcomer: Newcomer, counted: Counted, streams_max: u32, routes: Routes, drain: CancellationToken)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     O: Future<Output = Option<(S, Caller)>> + Send,
 {
@@ -256,7 +251,8 @@ async fn connection<S, O>(
         begun = begin => begun,
     };
     let Some((stream, caller, first)) = begun else { return };
-    let routes = routes.of(caller);
+    let routes = routes.of(caller, whose);
+    let http2 = http2_builder(routes.streams(), streams_max);
     let (calls, unread) = (routes.calls(), routes.unread());
     let (reader, writer) = tokio::io::split(stream);
     let whole = tokio::io::join(io::Cursor::new(first).chain(reader), writer);

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::GrpcServices;
+use super::outgoing::Outgoing;
 use super::publish_stream::{Acks, publish_stream};
 use super::query::PAGE_BYTES_MAX;
 use super::session::{self, Origin};
@@ -95,8 +96,8 @@ impl Broker for BrokerService {
         let (session, valid) = session::asked(request.metadata().as_ref());
         let listening = match valid {
             Ok(()) => {
-                let unread = connection(&request)?.clone();
-                self.services.listen((pass, session), request.get_ref(), origin, unread, self.drain.clone()).await
+                let carried = (connection(&request)?.clone(), request.extensions().get::<Arc<Outgoing>>().cloned());
+                self.services.listen((pass, session), request.get_ref(), origin, carried, self.drain.clone()).await
             }
             Err(error) => Err(error),
         };

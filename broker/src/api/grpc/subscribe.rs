@@ -16,6 +16,7 @@ use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::outgoing::{self, Outgoing};
 use super::unread::{Held, SHARE_BYTES, Share, Unread};
 use super::{GrpcServices, convert};
 use crate::auth::{Action, Pass};
@@ -67,7 +68,7 @@ impl GrpcServices {
         (pass, session): (&Pass, SessionId),
         request: &v1::SubscribeRequest,
         origin: Option<SocketAddr>,
-        unread: Arc<Unread>,
+        (unread, outgoing): (Arc<Unread>, Option<Arc<Outgoing>>),
         drain: CancellationToken,
     ) -> Result<Replies> {
         self.broker.check_subscribe_channels(request.channels.len())?;
@@ -87,7 +88,7 @@ impl GrpcServices {
         let subscription = self.broker.subscribe(asked).await?;
         let mut listener = Listener {
             entered: self.control.register().enter(session, pass.identity().unwrap_or_default()),
-            stay: Stay::open(self.clone(), sitting, place, &subscription),
+            stay: Stay::open(self.clone(), sitting, (unread.clone(), outgoing), place, &subscription),
             cursor: subscription.cursor(),
             subscription,
             replies: VecDeque::new(),
@@ -310,11 +311,19 @@ struct Stay {
     began: Duration,
     reason: CloseReason,
     seated: Seated,
+    /// Whether it ended at a bound is known there.
+    carried: (Arc<Unread>, Option<Arc<Outgoing>>),
     _place: Option<UserPlace>,
 }
 
 impl Stay {
-    fn open(services: GrpcServices, sitting: Sitting, place: Option<UserPlace>, subscription: &Subscription) -> Self {
+    fn open(
+        services: GrpcServices,
+        sitting: Sitting,
+        carried: (Arc<Unread>, Option<Arc<Outgoing>>),
+        place: Option<UserPlace>,
+        subscription: &Subscription,
+    ) -> Self {
         let metrics = services.metrics.off_shard();
         metrics.session_opened(Front::Grpc);
         let (session, resumed) = (sitting.session, subscription.resumed());
@@ -323,13 +332,31 @@ impl Stay {
         }
         let opened = What::Opened { channels: sitting.channels.iter().collect(), resumed, address: sitting.address };
         let seated = services.journal.sit_with_news(sitting, Box::new(subscription.has_news()));
-        let stay = Self { began: services.clock.mono(), session, services, reason: CloseReason::ClientGone, seated, _place: place };
+        let stay =
+            Self { began: services.clock.mono(), session, services, reason: CloseReason::ClientGone, seated, carried, _place: place };
         stay.tell(opened);
         stay
     }
 
     fn tell(&self, what: What) {
         self.services.journal.tell(self.session, Front::Grpc, what, self.services.clock.now().unix_ms);
+    }
+
+    /// Tells at which bound it ended, if it did without a word.
+    fn tell_cut(&mut self) {
+        let (unread, outgoing) = &self.carried;
+        let (reason, limit) = if unread.is_pushed_out() {
+            (CloseReason::TooSlow, "limits.unsent_bytes")
+        } else if outgoing.as_ref().is_some_and(|outgoing| outgoing.is_given_up()) {
+            (CloseReason::ClientGone, outgoing::LIMIT)
+        } else {
+            return;
+        };
+        // One that had its last words ended by them.
+        if self.reason == CloseReason::ClientGone {
+            self.reason = reason;
+            self.tell(What::Cut { limit });
+        }
     }
 
     fn count(&self, entries: &[Arc<Entry>], replies: &VecDeque<v1::SubscribeReply>) {
@@ -345,6 +372,7 @@ impl Stay {
 
 impl Drop for Stay {
     fn drop(&mut self) {
+        self.tell_cut();
         self.services.metrics.off_shard().session_closed(Front::Grpc, self.reason);
         self.tell(What::Closed { reason: self.reason, lasted: self.services.clock.mono().saturating_sub(self.began) });
     }

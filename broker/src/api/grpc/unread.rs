@@ -8,7 +8,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
 use bytes::{Buf, Bytes};
@@ -16,6 +16,7 @@ use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::outgoing::{HandedOver, Outgoing};
 use crate::limits::{Crowd, Place};
 
 /// Held and not more is part of what every connection costs.
@@ -37,6 +38,8 @@ pub(super) struct Unread {
     held: AtomicUsize,
     weight: AtomicUsize,
     seat: Mutex<Seat>,
+    /// It had to make room for others, and is over.
+    is_pushed_out: AtomicBool,
     calls: Pool,
     streams: Pool,
 }
@@ -82,7 +85,8 @@ impl Unread {
     /// Of a new connection, among everyone, who are bounded in bytes.
     pub(super) fn new(everyone: Arc<Crowd>) -> Arc<Self> {
         let [calls, streams] = [(); 2].map(|()| Pool::new((everyone.bound() / ROOM_SHARE).min(ROOM_BYTES_MAX)));
-        Arc::new(Self { everyone, held: AtomicUsize::new(0), weight: AtomicUsize::new(0), seat: Mutex::default(), calls, streams })
+        let (held, weight, seat, is_pushed_out) = Default::default();
+        Arc::new(Self { everyone, held, weight, seat, is_pushed_out, calls, streams })
     }
 
     /// So many bytes more, until what this gives is dropped.
@@ -114,6 +118,7 @@ impl Unread {
         poll_fn(|context| {
             let mut seat = self.seat.lock();
             if seat.place.as_mut().is_some_and(|place| Pin::new(place).poll(context).is_ready()) {
+                self.is_pushed_out.store(true, Ordering::Relaxed);
                 return Poll::Ready(());
             }
             match &mut seat.driver {
@@ -123,6 +128,11 @@ impl Unread {
             Poll::Pending
         })
         .await;
+    }
+
+    /// Whether that is why it is over.
+    pub(super) fn is_pushed_out(&self) -> bool {
+        self.is_pushed_out.load(Ordering::Relaxed)
     }
 
     fn release(&self, bytes: usize) {
@@ -237,13 +247,15 @@ pub(super) struct Piece {
     _whole: Option<Arc<Held>>,
     /// Of one that goes on.
     _own: Option<Held>,
+    /// Of the answer itself.
+    handed_over: HandedOver,
 }
 
 impl Piece {
-    /// Of an answer on this connection, which may be held as a whole already.
-    pub(super) fn new(bytes: Bytes, unread: &Arc<Unread>, whole: Option<&Arc<Held>>) -> Self {
+    /// Of this answer on this connection, which may be held as a whole already.
+    pub(super) fn new(bytes: Bytes, outgoing: &Arc<Outgoing>, unread: &Arc<Unread>, whole: Option<&Arc<Held>>) -> Self {
         let own = whole.is_none().then(|| unread.hold(bytes.len()));
-        Self { bytes, _whole: whole.cloned(), _own: own }
+        Self { handed_over: outgoing.hold(bytes.len()), bytes, _whole: whole.cloned(), _own: own }
     }
 }
 
@@ -258,6 +270,7 @@ impl Buf for Piece {
 
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
+        self.handed_over.moved();
     }
 }
 

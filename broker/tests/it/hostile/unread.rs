@@ -1,6 +1,7 @@
 //! Who calls over gRPC and reads nothing: what its connection is given has a bound and counts, and who reads is given all of it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use http::{Request, Response};
@@ -208,4 +209,54 @@ async fn connections_that_read_nothing_push_out_the_oldest_of_them_and_nobody_wh
     assert!(held.iter().all(|(slow, _)| !slow.connection.is_finished()));
     drop(held);
     until_all_is_given_back(&scene).await;
+}
+
+/// Reads a body to its end, which is none that the broker said.
+async fn is_reset(body: &mut Incoming) {
+    let reason = loop {
+        match soon("the end of a call", body.frame()).await {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => break format!("{error:?}"),
+            None => panic!("it ended as if all had been taken"),
+        }
+    };
+    assert!(reason.contains("CANCEL"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_of_which_nothing_is_taken_is_ended_and_those_beside_it_stay() {
+    let scene = Scene::with(Commit::AtOnce, |config| config.grpc.write_timeout = Duration::from_secs(1)).await;
+    history(&scene, "much", 60, 30_000).await;
+    let slow = Slow::connect(scene.grpc(), 4 << 10).await;
+    let body = async |head: Head| soon("a head", head).await.unwrap().unwrap().into_body();
+    let since = Some(v1::subscribe_request::Since::Earliest(true));
+    let subscribe = |channel: &str, since| v1::SubscribeRequest { channels: vec![channel.into()], since, ..Default::default() };
+    // One has nothing to take, for longer than the others have time.
+    let mut rests = body(slow.call("Subscribe", &[subscribe("quiet", None)])).await;
+    assert_eq!(read::<v1::SubscribeReply>(&mut rests, 1).await.len(), 1);
+    let publish = |seq| {
+        let publish = v1::PublishRequest { channel: "a".into(), data: "x".into(), ..Default::default() };
+        v1::PublishStreamRequest { seq, publish: Some(publish) }
+    };
+    let mut left = [
+        body(slow.history("much")).await,
+        body(slow.call("Subscribe", &[subscribe("much", since)])).await,
+        body(slow.call("PublishStream", &(0..2_000).map(publish).collect::<Vec<_>>())).await,
+    ];
+    let given_up = async || scene.metric("tidings_connections_refused_total", &["unread"]).await;
+    soon("all three are given up", async { while given_up().await < 3.0 {} }).await;
+    assert_eq!(scene.metric("tidings_sessions_closed_total", &["grpc", "client_gone"]).await, 1.0);
+    until_all_is_given_back(&scene).await;
+    for body in &mut left {
+        is_reset(body).await;
+    }
+    scene.publish("quiet", "hello").await;
+    let told: Vec<v1::SubscribeReply> = read(&mut rests, 1).await;
+    assert!(matches!(&told[0].reply, Some(Reply::Message(message)) if message.data == "hello"), "{told:?}");
+    // Who takes a little now and then has as long as it needs.
+    let mut page = body(slow.history("much")).await;
+    assert!(read::<v1::HistoryResponse>(&mut page, 1).await[0].messages.len() > 30);
+    assert_eq!(given_up().await, 3.0);
+    let open = slow.call("ClusterInfo", &[v1::ClusterInfoRequest {}]);
+    soon("an answer", open).await.unwrap().unwrap();
 }
