@@ -1,13 +1,35 @@
 //! What has begun to arrive and is not whole yet: bodies of requests, messages of gRPC calls and of WebSocket clients. Its sender decides how
-//! long that takes, and holds memory here meanwhile.
+//! long that takes, and holds memory here meanwhile. So does a request that is whole while it waits for what it asks for.
 
-use std::future::Future as _;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::{Crowd, Place};
 use crate::error::{Error, ErrorCode};
+
+/// What comes of work that keeps so many bytes of a request until it is done: while it waits they count among `everyone`'s, as those of a
+/// request that is half here do. `None` when it had to make room; it is thrown away then, however far it came.
+pub async fn counted<T>(everyone: &Arc<Crowd>, bytes: usize, work: impl Future<Output = T>) -> Option<T> {
+    let (mut work, mut arriving) = (pin!(work), Arriving::new(everyone.clone()));
+    poll_fn(|context| {
+        if let Poll::Ready(done) = work.as_mut().poll(context) {
+            return Poll::Ready(Some(done));
+        }
+        // Most work never comes here: it needs no wait.
+        arriving.holds(bytes);
+        arriving.poll_refused(context).map(|_| None)
+    })
+    .await
+}
+
+/// What the sender of a publish hears that had to make room after it was begun.
+#[must_use]
+pub fn gave_way() -> Error {
+    let what = "too many requests wait, and this one has waited longest (limits.incoming_bytes); whether it is published is unknown: publish it again with the same id";
+    Error::new(ErrorCode::Unconfirmed, what)
+}
 
 /// What is not larger is part of what every connection costs.
 const FREE_BYTES: usize = 4 << 10;

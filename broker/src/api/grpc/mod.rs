@@ -15,6 +15,7 @@ mod preface;
 mod publish;
 mod publish_stream;
 mod query;
+mod requests;
 mod route;
 mod serve;
 mod service;
@@ -57,7 +58,7 @@ pub struct GrpcServices {
     pub connections: Arc<Semaphore>,
     /// How many of each listener's may have called nothing yet.
     pub connections_pending: usize,
-    /// Messages that are half here, in bytes.
+    /// Messages that are half here, and requests that wait, in bytes.
     pub incoming: Arc<Crowd>,
     /// Answers that are not all read yet, in bytes.
     pub unread: Arc<Crowd>,

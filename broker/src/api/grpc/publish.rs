@@ -79,6 +79,20 @@ pub(super) enum Rest {
     Several(Vec<Result<Draft>>),
 }
 
+impl Rest {
+    /// What it takes, about. The bytes of a message that goes to several channels are there once.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::One(draft) => draft.bytes() as usize,
+            Self::Several(drafts) => {
+                let content = drafts.iter().flatten().next().map_or(0, Draft::bytes);
+                let names: usize = drafts.iter().flatten().map(|draft| draft.channel.as_str().len()).sum();
+                content as usize + size_of_val(&drafts[..]) + names
+            }
+        }
+    }
+}
+
 /// One message of it.
 enum Tried {
     Appended(Step),

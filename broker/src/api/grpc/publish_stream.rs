@@ -20,8 +20,10 @@ use tonic::{Code, Status, Streaming};
 
 use super::GrpcServices;
 use super::publish::{Appended, Begun, Known, Rest};
+use super::requests::{Requests, bytes_of};
+use super::service::Carried;
 use super::status::{draining, of_layer, publish_error};
-use super::unread::{Held, Share, Unread};
+use super::unread::{Held, Share};
 use crate::auth::Pass;
 use crate::error::Error;
 use crate::metrics::{Metrics, ProtocolError};
@@ -78,14 +80,14 @@ impl From<What> for Step {
 pub(super) fn publish_stream(
     services: GrpcServices,
     pass: Pass,
-    requests: Streaming<v1::PublishStreamRequest>,
-    unread: Arc<Unread>,
+    said: Streaming<v1::PublishStreamRequest>,
+    Carried { unread, requests }: Carried,
     drain: CancellationToken,
 ) -> Acks {
     let (steps, taken) = mpsc::channel(ACKS_MAX);
-    let inbound = Inbound::new(requests, drain, services.config.message_bytes, services.metrics.clone());
+    let inbound = Inbound::new(said, drain, services.config.message_bytes, services.metrics.clone());
     let (ahead, acks) = (ReadAhead::new(unread.share()), unread.share());
-    tokio::spawn(Reader { services, pass, inbound, ahead, steps, acks, uncounted: 0 }.read());
+    tokio::spawn(Reader { services, pass, inbound, ahead, requests, steps, acks, uncounted: 0 }.read());
     Box::pin(InTurn { steps: taken, waiting: None })
 }
 
@@ -123,6 +125,8 @@ struct Reader {
     pass: Pass,
     inbound: Inbound,
     ahead: ReadAhead,
+    /// Those of the connection that wait.
+    requests: Arc<Requests>,
     steps: mpsc::Sender<Step>,
     /// What the client may leave of its acks.
     acks: Share,
@@ -209,12 +213,16 @@ impl Reader {
 
     /// Waits until it is appended, and goes on reading meanwhile.
     async fn wait(&mut self, rest: Rest) -> Appended {
-        let Self { services, pass, inbound, ahead, .. } = self;
-        let mut append = pin!(services.finish(pass, rest));
+        let Self { services, pass, inbound, ahead, requests, .. } = self;
+        let whole = match requests.keep(rest.bytes()) {
+            Ok(whole) => whole,
+            Err(error) => return Appended::refused(error),
+        };
+        let mut append = pin!(whole.during(async { Ok(services.finish(pass, rest).await) }));
         loop {
             tokio::select! {
                 biased;
-                appended = &mut append => return appended,
+                appended = &mut append => return appended.unwrap_or_else(Appended::refused),
                 Some(request) = poll_fn(|context| inbound.poll_next(context)), if inbound.is_open() && !ahead.is_full() => ahead.keep(request),
             }
         }
@@ -401,17 +409,13 @@ impl ReadAhead {
     }
 }
 
-/// What a request takes, about: names and headers may be many and small.
 fn bytes(request: &v1::PublishStreamRequest) -> usize {
-    let Some(publish) = &request.publish else { return 0 };
-    let text = size_of::<String>();
-    let channels: usize = publish.channels.iter().map(|name| text + name.len()).sum();
-    let headers: usize = publish.headers.iter().map(|(name, value)| 4 * text + name.len() + value.len()).sum();
-    publish.data.len() + channels + headers
+    request.publish.as_ref().map_or(0, bytes_of)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::unread::Unread;
     use super::*;
     use crate::limits::Crowd;
 

@@ -25,8 +25,9 @@ use super::health::Readiness;
 use super::incoming::{Bounds, Patience, Watched};
 use super::outgoing::Streams;
 use super::preface::WRONG_PROTOCOL;
+use super::requests::Requests;
 use super::serve::Caller;
-use super::service::BrokerService;
+use super::service::{BrokerService, Carried};
 use super::session::{self, Origin};
 use super::status::{CODE_KEY, of_layer, status};
 use super::unread::Unread;
@@ -59,6 +60,7 @@ pub(super) struct Routes {
     caller: Caller,
     calls: Arc<Calls>,
     unread: Arc<Unread>,
+    requests: Arc<Requests>,
     streams: Streams,
     by_name: Arc<[(&'static str, Handler)]>,
 }
@@ -89,14 +91,16 @@ impl Routes {
         ];
         let unread = Unread::new(services.unread.clone());
         let streams = Streams::new(services.config.write_timeout, services.metrics.clone(), None);
-        Ok(Self { services, caller: Caller::default(), calls: Arc::default(), unread, streams, by_name: by_name.into() })
+        let requests = Requests::new(services.incoming.clone());
+        Ok(Self { services, caller: Caller::default(), calls: Arc::default(), unread, requests, streams, by_name: by_name.into() })
     }
 
     /// For a connection with this caller at the other end; `whose` it is stands in the log.
     pub(super) fn of(self, caller: Caller, whose: Option<limits::Caller<'static>>) -> Self {
         let unread = Unread::new(self.services.unread.clone());
         let streams = Streams::new(self.services.config.write_timeout, self.services.metrics.clone(), whose);
-        Self { caller, calls: Arc::default(), unread, streams, ..self }
+        let requests = Requests::new(self.services.incoming.clone());
+        Self { caller, calls: Arc::default(), unread, requests, streams, ..self }
     }
 
     /// What runs the calls of this connection.
@@ -185,7 +189,7 @@ impl Routes {
             let origin = Origin(self.origin(request.headers()));
             request.extensions_mut().insert(origin);
         }
-        request.extensions_mut().insert(self.unread.clone());
+        request.extensions_mut().insert(Carried { unread: self.unread.clone(), requests: self.requests.clone() });
         Ok(())
     }
 

@@ -12,12 +12,14 @@ use super::GrpcServices;
 use super::outgoing::Outgoing;
 use super::publish_stream::{Acks, publish_stream};
 use super::query::PAGE_BYTES_MAX;
+use super::requests::{Requests, Whole, bytes_of};
 use super::session::{self, Origin};
 use super::status::status;
 use super::subscribe::Replies;
 use super::unread::{Room, Unread};
 use crate::auth::Pass;
 use crate::error::{Error, ErrorCode, Result};
+use crate::metrics::Source;
 
 /// The services on one listener.
 pub(super) struct BrokerService {
@@ -28,6 +30,29 @@ pub(super) struct BrokerService {
 
 type Answer<T> = std::result::Result<Response<T>, Status>;
 
+impl BrokerService {
+    /// A publish that is whole.
+    fn keep(&self, connection: &Carried, bytes: usize) -> Result<Whole, Status> {
+        connection.requests.keep(bytes).map_err(|error| self.refuse(&error))
+    }
+
+    /// Room for its outcomes.
+    async fn room(&self, whole: &Whole, connection: &Carried, bytes: usize) -> Result<Room, Status> {
+        whole.room(&connection.unread, bytes).await.map_err(|error| self.refuse(&error))
+    }
+
+    /// What becomes of it, if it is not thrown away before that is known.
+    async fn during<T>(&self, whole: &Whole, work: impl Future<Output = Result<T>>) -> Result<T, Status> {
+        whole.during(work).await.map_err(|error| self.refuse(&error))
+    }
+
+    /// Counts a publish of which nothing else is known.
+    fn refuse(&self, error: &Error) -> Status {
+        self.services.metrics.published(Source::Grpc, Err(error.code), 0);
+        status(error)
+    }
+}
+
 /// Who calls: put there by the route, before anything of the request was read.
 fn pass<T>(request: &Request<T>) -> Result<&Pass, Status> {
     request.extensions().get().ok_or_else(|| status(&Error::new(ErrorCode::Internal, "the call came past the gate")))
@@ -37,8 +62,17 @@ fn answer<T>(result: Result<T>) -> Answer<T> {
     result.map(Response::new).map_err(|error| status(&error))
 }
 
+/// What a call has to do with its connection.
+#[derive(Clone)]
+pub(super) struct Carried {
+    /// What its peer has not taken.
+    pub(super) unread: Arc<Unread>,
+    /// Its requests that are whole.
+    pub(super) requests: Arc<Requests>,
+}
+
 /// On which connection: put there beside who calls.
-fn connection<T>(request: &Request<T>) -> Result<&Arc<Unread>, Status> {
+fn connection<T>(request: &Request<T>) -> Result<&Carried, Status> {
     request.extensions().get().ok_or_else(|| status(&Error::new(ErrorCode::Internal, "the call came past the gate")))
 }
 
@@ -61,14 +95,15 @@ const OUTCOME_BYTES: usize = 512;
 #[tonic::async_trait]
 impl Broker for BrokerService {
     async fn publish(&self, request: Request<v1::PublishRequest>) -> Answer<v1::PublishResult> {
-        let publish = request.get_ref();
+        let (publish, connection, pass) = (request.get_ref(), connection(&request)?, pass(&request)?);
+        let whole = self.keep(connection, bytes_of(publish))?;
         // One outcome is as little as any answer.
         let room = match outcomes(publish).min(self.services.batch_messages) {
             1 => None,
-            several => Some(connection(&request)?.room(several * OUTCOME_BYTES).await),
+            several => Some(self.room(&whole, connection, several * OUTCOME_BYTES).await?),
         };
-        let appended = self.services.append(pass(&request)?, publish).await;
-        let result = appended.committed(&self.services.metrics).await;
+        let publishing = async { Ok(self.services.append(pass, publish).await.committed(&self.services.metrics).await) };
+        let result = self.during(&whole, publishing).await?;
         match room {
             None => answer(result),
             Some(room) => large(result, room),
@@ -76,16 +111,18 @@ impl Broker for BrokerService {
     }
 
     async fn publish_batch(&self, request: Request<v1::PublishBatchRequest>) -> Answer<v1::PublishBatchResponse> {
-        let batch = request.get_ref();
-        let room = connection(&request)?.room(batch.messages.iter().map(outcomes).sum::<usize>() * OUTCOME_BYTES).await;
-        large(Ok(self.services.batch(pass(&request)?, batch).await), room)
+        let (batch, connection, pass) = (request.get_ref(), connection(&request)?, pass(&request)?);
+        let whole = self.keep(connection, batch.messages.iter().map(|publish| size_of_val(publish) + bytes_of(publish)).sum())?;
+        let room = self.room(&whole, connection, batch.messages.iter().map(outcomes).sum::<usize>() * OUTCOME_BYTES).await?;
+        let answered = self.during(&whole, async { Ok(self.services.batch(pass, batch).await) }).await?;
+        large(Ok(answered), room)
     }
 
     type PublishStreamStream = Acks;
 
     async fn publish_stream(&self, request: Request<Streaming<v1::PublishStreamRequest>>) -> Answer<Acks> {
-        let (pass, unread) = (pass(&request)?.clone(), connection(&request)?.clone());
-        Ok(Response::new(publish_stream(self.services.clone(), pass, request.into_inner(), unread, self.drain.clone())))
+        let (pass, carried) = (pass(&request)?.clone(), connection(&request)?.clone());
+        Ok(Response::new(publish_stream(self.services.clone(), pass, request.into_inner(), carried, self.drain.clone())))
     }
 
     type SubscribeStream = Replies;
@@ -96,7 +133,7 @@ impl Broker for BrokerService {
         let (session, valid) = session::asked(request.metadata().as_ref());
         let listening = match valid {
             Ok(()) => {
-                let carried = (connection(&request)?.clone(), request.extensions().get::<Arc<Outgoing>>().cloned());
+                let carried = (connection(&request)?.unread.clone(), request.extensions().get::<Arc<Outgoing>>().cloned());
                 self.services.listen((pass, session), request.get_ref(), origin, carried, self.drain.clone()).await
             }
             Err(error) => Err(error),
@@ -113,12 +150,12 @@ impl Broker for BrokerService {
     }
 
     async fn history(&self, request: Request<v1::HistoryRequest>) -> Answer<v1::HistoryResponse> {
-        let room = connection(&request)?.room(PAGE_BYTES_MAX).await;
+        let room = connection(&request)?.unread.room(PAGE_BYTES_MAX).await;
         large(self.services.history(pass(&request)?, request.get_ref()).await, room)
     }
 
     async fn channels(&self, request: Request<v1::ChannelsRequest>) -> Answer<v1::ChannelsResponse> {
-        let (pass, room) = (pass(&request)?.clone(), connection(&request)?.room(PAGE_BYTES_MAX).await);
+        let (pass, room) = (pass(&request)?.clone(), connection(&request)?.unread.room(PAGE_BYTES_MAX).await);
         large(self.services.channels(&pass, request.into_inner()).await, room)
     }
 
@@ -127,7 +164,7 @@ impl Broker for BrokerService {
     }
 
     async fn presence(&self, request: Request<v1::PresenceRequest>) -> Answer<v1::PresenceResponse> {
-        let room = connection(&request)?.room(PAGE_BYTES_MAX).await;
+        let room = connection(&request)?.unread.room(PAGE_BYTES_MAX).await;
         large(self.services.presence(pass(&request)?, request.get_ref()).await, room)
     }
 

@@ -14,6 +14,7 @@ use crate::api::draft::{Content, parse_ttl};
 use crate::auth::{Action, Pass};
 use crate::broker::{Published, Receipt};
 use crate::error::{Error, ErrorCode, Result};
+use crate::limits::{counted, gave_way};
 use crate::message::{ChannelName, EventName, Headers, MessageId, Payload, PublishId};
 use crate::metrics::Source;
 use crate::wire;
@@ -61,13 +62,18 @@ where
     // How much of it is payload nobody knows yet: it passes unless there is room for none.
     pass.check_pace_of_publish(1)?;
     let bytes = body::read(body, api.limits.json_bytes_max(), api).await?;
-    let appended = Publish::parse(api, &bytes)?.append(api, pass, Source::Http).await?;
-    Ok(answer::json(appended.answer(api).await?))
+    answered(api, pass, Publish::parse(api, &bytes)?, bytes.len()).await
+}
+
+/// Publishes what `bytes` were read for. What waits counts with what is half here.
+async fn answered(api: &HttpApi, pass: &Pass, publish: Publish, bytes: usize) -> Result<Response<Full<Bytes>>> {
+    let published = async { publish.append(api, pass, Source::Http).await?.answer(api).await };
+    counted(&api.incoming, bytes, published).await.unwrap_or_else(|| Err(gave_way())).map(answer::json)
 }
 
 async fn one(api: &HttpApi, pass: &Pass, channel: ChannelName, content: Content) -> Result<Response<Full<Bytes>>> {
-    let appended = Publish { target: Targets::One(channel), content }.append(api, pass, Source::Http).await?;
-    Ok(answer::json(appended.answer(api).await?))
+    let bytes = content.payload.bytes().len();
+    answered(api, pass, Publish { target: Targets::One(channel), content }, bytes).await
 }
 
 /// A publish that was understood.
