@@ -28,7 +28,8 @@ pub use self::trend::Trend;
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::journal::Journal;
-use crate::metrics::{Gauges, Metrics};
+use crate::limits::Crowd;
+use crate::metrics::{Gauges, LogFigures, Metrics};
 
 /// What the admin listener shows. Cheap to clone.
 #[derive(Clone)]
@@ -54,15 +55,17 @@ pub struct Admin {
     /// What only the node can tell.
     pub inside: Arc<dyn Inside>,
     /// The process's log, if it is ours.
-    pub log: Option<Arc<dyn LogLevels>>,
+    pub log: Option<Arc<dyn Log>>,
+    /// Places for connections: [`connections`].
+    pub connections: Arc<Crowd>,
     /// The node's clock.
     pub clock: Clock,
     /// The last hour; empty at first.
     pub trend: Arc<Mutex<Trend>>,
 }
 
-/// The levels of the process's log, which change while it runs.
-pub trait LogLevels: Send + Sync {
+/// The process's log: what is written changes while it runs, and it counts what it leaves out.
+pub trait Log: Send + Sync {
     /// What is written now, as `log.level` in the configuration.
     fn level(&self) -> String;
 
@@ -71,6 +74,15 @@ pub trait LogLevels: Send + Sync {
     /// # Errors
     /// What is wrong with the text, in words.
     fn set_level(&self, level: &str) -> Result<(), String>;
+
+    /// What it did with its lines.
+    fn figures(&self) -> LogFigures;
+}
+
+/// Places for the connections of one admin listener. Whoever comes when all are taken pushes the oldest out.
+#[must_use]
+pub fn connections() -> Arc<Crowd> {
+    Crowd::new(server::CONNECTIONS_MAX)
 }
 
 /// A probe must have passed within this time, however often they run.

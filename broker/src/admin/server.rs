@@ -26,13 +26,13 @@ use tokio_util::task::TaskTracker;
 use super::{Admin, api, page, trend};
 use crate::auth::ClientName;
 use crate::host;
-use crate::limits::{Caller, ClientAddress, Crowd, Place};
+use crate::limits::{Caller, ClientAddress, Place};
 use crate::metrics::{Complaints, Metrics, ProtocolError, RefusedConnection};
 use crate::tls::client_name;
 
 /// Connections at once: a few scrapers and health checks. Whoever hangs on to more loses the oldest, so that nobody can
 /// keep health checks out.
-const CONNECTIONS_MAX: usize = 64;
+pub(super) const CONNECTIONS_MAX: usize = 64;
 /// How long a request's head may take; also how long a connection may idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a connection is kept, so that one which never reads cannot hold its place.
@@ -47,7 +47,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves until `stop`, which should come last of all: during a drain health checks must still get their 503.
 pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken) {
     let connections = TaskTracker::new();
-    let (crowd, mut complaints) = (Crowd::new(CONNECTIONS_MAX), Complaints::default());
+    let mut complaints = Complaints::default();
     let mut upkeep = interval(UPKEEP_INTERVAL);
     upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut step = interval(trend::STEP);
@@ -59,7 +59,7 @@ pub async fn serve(listener: TcpListener, admin: Admin, stop: CancellationToken)
             _ = upkeep.tick() => admin.metrics.upkeep(),
             _ = step.tick() => api::step(&admin),
             (socket, from) = accept(&listener, &admin.metrics, &mut complaints) => {
-                connections.spawn(connection(socket, from, crowd.enter(), admin.clone(), stop.clone()));
+                connections.spawn(connection(socket, from, admin.connections.enter(), admin.clone(), stop.clone()));
             }
         }
     }

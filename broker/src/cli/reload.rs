@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use tidings::admin::LogLevels as _;
+use tidings::admin::Log as _;
 use tidings::auth::config::Key;
 use tidings::config::{Config, Problems};
 use tidings::node::Node;

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use tidings_proto::cluster::v1 as wire;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use super::NodeName;
 use super::admission::Admission;
@@ -67,12 +67,7 @@ pub(super) struct Ear {
     pub(super) control: Control,
     /// What takes a while is done there.
     pub(super) data: Handle,
-    /// Orders of other nodes that may be under way.
-    pub(super) orders: Arc<Semaphore>,
 }
-
-/// Orders of other nodes that are under way at most; what is more is refused.
-pub(super) const ORDERS_MAX: usize = 1024;
 
 impl Ear {
     /// Carries out what another node was ordered, and answers over the connection that it came by.
@@ -83,7 +78,7 @@ impl Ear {
         };
         let mesh = self.wires.mesh.clone();
         let Some(order) = order else { return answer(&mesh, Err("it does not know this order".to_owned())) };
-        let Ok(permit) = self.orders.clone().try_acquire_owned() else {
+        let Ok(permit) = self.wires.orders.clone().try_acquire_owned() else {
             return answer(&mesh, Err("it has too many orders under way".to_owned()));
         };
         let control = self.control.clone();

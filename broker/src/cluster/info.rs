@@ -81,6 +81,12 @@ pub struct Info {
     pub traffic: [Traffic; Purpose::ALL.len()],
     /// Writes to all connections.
     pub writes: u64,
+    /// Connections to this node that have not greeted yet.
+    pub greetings: u64,
+    /// Questions and orders of this node that others have not answered.
+    pub questions: usize,
+    /// Orders of others that are under way here.
+    pub orders: usize,
     /// What happened in slots.
     pub counts: Counts,
 }
@@ -205,6 +211,9 @@ impl Info {
             gossip_refused: seen.gossip_refused,
             traffic: Purpose::ALL.map(|purpose| wires.mesh.tally().of(purpose)),
             writes: wires.mesh.tally().writes(),
+            greetings: wires.mesh.greetings(),
+            questions: wires.questions.count(),
+            orders: wires.orders_under_way(),
             counts: counts(&wires.happened),
         }
     }

@@ -17,6 +17,8 @@ use crate::control::{Done, Order, Whom};
 use crate::journal::SessionId;
 use crate::log::Tag;
 
+/// Orders of other nodes that are under way at most; what is more is refused.
+pub(super) const ORDERS_MAX: usize = 1024;
 /// Revocations in one frame.
 const REVOCATIONS_AT_ONCE: usize = 1_000;
 /// How often it is looked whether a connection has room again.

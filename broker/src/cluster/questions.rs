@@ -13,7 +13,7 @@ use crate::log::{Cursor, Tag};
 use crate::message::ChannelName;
 
 /// Questions that wait for an answer. Beyond it nobody is asked any more, and all count as silent.
-const OPEN_MAX: usize = 1024;
+pub(super) const OPEN_MAX: usize = 1024;
 /// Channels in one answer: as many fit into one frame.
 const ROWS_MAX: usize = 5_000;
 
@@ -66,6 +66,11 @@ impl Questions {
             // Who asked may have given up in this moment.
             let _ = tell.send(what);
         }
+    }
+
+    /// How many wait for an answer.
+    pub(super) fn count(&self) -> usize {
+        self.open.lock().len()
     }
 
     /// Who can be asked from now on.

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -18,16 +18,16 @@ use super::certificate;
 use super::condition::Condition;
 use super::config::Config;
 use super::core::{Member, Node, NodeId, NodeInput, NodeOutput, Settings, State, View};
-use super::ear::{Ear, Inputs, ORDERS_MAX};
-use super::happened::Happened;
+use super::ear::{Ear, Inputs};
 use super::info::Info;
 use super::letter::Letter;
 use super::link::{Greeter, Identity, Purpose};
 use super::membership::{self, Members, Membership, NodeName, Record};
-use super::mesh::{self, Mesh, OutboxBounds};
+use super::mesh::{self, OutboxBounds};
 use super::release::Common;
 use super::slots::Slots;
 use super::wires::Wires;
+use super::{orders, questions};
 use crate::clock::Clock;
 use crate::control::{self, Elsewhere};
 use crate::hub::{ASKED_BYTES_MAX, Hub, Shared};
@@ -140,7 +140,7 @@ impl Prepared {
         // Without anybody to ask there is nobody to wait for but those who knew this node before it was started again.
         let solo = if config.seeds.is_empty() { SOLO_UNASKED } else { Settings::default().solo };
         let settings = Settings { solo, ..Settings::default() };
-        let wires = Arc::new(Wires { mesh: Mesh::default(), clock, happened: Happened::default(), questions: Arc::default() });
+        let wires = Arc::new(Wires::new(clock));
         Ok(Self { me, tag, clock, settings, wires })
     }
 
@@ -198,6 +198,9 @@ impl Cluster {
         metrics.bound(Bound::ClusterLink, OutboxBounds::default().high as u64);
         metrics.bound(Bound::ClusterPublishes, ASKED_BYTES_MAX);
         metrics.bound(Bound::ClusterNodes, membership::NODES_MAX as u64);
+        metrics.bound(Bound::ClusterGreetings, mesh::GREETINGS_MAX as u64);
+        metrics.bound(Bound::ClusterQuestions, questions::OPEN_MAX as u64);
+        metrics.bound(Bound::ClusterOrders, orders::ORDERS_MAX as u64);
         let Prepared { me: name, clock, wires, .. } = prepared;
         let me = record.clone();
         tracing::info!(event = "cluster_joining", node = %name, cluster = config.id, listen = %address, advertise = record.links, "this node joins its cluster");
@@ -227,7 +230,6 @@ impl Cluster {
             wires: wires.clone(),
             control,
             data: data.clone(),
-            orders: Arc::new(Semaphore::new(ORDERS_MAX)),
         });
         let control = Control {
             me: name,

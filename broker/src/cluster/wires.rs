@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tidings_proto::cluster::v1 as wire;
+use tokio::sync::Semaphore;
 
 use super::core::frame::Terms;
 use super::core::{Answer, Event, Frame};
@@ -28,6 +29,21 @@ pub(super) struct Wires {
     pub(super) clock: Clock,
     pub(super) happened: Happened,
     pub(super) questions: Arc<Questions>,
+    /// Places for orders of other nodes that are under way here.
+    pub(super) orders: Arc<Semaphore>,
+}
+
+impl Wires {
+    /// Before anybody is connected.
+    pub(super) fn new(clock: Clock) -> Self {
+        let orders = Arc::new(Semaphore::new(orders::ORDERS_MAX));
+        Self { mesh: Mesh::default(), clock, happened: Happened::default(), questions: Arc::default(), orders }
+    }
+
+    /// How many orders of other nodes are under way here.
+    pub(super) fn orders_under_way(&self) -> usize {
+        orders::ORDERS_MAX - self.orders.available_permits()
+    }
 }
 
 /// Asks one node for its channels.

@@ -46,6 +46,11 @@ impl Kept {
         evicted
     }
 
+    /// How many are in the list, or among the refusals, whichever are more.
+    pub(super) fn count(&self) -> usize {
+        self.records.len().max(self.refusals.count())
+    }
+
     /// The list with a number below this, the newest first.
     pub(super) fn listed(&self, before: u64) -> impl Iterator<Item = &Record> {
         let count = self.records.partition_point(|record| record.number < before);

@@ -52,6 +52,12 @@ impl Journal {
         }
     }
 
+    /// How many records are kept: of the newest and of the refusals whichever are more, since each may be as many.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.kept.lock().count()
+    }
+
     /// Somebody listens without a socket that a shard owns, for as long as what this gives is kept.
     #[must_use]
     pub fn sit(&self, sitting: Sitting) -> Seated {

@@ -65,6 +65,11 @@ impl Refusals {
         if self.by_number.len() > self.records_max { self.make_room() } else { None }
     }
 
+    /// How many are kept.
+    pub(super) fn count(&self) -> usize {
+        self.by_number.len()
+    }
+
     /// Lets go of the oldest of the source that has most.
     fn make_room(&mut self) -> Option<Record> {
         let (_, source) = self.by_count.pop_last()?;

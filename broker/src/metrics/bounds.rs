@@ -9,6 +9,10 @@ pub enum Bound {
     GrpcConnections,
     /// Connections that have asked for nothing yet.
     ConnectionsPending,
+    /// Connections of the gRPC listener, or the socket, with most that have called nothing yet.
+    GrpcConnectionsPending,
+    /// Connections of the admin listener.
+    AdminConnections,
     /// Connections of the address that has most.
     ConnectionsPerAddress,
     /// Connections of the user who has most.
@@ -43,18 +47,30 @@ pub enum Bound {
     ClusterPublishes,
     /// Other nodes that gossip knows.
     ClusterNodes,
+    /// Connections from other nodes that have not greeted yet.
+    ClusterGreetings,
+    /// Questions and orders to other nodes that are not answered yet.
+    ClusterQuestions,
+    /// Orders of other nodes that are under way here.
+    ClusterOrders,
     /// Users and tokens that are revoked.
     Revocations,
     /// Keys, users and addresses that are remembered, of the rate with most.
     RateCallers,
+    /// What is kept of what happened to clients: of the two lists the one with most.
+    Journal,
+    /// Lines that wait for the log's thread.
+    LogLines,
 }
 
 impl Bound {
     /// Every bound, in the order of [`Bound::index`].
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 29] = [
         Self::Connections,
         Self::GrpcConnections,
         Self::ConnectionsPending,
+        Self::GrpcConnectionsPending,
+        Self::AdminConnections,
         Self::ConnectionsPerAddress,
         Self::ConnectionsPerUser,
         Self::Guests,
@@ -72,8 +88,13 @@ impl Bound {
         Self::ClusterLink,
         Self::ClusterPublishes,
         Self::ClusterNodes,
+        Self::ClusterGreetings,
+        Self::ClusterQuestions,
+        Self::ClusterOrders,
         Self::Revocations,
         Self::RateCallers,
+        Self::Journal,
+        Self::LogLines,
     ];
 
     /// The label's value.
@@ -83,6 +104,8 @@ impl Bound {
             Self::Connections => "connections",
             Self::GrpcConnections => "grpc_connections",
             Self::ConnectionsPending => "connections_pending",
+            Self::GrpcConnectionsPending => "grpc_connections_pending",
+            Self::AdminConnections => "admin_connections",
             Self::ConnectionsPerAddress => "connections_per_address",
             Self::ConnectionsPerUser => "connections_per_user",
             Self::Guests => "guests",
@@ -100,8 +123,13 @@ impl Bound {
             Self::ClusterLink => "cluster_link",
             Self::ClusterPublishes => "cluster_publishes",
             Self::ClusterNodes => "cluster_nodes",
+            Self::ClusterGreetings => "cluster_greetings",
+            Self::ClusterQuestions => "cluster_questions",
+            Self::ClusterOrders => "cluster_orders",
             Self::Revocations => "revocations",
             Self::RateCallers => "rate_callers",
+            Self::Journal => "journal",
+            Self::LogLines => "log_lines",
         }
     }
 

@@ -149,6 +149,12 @@ pub struct ClusterFigures {
     pub greetings_refused: Vec<(&'static str, u64, u64)>,
     /// Connections to this node that did not greet in time, or made room for others.
     pub greetings_late: u64,
+    /// Connections to this node that have not greeted yet.
+    pub greetings: u64,
+    /// Questions and orders of this node that the others have not answered.
+    pub questions: u64,
+    /// Orders of others that are under way here.
+    pub orders: u64,
 }
 
 impl ClusterFigures {

@@ -21,7 +21,7 @@ const DELIVERY_STAGE: &str = "tidings_delivery_stage_seconds";
 const PUBLISH_WAIT: &str = "tidings_publish_wait_seconds";
 
 /// Each family with its one line of help. What moves it and what to do about it stands in `docs/OPERATING.md`.
-const HELP: [(&str, &str); 67] = [
+const HELP: [(&str, &str); 68] = [
     ("tidings_build_info", "Always 1; the version is a label."),
     ("tidings_connections_accepted_total", "Sockets accepted, public and gRPC."),
     ("tidings_connections_closed_total", "Accepted sockets that are gone."),
@@ -90,6 +90,7 @@ const HELP: [(&str, &str); 67] = [
     ("tidings_config_refused", "1 while the configuration that is wanted cannot be used."),
     ("tidings_config_keys_waiting", "Keys of the configuration that are wanted otherwise and need a restart."),
     ("tidings_config_applied_timestamp_seconds", "When the configuration was reloaded last, seconds since 1970; 0 before the first time."),
+    ("tidings_log_lines_left_out_total", "Lines of the log that were not written, by reason."),
     ("tidings_ready", "1 when this node should get traffic."),
     ("tidings_draining", "1 when this node is leaving."),
 ];
@@ -186,6 +187,8 @@ pub(super) fn bound_used(metrics: &Metrics, gauges: &Gauges, bound: Bound) -> u6
         Bound::Connections => metrics.shards.iter().map(|shard| open(shard)).sum(),
         Bound::GrpcConnections => open(&metrics.off_shard),
         Bound::ConnectionsPending => gauges.connections_pending,
+        Bound::GrpcConnectionsPending => gauges.grpc_connections_pending,
+        Bound::AdminConnections => gauges.admin_connections,
         Bound::ConnectionsPerAddress => gauges.connections_per_address,
         Bound::ConnectionsPerUser => gauges.connections_per_user,
         Bound::Guests => gauges.guests,
@@ -203,8 +206,13 @@ pub(super) fn bound_used(metrics: &Metrics, gauges: &Gauges, bound: Bound) -> u6
         Bound::ClusterLink => cluster.map_or(0, cluster::ClusterFigures::queued_most),
         Bound::ClusterPublishes => cluster.map_or(0, |cluster| cluster.publishes_waiting_bytes),
         Bound::ClusterNodes => cluster.map_or(0, |cluster| cluster.gossip_peers),
+        Bound::ClusterGreetings => cluster.map_or(0, |cluster| cluster.greetings),
+        Bound::ClusterQuestions => cluster.map_or(0, |cluster| cluster.questions),
+        Bound::ClusterOrders => cluster.map_or(0, |cluster| cluster.orders),
         Bound::Revocations => gauges.revocations,
         Bound::RateCallers => gauges.rate_callers,
+        Bound::Journal => gauges.journal,
+        Bound::LogLines => gauges.log.waiting,
     }
 }
 
@@ -334,6 +342,8 @@ fn state(out: &Out<'_>, metrics: &Metrics, gauges: &Gauges) {
     out.gauge("tidings_config_refused", &[], reloads.is_refused.get() as f64);
     out.gauge("tidings_config_keys_waiting", &[], reloads.waiting.get() as f64);
     out.gauge("tidings_config_applied_timestamp_seconds", &[], reloads.applied_at.get() as f64);
+    out.counter("tidings_log_lines_left_out_total", &[("reason", "flood")], gauges.log.left_out_of_floods);
+    out.counter("tidings_log_lines_left_out_total", &[("reason", "queue_full")], gauges.log.left_out_at_full);
     out.gauge("tidings_ready", &[], f64::from(u8::from(gauges.ready)));
     out.gauge("tidings_draining", &[], f64::from(u8::from(gauges.draining)));
 }

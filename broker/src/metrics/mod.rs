@@ -77,6 +77,10 @@ struct PublishCells {
 pub struct Gauges {
     /// Connections that have asked for nothing yet.
     pub connections_pending: u64,
+    /// Connections of gRPC that have called nothing yet, of the listener with most.
+    pub grpc_connections_pending: u64,
+    /// Connections of the admin listener.
+    pub admin_connections: u64,
     /// Connections of the address that has most, where these are bounded.
     pub connections_per_address: u64,
     /// Connections of the user who has most, where these are bounded.
@@ -105,6 +109,10 @@ pub struct Gauges {
     pub revocations: u64,
     /// Keys, users and addresses that are remembered, of the rate with most.
     pub rate_callers: u64,
+    /// Records of what happened to clients, or refusals: whichever are more.
+    pub journal: u64,
+    /// The log of the process, where the node knows it.
+    pub log: LogFigures,
     /// Whether this node should get traffic.
     pub ready: bool,
     /// Whether this node is leaving.
@@ -140,6 +148,19 @@ pub struct PresenceGauges {
     pub left: u64,
     /// Members that were one too many, since the start.
     pub refused: u64,
+}
+
+/// What the log of a process did with its lines. Counts are since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogFigures {
+    /// Lines that wait to be written.
+    pub waiting: u64,
+    /// Most that may.
+    pub waiting_max: u64,
+    /// Lines left out because there were too many of their kind in a second.
+    pub left_out_of_floods: u64,
+    /// Lines left out because as many waited as may: nobody reads the log fast enough.
+    pub left_out_at_full: u64,
 }
 
 impl std::fmt::Debug for Metrics {

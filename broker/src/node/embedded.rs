@@ -364,6 +364,7 @@ pub(super) fn table(
 /// Tells the metrics where the bounds are that the configuration sets; that of the connections is known elsewhere.
 pub(super) fn show_bounds(config: &Config, open_files: u64, metrics: &Metrics) {
     metrics.bound(Bound::GrpcConnections, limits::grpc_connections_max(open_files));
+    metrics.bound(Bound::GrpcConnectionsPending, limits::grpc_connections_pending(config.limits.connections_pending, open_files));
     metrics.bound(Bound::ConnectionsPending, config.limits.connections_pending.into());
     metrics.bound(Bound::ConnectionsPerAddress, config.limits.connections_per_address.into());
     metrics.bound(Bound::ConnectionsPerUser, config.limits.connections_per_user.into());
@@ -375,6 +376,7 @@ pub(super) fn show_bounds(config: &Config, open_files: u64, metrics: &Metrics) {
     metrics.bound(Bound::PresenceHeld, config.presence.members_held.into());
     metrics.bound(Bound::Revocations, config.tokens.revocations.into());
     metrics.bound(Bound::RateCallers, config.limits.rate_callers.into());
+    metrics.bound(Bound::Journal, config.admin.journal.into());
     metrics.bound(Bound::ShardInbox, config.shard.inbox as u64);
     metrics.bound(Bound::ShardRing, config.shard.ring_bytes as u64);
     metrics.bound(Bound::UnsentBytes, config.limits.unsent_bytes / config.shard_count() as u64);

@@ -32,13 +32,14 @@ pub use addresses::Addresses;
 pub use embedded::Embedded;
 pub use service::{Answering, HttpService};
 
-use crate::admin::{self, Access, Admin, LogLevels};
+use crate::admin::{self, Access, Admin, Log};
 use crate::api;
 use crate::api::grpc::{Carriers, IsAlive};
 use crate::auth;
 use crate::broker::Broker;
 use crate::config::Config;
-use crate::limits;
+use crate::limits::{self, Crowd};
+use crate::metrics::{Bound, Gauges};
 use crate::net;
 use crate::tls::Unusable;
 
@@ -93,11 +94,11 @@ impl Node {
         Self::start_with(config, None).await
     }
 
-    /// As [`Node::start`], in a process whose log's levels may be changed over the admin API.
+    /// As [`Node::start`], in a process whose log counts what it leaves out, and may be changed over the admin API.
     ///
     /// # Errors
     /// As [`Node::start`].
-    pub async fn start_with(config: Config, log: Option<Arc<dyn LogLevels>>) -> Result<Self, StartError> {
+    pub async fn start_with(config: Config, log: Option<Arc<dyn Log>>) -> Result<Self, StartError> {
         let embedded = Embedded::build(config)?;
         let (config, metrics) = (&*embedded.config.load_full(), &embedded.metrics);
         // Before any listener: a copy of one in a shard's table would keep it open after it was closed.
@@ -116,13 +117,14 @@ impl Node {
         addresses.cluster = embedded.cluster.address();
 
         let grpc = TaskTracker::new();
+        let newcomers = [(); 2].map(|()| Crowd::new(limits::grpc_connections_pending(config.limits.connections_pending, embedded.open_files) as usize));
         let services = api::grpc::GrpcServices {
             broker: embedded.broker.clone(),
             gate: embedded.gate.clone(),
             config: config.grpc.clone(),
             carriers: carriers(&embedded),
             connections: Arc::new(Semaphore::new(limits::grpc_connections_max(embedded.open_files) as usize)),
-            connections_pending: limits::grpc_connections_pending(config.limits.connections_pending, embedded.open_files) as usize,
+            newcomers: newcomers[0].clone(),
             incoming: embedded.watched.incoming.clone(),
             unread: embedded.watched.unread.clone(),
             body_timeout: embedded::BODY_TIMEOUT,
@@ -145,15 +147,26 @@ impl Node {
             (None, _) => {}
         }
         if let Some(listener) = unix_listener {
-            spawn_grpc(&grpc, &embedded, listener, services);
+            spawn_grpc(&grpc, &embedded, listener, api::grpc::GrpcServices { newcomers: newcomers[1].clone(), ..services });
         }
         grpc.close();
 
-        let watched = embedded.watched.clone();
+        let connections = admin::connections();
+        metrics.bound(Bound::AdminConnections, connections.bound() as u64);
+        metrics.bound(Bound::LogLines, log.as_ref().map_or(0, |log| log.figures().waiting_max));
+        let gauges = {
+            let (watched, connections, log) = (embedded.watched.clone(), connections.clone(), log.clone());
+            move || Gauges {
+                grpc_connections_pending: newcomers.iter().map(|crowd| crowd.count() as u64).max().unwrap_or(0),
+                admin_connections: connections.count() as u64,
+                log: log.as_ref().map(|log| log.figures()).unwrap_or_default(),
+                ..watched.gauges()
+            }
+        };
         let is_local = config.admin.listen.ip().to_canonical().is_loopback();
         let admin = Admin {
             metrics: metrics.clone(),
-            gauges: Arc::new(move || watched.gauges()),
+            gauges: Arc::new(gauges),
             readiness: embedded.readiness.clone(),
             cluster: embedded.cluster.shown(),
             entrance: embedded.tls.admin(),
@@ -168,6 +181,7 @@ impl Node {
                 journal: embedded.journal.clone(),
             }),
             log,
+            connections,
             clock: embedded.clock,
             trend: Arc::default(),
         };

@@ -47,6 +47,9 @@ pub(super) fn figures(info: &Info) -> ClusterFigures {
         publishes_answered: counts.answered_by_answer(),
         greetings_refused: counts.refused_by_reason(),
         greetings_late: counts.late,
+        greetings: info.greetings,
+        questions: info.questions as u64,
+        orders: info.orders as u64,
     }
 }
 

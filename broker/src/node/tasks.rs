@@ -38,7 +38,7 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// As it is now; `ready` and `draining` are filled in by who knows them.
+    /// As it is now; what listeners, the log and readiness have to say is filled in by who knows them.
     pub(super) fn gauges(&self) -> Gauges {
         let (hub, totals, behind) = (&self.hub, self.hub.totals(), self.journal.behind());
         Gauges {
@@ -63,6 +63,7 @@ impl Watched {
             behind_elsewhere: behind.counts,
             behind_elsewhere_longest: behind.longest,
             rate_callers: self.gate.rate_callers() as u64,
+            journal: self.journal.count() as u64,
             ..Gauges::default()
         }
     }

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::source::sources;
-use crate::support::{Daemon, Http1};
+use crate::support::{Daemon, Http1, metric, soon};
 
 const OPERATING: &str = include_str!("../../../docs/OPERATING.md");
 
@@ -78,6 +80,7 @@ async fn a_flood_is_cut_and_what_was_left_out_is_counted() {
     for _ in 0..CLIENTS {
         streams.push(stream(&daemon, "/sse?channel=a", "").await);
     }
+    let counted = metric(daemon.admin, "tidings_log_lines_left_out_total", &["\"flood\""]).await;
     daemon.terminate();
     let (mut written, mut left_out) = (0, 0);
     let mut seconds = BTreeSet::new();
@@ -93,7 +96,40 @@ async fn a_flood_is_cut_and_what_was_left_out_is_counted() {
     }
     assert!(written <= 3 * seconds.len() as u64, "{written} in {} seconds", seconds.len());
     assert_eq!(written + left_out, CLIENTS);
+    assert_eq!(counted, left_out as f64, "there was no other flood before the end");
     assert!(daemon.ended().await.success());
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_fills_its_queue_and_holds_up_no_client() {
+    let mut daemon = daemon(&["log.lines_per_second=0"]).await;
+    assert_eq!(metric(daemon.admin, "tidings_bound_limit", &["\"log_lines\""]).await, 4096.0);
+    // Each is refused with a line. The pipe takes some, and then nothing more.
+    let (mut answers, mut requests) = TcpStream::connect(daemon.http).await.unwrap().into_split();
+    let answered = tokio::spawn(async move { tokio::io::copy(&mut answers, &mut tokio::io::sink()).await });
+    let many = format!("GET /sse?channel=a&since=cursor HTTP/1.1\r\nHost: {}\r\n\r\n", daemon.http).repeat(256);
+    let full = async {
+        while metric(daemon.admin, "tidings_log_lines_left_out_total", &["\"queue_full\""]).await == 0.0 {
+            requests.write_all(many.as_bytes()).await.unwrap();
+        }
+    };
+    soon("the queue is full", full).await;
+    let waiting = metric(daemon.admin, "tidings_bound_used", &["\"log_lines\""]).await;
+    assert!((4000.0..=4097.0).contains(&waiting), "{waiting} lines wait");
+    drop(requests);
+    soon("the answers end", answered).await.unwrap().unwrap();
+    // Whoever reads on is told what is missing; and when no more is left than a pipe takes, the queue is empty.
+    let (mut read, mut left_out) = (0, 0);
+    while read < 4096 || left_out == 0 {
+        let line = daemon.log_line().await.expect("the daemon goes on");
+        read += 1;
+        if line["event"] == "lines_left_out" {
+            assert_eq!([text(&line, "of"), text(&line, "why")], ["any", "nobody reads the log fast enough"]);
+            left_out += line["count"].as_u64().unwrap();
+        }
+    }
+    let empty = async { while metric(daemon.admin, "tidings_bound_used", &["\"log_lines\""]).await > 0.0 {} };
+    soon("the queue is empty", empty).await;
 }
 
 #[test]

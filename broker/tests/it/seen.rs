@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tidings::broker::Subscribe;
+use tidings::control::{Control, Order, Whom};
 use tidings::hub::namespace;
+use tidings::journal::SessionId;
 use tidings::message::PublishId;
 use tidings::presence::{Member, MemberId};
 use tokio::io::AsyncWriteExt as _;
@@ -97,6 +99,19 @@ async fn who_comes_back_is_counted_on_every_front_and_whether_all_was_still_ther
     }
 }
 
+/// Bounds of which a node uses something only while it is part of a cluster.
+const BETWEEN_NODES: [&str; 6] =
+    ["cluster_link", "cluster_publishes", "cluster_nodes", "cluster_greetings", "cluster_questions", "cluster_orders"];
+
+/// Gives orders that every node has to look into.
+async fn ask_without_end(control: Control) {
+    let order = Order::Disconnect { whom: Whom::Session(SessionId::parse("nobody").unwrap()), reconnect: false };
+    loop {
+        futures_util::future::join_all((0..64).map(|_| control.give(order.clone(), "backend"))).await;
+        tokio::task::yield_now().await;
+    }
+}
+
 /// The rows of the table of bounds in docs/OPERATING.md.
 fn documented() -> BTreeSet<String> {
     let section = OPERATING.split("\n### Bounds\n").nth(1).and_then(|rest| rest.split("\n### ").next()).expect("the section is there");
@@ -122,8 +137,8 @@ async fn every_bound_has_a_limit_and_shows_what_is_used_of_it() {
     let limits = text.lines().filter_map(|line| line.strip_prefix("tidings_bound_limit{bound=\"")?.split_once("\"} "));
     let limits: BTreeMap<&str, f64> = limits.map(|(bound, limit)| (bound, limit.parse().unwrap())).collect();
     assert_eq!(limits.keys().map(|bound| (*bound).to_owned()).collect::<BTreeSet<_>>(), documented());
-    // Off by default, and between nodes.
-    let none = ["connections_per_address", "connections_per_user", "cluster_link", "cluster_publishes", "cluster_nodes"];
+    // Off by default, between nodes, and of the daemon's log.
+    let none = [["connections_per_address", "connections_per_user", "log_lines"].as_slice(), &BETWEEN_NODES].concat();
     assert!(limits.iter().all(|(bound, limit)| (*limit >= 1.0) != none.contains(bound)), "{limits:?}");
     assert_eq!(limits["channels"], 50.0);
 
@@ -134,6 +149,7 @@ async fn every_bound_has_a_limit_and_shows_what_is_used_of_it() {
     publish_much(&scene, 300).await;
     shows(&scene, "tidings_bound_used", &["\"history_bytes\""], |used| used >= 300.0 * 8192.0).await;
     let _newcomer = TcpStream::connect(http).await.unwrap();
+    let _caller_to_be = TcpStream::connect(scene.node.addresses().grpc.unwrap()).await.unwrap();
     let _unheard = Listener::open(Way::SseHttp1, &scene, &["unheard"], Since::Live).await;
     let _caller = Listener::open(Way::Grpc, &scene, &[CHANNEL], Since::Live).await;
     let mut named = draft(CHANNEL, "x");
@@ -151,6 +167,9 @@ async fn every_bound_has_a_limit_and_shows_what_is_used_of_it() {
     let kept = [
         "grpc_connections",
         "connections_pending",
+        "grpc_connections_pending",
+        "admin_connections",
+        "journal",
         "channels",
         "channels_silent",
         "dedupe_ids",
@@ -178,8 +197,8 @@ async fn every_bound_has_a_limit_and_shows_what_is_used_of_it() {
     flood.abort();
 
     // The others are not used here: a ring is shown once a second as it is then, so hardly ever with something in it; for what an address
-    // or a user has there must be a limit, for callers a rate, for guests another program's server, for revocations a closed node (`auth/control.rs`), and
-    // for those between nodes another one, as below.
+    // or a user has there must be a limit, for callers a rate, for guests another program's server, for revocations a closed node (`auth/control.rs`), for
+    // the log a daemon (`log.rs`), and for those between nodes another one, as below.
     let seen: BTreeSet<String> = kept.into_iter().chain(["connections", "history_bytes", "shard_inbox"]).map(str::to_owned).collect();
     let elsewhere: BTreeSet<String> =
         ["shard_ring", "guests", "revocations", "rate_callers"].into_iter().chain(none).map(str::to_owned).collect();
@@ -192,7 +211,7 @@ async fn every_bound_has_a_limit_and_shows_what_is_used_of_it() {
 async fn every_bound_between_nodes_shows_what_is_used_of_it() {
     let cluster = Cluster::start(2).await;
     let scene = &cluster.nodes[0];
-    for bound in ["cluster_link", "cluster_publishes", "cluster_nodes"] {
+    for bound in BETWEEN_NODES {
         assert!(scene.metric("tidings_bound_limit", &[bound]).await >= 1.0, "{bound} has a limit");
     }
     shows(scene, "tidings_bound_used", &["\"cluster_nodes\""], |used| used == 1.0).await;
@@ -208,4 +227,14 @@ async fn every_bound_between_nodes_shows_what_is_used_of_it() {
     is_used(scene, "cluster_publishes").await;
     is_used(scene, "cluster_link").await;
     flood.abort();
+    // Each is asked by the other.
+    let backends: Vec<_> = cluster.nodes.iter().map(|scene| tokio::spawn(ask_without_end(scene.node.embedded().control().clone()))).collect();
+    is_used(scene, "cluster_questions").await;
+    is_used(scene, "cluster_orders").await;
+    backends.iter().for_each(tokio::task::JoinHandle::abort);
+    // It says nothing, and is let go as soon as it goes.
+    let silent = TcpStream::connect(scene.node.addresses().cluster.unwrap()).await.unwrap();
+    shows(scene, "tidings_bound_used", &["\"cluster_greetings\""], |used| used == 1.0).await;
+    drop(silent);
+    shows(scene, "tidings_bound_used", &["\"cluster_greetings\""], |used| used == 0.0).await;
 }

@@ -77,6 +77,12 @@ export const node = {
           },
         },
         {
+          title: "Lines left out of the log",
+          about: "flood: more than log.lines_per_second of one event. queue_full: nobody reads the log fast enough, and what it says is not whole.",
+          unit: "cps",
+          queries: { "{{instance}} {{reason}}": "rate(tidings_log_lines_left_out_total{$of}[$rate])" },
+        },
+        {
           title: "Threads, self-probes",
           about: "Threads are constant after the start. A shard that died is a bug, and its node leaves. Failed probes: the node is overloaded or stuck.",
           unit: "short",

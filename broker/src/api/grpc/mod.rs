@@ -56,8 +56,8 @@ pub struct GrpcServices {
     pub carriers: Carriers,
     /// Places for connections, those of all listeners together.
     pub connections: Arc<Semaphore>,
-    /// How many of each listener's may have called nothing yet.
-    pub connections_pending: usize,
+    /// Those of this listener that have called nothing yet; no other listener's push them out.
+    pub newcomers: Arc<Crowd>,
     /// Messages that are half here, and requests that wait, in bytes.
     pub incoming: Arc<Crowd>,
     /// Answers that are not all read yet, in bytes.

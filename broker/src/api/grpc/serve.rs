@@ -24,7 +24,7 @@ use super::outgoing::Streams;
 use super::route::Routes;
 use super::{GrpcServices, preface};
 use crate::auth::ClientName;
-use crate::limits::{self, Crowd, Place, TooMany, Visit};
+use crate::limits::{self, Place, TooMany, Visit};
 use crate::metrics::{Complaints, Metrics, ProtocolError, RefusedConnection};
 use crate::tls::{Entrance, client_name};
 
@@ -135,7 +135,7 @@ impl Accept for UnixListener {
 /// When the services cannot be built.
 pub async fn serve<A: Accept>(listener: A, services: GrpcServices, drain: CancellationToken) -> io::Result<()> {
     let (metrics, places) = (services.metrics.clone(), services.connections.clone());
-    let (newcomers, visitors) = (Crowd::new(services.connections_pending), services.visitors.clone());
+    let (newcomers, visitors) = (services.newcomers.clone(), services.visitors.clone());
     let carriers = services.carriers.clone();
     let (patience, idle) = (services.config.first_call_timeout, services.config.idle_timeout);
     let streams = services.config.streams;

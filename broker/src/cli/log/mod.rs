@@ -10,8 +10,8 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tidings::admin::LogLevels;
 use tidings::config::{LogConfig, LogFormat};
+use tidings::metrics::LogFigures;
 use tracing::{Event, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
@@ -52,7 +52,7 @@ fn targets(level: &str) -> Targets {
     level.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO))
 }
 
-impl LogLevels for Log {
+impl tidings::admin::Log for Log {
     fn level(&self) -> String {
         self.current.lock().clone()
     }
@@ -65,6 +65,10 @@ impl LogLevels for Log {
             tracing::info!(event = "log_level_changed", level, before, "the log's level changed");
         }
         Ok(())
+    }
+
+    fn figures(&self) -> LogFigures {
+        self.writer.figures()
     }
 }
 
@@ -96,6 +100,8 @@ impl<S: Subscriber> Layer<S> for Lines {
             let mut line = Vec::with_capacity(256);
             self.form.write(&Fields::of(event), now_ms, &mut line);
             self.writer.write(line);
+        } else {
+            self.writer.leave_out();
         }
     }
 }

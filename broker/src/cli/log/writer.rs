@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
+use tidings::metrics::LogFigures;
 
 use super::fields::{Fields, Value};
 use super::form::Form;
@@ -32,25 +33,54 @@ enum Job {
 #[derive(Debug)]
 pub(super) struct Writer {
     jobs: SyncSender<Job>,
-    dropped: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+}
+
+/// What becomes of lines.
+#[derive(Debug, Default)]
+struct Counts {
+    /// In the queue now.
+    waiting: AtomicU64,
+    /// Left out since the start: too many of their kind in a second, or no room in the queue.
+    of_floods: AtomicU64,
+    at_full: AtomicU64,
 }
 
 impl Writer {
     /// Starts the thread. Without one (the system has none to give) everything is left out.
     pub(super) fn start(form: Form, sampler: Arc<Mutex<Sampler>>) -> Self {
         let (jobs, queue) = sync_channel(LINES_MAX);
-        let dropped = Arc::<AtomicU64>::default();
-        let work = Work { form, sampler, dropped: dropped.clone() };
+        let counts = Arc::<Counts>::default();
+        let work = Work { form, sampler, counts: counts.clone(), told_at_full: 0 };
         if let Err(why) = std::thread::Builder::new().name("tidings-log".to_owned()).spawn(move || work.run(&queue)) {
             eprintln!("there will be no log: {why}");
         }
-        Self { jobs, dropped }
+        Self { jobs, counts }
     }
 
     /// Leaves a line to be written.
     pub(super) fn write(&self, line: Vec<u8>) {
+        // Before the thread can take it, so that the count is never below zero.
+        self.counts.waiting.fetch_add(1, Ordering::Relaxed);
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.jobs.try_send(Job::Line(line)) {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.counts.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.counts.at_full.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A line was one too many of its kind in this second.
+    pub(super) fn leave_out(&self) {
+        self.counts.of_floods.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What became of the lines so far.
+    pub(super) fn figures(&self) -> LogFigures {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        LogFigures {
+            waiting: read(&self.counts.waiting),
+            waiting_max: LINES_MAX as u64,
+            left_out_of_floods: read(&self.counts.of_floods),
+            left_out_at_full: read(&self.counts.at_full),
         }
     }
 
@@ -67,17 +97,19 @@ impl Writer {
 struct Work {
     form: Form,
     sampler: Arc<Mutex<Sampler>>,
-    dropped: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+    /// How many of those left out for want of room the log was told of.
+    told_at_full: u64,
 }
 
 impl Work {
-    fn run(self, queue: &Receiver<Job>) {
+    fn run(mut self, queue: &Receiver<Job>) {
         let mut batch = Vec::new();
         let mut flushed: Vec<SyncSender<()>> = Vec::new();
         let mut told_at = 0;
         loop {
             match queue.recv_timeout(TELL) {
-                Ok(job) => take(job, &mut batch, &mut flushed),
+                Ok(job) => self.take(job, &mut batch, &mut flushed),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -85,7 +117,7 @@ impl Work {
                 && flushed.is_empty()
                 && let Ok(job) = queue.try_recv()
             {
-                take(job, &mut batch, &mut flushed);
+                self.take(job, &mut batch, &mut flushed);
             }
             let now_ms = now_ms();
             if now_ms / 1000 != told_at || !flushed.is_empty() {
@@ -103,9 +135,11 @@ impl Work {
     }
 
     /// What was left out since the last time.
-    fn tell(&self, now_ms: u64, out: &mut Vec<u8>) {
+    fn tell(&mut self, now_ms: u64, out: &mut Vec<u8>) {
         let flood = self.sampler.lock().left_out(now_ms);
-        let full = LeftOut { of: "any".to_owned(), count: self.dropped.swap(0, Ordering::Relaxed) };
+        let at_full = self.counts.at_full.load(Ordering::Relaxed);
+        let full = LeftOut { of: "any".to_owned(), count: at_full - self.told_at_full };
+        self.told_at_full = at_full;
         for (left, why) in flood.into_iter().map(|left| (left, "flood")).chain(Some((full, "nobody reads the log fast enough"))) {
             if left.count > 0 {
                 let rest = vec![
@@ -117,12 +151,15 @@ impl Work {
             }
         }
     }
-}
 
-fn take(job: Job, batch: &mut Vec<u8>, flushed: &mut Vec<SyncSender<()>>) {
-    match job {
-        Job::Line(line) => batch.extend_from_slice(&line),
-        Job::Flush(done) => flushed.push(done),
+    fn take(&self, job: Job, batch: &mut Vec<u8>, flushed: &mut Vec<SyncSender<()>>) {
+        match job {
+            Job::Line(line) => {
+                self.counts.waiting.fetch_sub(1, Ordering::Relaxed);
+                batch.extend_from_slice(&line);
+            }
+            Job::Flush(done) => flushed.push(done),
+        }
     }
 }
 

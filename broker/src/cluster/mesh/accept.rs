@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -20,7 +21,7 @@ use crate::limits::network_of;
 
 /// Connections that have not greeted yet. Whoever reaches the port may open one, so they are few and short-lived, and make room for
 /// one that comes, so that silence cannot keep nodes out, which greet at once.
-const GREETINGS_MAX: usize = 64;
+pub const GREETINGS_MAX: usize = 64;
 /// After a failed accept: without descriptors the next one fails at once, and again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -64,6 +65,22 @@ impl Greetings {
     }
 }
 
+/// One that is counted among those that greet, until it is dropped: when its greeting came to an end, or was ended.
+struct Greeting(Arc<AtomicU64>);
+
+impl Greeting {
+    fn begin(count: &Arc<AtomicU64>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Greeting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Which of them, oldest first, makes room: the oldest of the network that has most, so that one stranger, however often it comes, pushes
 /// out its own.
 fn who_goes(networks: &[IpAddr]) -> usize {
@@ -88,8 +105,9 @@ async fn take<L: Letter>(keeper: &Arc<Keeper<L>>, listener: TcpListener) {
         match listener.accept().await {
             Ok((stream, from)) => {
                 let greeting = tokio::spawn({
-                    let keeper = keeper.clone();
+                    let (keeper, greeting) = (keeper.clone(), Greeting::begin(&keeper.mesh.0.greetings));
                     async move {
+                        let _greeting = greeting;
                         let stop = keeper.stop.clone();
                         stop.run_until_cancelled(greet(&keeper, stream, from)).await
                     }

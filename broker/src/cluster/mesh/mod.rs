@@ -17,6 +17,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use super::link::{Greeter, Link, Peer, Purpose, Refusal};
 use super::membership::{Members, NodeName, Record};
 use crate::log::Tag;
+pub use accept::GREETINGS_MAX;
 use outbox::Outbox;
 pub use outbox::{Letter, OutboxBounds, Posted};
 pub use roster::Id;
@@ -99,6 +101,8 @@ struct Shared<L> {
     tally: Arc<Tally>,
     /// Connections that were made to each node, however often it came back.
     made: Mutex<BTreeMap<NodeName, u64>>,
+    /// Connections that came in and have not greeted yet.
+    greetings: Arc<AtomicU64>,
 }
 
 /// The connections, for those who have something to say. A cheap handle; usable before the mesh is started, when nobody is
@@ -138,7 +142,7 @@ impl Queued {
 
 impl<L: Letter> Default for Mesh<L> {
     fn default() -> Self {
-        Self(Arc::new(Shared { routes: RwLock::new(HashMap::new()), tally: Arc::default(), made: Mutex::default() }))
+        Self(Arc::new(Shared { routes: RwLock::new(HashMap::new()), tally: Arc::default(), made: Mutex::default(), greetings: Arc::default() }))
     }
 }
 
@@ -191,6 +195,12 @@ impl<L: Letter> Mesh<L> {
     #[must_use]
     pub fn made(&self, name: &NodeName) -> u64 {
         self.0.made.lock().get(name).copied().unwrap_or(0)
+    }
+
+    /// How many connections to this node have not greeted yet; [`GREETINGS_MAX`] at most, but for a moment.
+    #[must_use]
+    pub fn greetings(&self) -> u64 {
+        self.0.greetings.load(Ordering::Relaxed)
     }
 
     /// What went over the connections.

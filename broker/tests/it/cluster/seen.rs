@@ -54,8 +54,8 @@ async fn what_happens_between_nodes_is_counted_on_each_of_them() {
         let text = ask(admin(scene), request("GET", "/metrics", admin(scene), "")).await.body;
         let text = String::from_utf8(text.to_vec()).unwrap();
         let limits: Vec<&str> = text.lines().filter(|line| line.starts_with("tidings_bound_limit{")).collect();
-        // Off unless they are asked for.
-        let is_off = |line: &str| ["connections_per_address", "connections_per_user"].iter().any(|name| line.contains(name));
+        // Off unless they are asked for, and the log is the daemon's.
+        let is_off = |line: &str| ["connections_per_address", "connections_per_user", "log_lines"].iter().any(|name| line.contains(name));
         assert!(limits.len() > 15 && limits.iter().all(|line| line.ends_with(" 0") == is_off(line)), "{limits:#?}");
         homes += metric(scene, "tidings_cluster_slots{part=\"home\"}").await;
     }

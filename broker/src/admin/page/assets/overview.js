@@ -24,17 +24,19 @@ let points = [];
 let minutes = 60;
 
 const NAMES = {
-  connections: "Connections", grpc_connections: "gRPC connections", connections_pending: "Newcomers", connections_per_address: "Most of one address",
+  connections: "Connections", grpc_connections: "gRPC connections", connections_pending: "Newcomers",
+  grpc_connections_pending: "gRPC newcomers", admin_connections: "Admin connections", connections_per_address: "Most of one address",
   connections_per_user: "Most of one user", guests: "Guests", channels: "Channels",
   channels_silent: "Channels nobody published to", history_bytes: "Histories", dedupe_ids: "Publish ids", presence_members: "Members present",
   presence_held: "Members kept",
   shard_inbox: "Fullest inbox", shard_ring: "Fullest ring", unsent_bytes: "Not taken by sockets", unread_bytes: "Answers not read",
   incoming_bytes: "Half here", cluster_link: "Fullest link", cluster_publishes: "Publishes on their way", cluster_nodes: "Nodes known",
-  revocations: "Revoked", rate_callers: "Callers with a rate",
+  cluster_greetings: "Nodes that greet", cluster_questions: "Questions to nodes", cluster_orders: "Orders of nodes",
+  revocations: "Revoked", rate_callers: "Callers with a rate", journal: "Happenings kept", log_lines: "Lines for the log",
 };
 const IN_BYTES = new Set(["history_bytes", "shard_ring", "unsent_bytes", "unread_bytes", "incoming_bytes", "cluster_link", "cluster_publishes"]);
 /** Full is how these are meant to be, for a while or for good: those of which no alert warns either. */
-const MAY_BE_FULL = new Set(["history_bytes", "dedupe_ids", "shard_inbox", "shard_ring", "connections_per_address", "connections_per_user", "rate_callers"]);
+const MAY_BE_FULL = new Set(["history_bytes", "dedupe_ids", "shard_inbox", "shard_ring", "connections_per_address", "connections_per_user", "rate_callers", "journal"]);
 
 /** What a person should know first: [state, sentence]. */
 function verdict(seen) {
