@@ -13,7 +13,7 @@ use crate::hub::{Hub, Signal};
 use crate::log::{Cursor, PageLimit, SlotCursor};
 use crate::message::ChannelName;
 use crate::presence::Notice;
-use crate::session::{Joined, News, OutOfWindow, Presence, Since, Subscription as State, out_of_window};
+use crate::session::{Joined, Marks, News, OutOfWindow, Presence, Since, Subscription as State, out_of_window};
 
 /// Most messages a subscription hands out at a time.
 const PAGE: PageLimit = PageLimit { entries: 512, bytes: 256 << 10 };
@@ -23,6 +23,8 @@ const PAGE: PageLimit = PageLimit { entries: 512, bytes: 256 << 10 };
 pub struct Subscription {
     hub: Arc<Hub>,
     state: State,
+    /// How far it has come, once somebody wants to look from elsewhere.
+    marks: Option<Arc<Marks>>,
     signal: Arc<Signal>,
     presence: Option<Box<Presence>>,
     /// Read and not yet handed out, at most one page; and where a listener stands behind it, when messages' own cursors do not say so.
@@ -45,7 +47,7 @@ impl Subscription {
         closed: CancellationToken,
     ) -> Result<Self> {
         let (signal, ready) = (Arc::default(), VecDeque::new());
-        let mut subscription = Self { hub, state, signal, presence, ready, own: None, closed, ended: false, resumed: None };
+        let mut subscription = Self { hub, state, marks: None, signal, presence, ready, own: None, closed, ended: false, resumed: None };
         // Listen first, then join: nothing is lost between the two, and what comes by both ways is read once.
         subscription.listen()?;
         let Joined { gaps, recovered } = subscription.state.join(&subscription.hub, &since.clone().into())?;
@@ -79,6 +81,7 @@ impl Subscription {
             self.signal.lower();
             match self.state.read(&self.hub, PAGE) {
                 Ok((news, at_head)) => {
+                    self.mark();
                     if let Some(reason) = self.take(news) {
                         return Some(self.close(reason));
                     }
@@ -137,6 +140,7 @@ impl Subscription {
         }
         self.hub.leave_signal(&known, &self.signal);
         self.state.remove(channel);
+        self.mark();
         if let Some(presence) = &mut self.presence {
             presence.leave(channel);
         }
@@ -162,6 +166,19 @@ impl Subscription {
     pub(crate) fn has_news(&self) -> impl Fn() -> bool + Send + use<> {
         let signal = self.signal.clone();
         move || signal.is_raised()
+    }
+
+    /// Tells, as long as it is kept, how many messages [`Subscription::next`] has not read of those kept for it.
+    pub(crate) fn lacks(&mut self) -> impl Fn() -> u64 + Send + Sync + use<> {
+        let marks = self.marks.get_or_insert_with(|| Marks::of(&self.state)).clone();
+        let hub = self.hub.clone();
+        move || marks.lacks(&hub)
+    }
+
+    fn mark(&self) {
+        if let Some(marks) = &self.marks {
+            marks.set(&self.state);
+        }
     }
 
     /// Whether it began with a cursor, and then whether nothing was missing between that and now.

@@ -14,12 +14,12 @@ use super::stream::{self, Begun, Framing, Stream, StreamBody};
 use crate::control::Register;
 use crate::error::{Error, Result};
 use crate::hub::Hub;
-use crate::journal::{Journal, Seated, SessionId, Sitting, What};
+use crate::journal::{Journal, Lacks, Seated, SessionId, Signs, Sitting, What};
 use crate::log::Entry;
 use crate::message::ChannelName;
 use crate::metrics::{Front, ShardMetrics};
 use crate::net::{Answer, Body, Peer, raw_head};
-use crate::session::Subscription;
+use crate::session::{Marks, Subscription};
 use crate::shard::{Encoder, Opening, Shard, Watcher, Woken};
 
 /// What a front needs of the place where it answers.
@@ -55,10 +55,15 @@ pub(crate) trait Ground: Clone + 'static {
         self.journal().tell(session, front, what, self.hub().clock().now().unix_ms);
     }
 
-    /// Somebody listens here without a socket of the shard's own, until what this gives is dropped.
-    fn sit(&self, session: SessionId, front: Front, subscription: &Subscription) -> Seated {
+    /// Somebody listens here without a socket of the shard's own, until what this gives is dropped. Who may fall behind marks how far
+    /// it has come.
+    fn sit(&self, session: SessionId, front: Front, subscription: &Subscription, marks: Option<&Arc<Marks>>) -> Seated {
         let channels = subscription.channels().map(|channel| channel.name.clone()).collect();
-        self.journal().sit(Sitting { session, front, address: self.address(), channels })
+        let lacks = marks.map(|marks| -> Lacks {
+            let (hub, marks) = (self.hub().clone(), marks.clone());
+            Arc::new(move || marks.lacks(&hub))
+        });
+        self.journal().sit(Sitting { session, front, address: self.address(), channels }, Signs { has_news: None, lacks })
     }
 
     /// Tells that a client was not let in.

@@ -165,7 +165,7 @@ impl LongPoll {
             presence.read(|channel, notice| batch.notices.push((channel.clone(), notice.clone())));
         }
         let may_wait = !starts.is_live() && !wait.is_zero() && batch.is_empty() && parts.method != Method::HEAD;
-        let _seated = may_wait.then(|| ground.sit(session, FRONT, &subscription));
+        let _seated = may_wait.then(|| ground.sit(session, FRONT, &subscription, None));
         let hearing = presence.as_deref_mut().filter(|presence| presence.has_ears());
         let ended = if may_wait {
             let stay = ground.register().enter(session, pass.identity().unwrap_or_default());

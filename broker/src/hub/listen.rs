@@ -180,6 +180,12 @@ impl Hub {
         })
     }
 
+    /// How many messages of a channel are kept after this index of its slot's log, for who listens; none when the handle died.
+    #[must_use]
+    pub fn kept_after(&self, channel: &Channel, after: u64) -> u64 {
+        self.with_channel(channel, |state| state.log.kept_after(channel.key, after)).unwrap_or(0)
+    }
+
     /// Makes a cursor forget the branches that this node's line does not know: whoever saw them did so long ago.
     pub fn disown(&self, cursor: &mut SlotCursor) {
         self.with_slot(cursor.slot, |state| state.log.disown(cursor));

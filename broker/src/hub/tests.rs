@@ -26,15 +26,15 @@ pub(super) fn hub_of(rule: CommitRule) -> Hub {
     hub_with(rule, 1 << 30)
 }
 
-fn hub() -> Hub {
+pub(crate) fn hub() -> Hub {
     hub_with(CommitRule::AtOnce, 1 << 30)
 }
 
-fn name(text: &str) -> ChannelName {
+pub(crate) fn name(text: &str) -> ChannelName {
     ChannelName::parse(text).unwrap()
 }
 
-fn draft(channel: &str, text: &str) -> Draft {
+pub(crate) fn draft(channel: &str, text: &str) -> Draft {
     let payload = Payload::new(text.as_bytes(), None).unwrap();
     Draft { channel: name(channel), id: None, event: None, payload, headers: Headers::default(), ttl: None }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use id::SessionId;
-pub use progress::{BehindCounts, HasNews, Progress};
+pub use progress::{BehindCounts, HasNews, Lacks, Progress, Signs};
 pub use record::{Names, Record, What};
 pub use sitting::{Seated, Sitting};
 
@@ -60,15 +60,8 @@ impl Journal {
 
     /// Somebody listens without a socket that a shard owns, for as long as what this gives is kept.
     #[must_use]
-    pub fn sit(&self, sitting: Sitting) -> Seated {
-        self.sittings.sit(sitting, None)
-    }
-
-    /// As [`Journal::sit`], for one whose connection asks for more than it has room for: `has_news` says whether something was
-    /// published that was not looked at.
-    #[must_use]
-    pub fn sit_with_news(&self, sitting: Sitting, has_news: HasNews) -> Seated {
-        self.sittings.sit(sitting, Some(has_news))
+    pub fn sit(&self, sitting: Sitting, signs: Signs) -> Seated {
+        self.sittings.sit(sitting, signs)
     }
 
     /// Looks who keeps up, tells of those who do not any more and of those who do again, and counts them; to be called each second. Looks

@@ -33,10 +33,22 @@ impl Progress {
 /// Whether something was published that was not looked at yet, for one whose connection asks for more than it has room for.
 pub type HasNews = Box<dyn Fn() -> bool + Send>;
 
+/// How many messages kept for it were not handed to its connection yet. Takes the locks of slots.
+pub type Lacks = Arc<dyn Fn() -> u64 + Send + Sync>;
+
+/// By what it is seen from elsewhere how one of them gets on.
+#[derive(Default)]
+pub struct Signs {
+    /// For one whose connection asks for more than it has room for.
+    pub has_news: Option<HasNews>,
+    /// For one that may fall behind.
+    pub lacks: Option<Lacks>,
+}
+
 /// What the looks saw of one.
 pub(super) struct Looked {
     progress: Arc<Progress>,
-    has_news: Option<HasNews>,
+    signs: Signs,
     behind_since: Option<Duration>,
     looked_at: Duration,
     /// Nobody looked yet: who has just come is given until the look after next.
@@ -48,14 +60,14 @@ pub(super) struct Looked {
 }
 
 impl Looked {
-    pub(super) fn new(progress: Arc<Progress>, has_news: Option<HasNews>) -> Self {
+    pub(super) fn new(progress: Arc<Progress>, signs: Signs) -> Self {
         let (behind_since, looked_at, is_new) = (None, Duration::ZERO, true);
-        Self { progress, has_news, behind_since, looked_at, is_new, has_stood: false, has_fallen: false }
+        Self { progress, signs, behind_since, looked_at, is_new, has_stood: false, has_fallen: false }
     }
 
     /// One look, each second. Gives what is to be told of it.
     pub(super) fn look(&mut self, now: Duration) -> Option<What> {
-        let has_news = || self.has_news.as_ref().is_some_and(|has_news| has_news());
+        let has_news = || self.signs.has_news.as_ref().is_some_and(|has_news| has_news());
         let (stood, is_new) = (self.progress.stood.swap(false, Relaxed), std::mem::take(&mut self.is_new));
         let is_behind = !stood && !is_new && (self.progress.owes.load(Relaxed) || has_news());
         self.has_stood |= stood;
@@ -66,6 +78,11 @@ impl Looked {
         }
         self.has_fallen = is_behind;
         Some(if is_behind { What::FellBehind } else { What::CaughtUp })
+    }
+
+    /// Since when it has been behind as of the last look, and how to count what it lacks.
+    pub(super) fn lagging(&self) -> Option<(Duration, &Lacks)> {
+        Some((self.behind_since?, self.signs.lacks.as_ref()?))
     }
 
     /// For how long it had been behind at the last look.
@@ -81,6 +98,8 @@ pub struct BehindCounts {
     pub counts: [u64; Front::ALL.len()],
     /// For how long.
     pub longest: Duration,
+    /// How many messages the one lacks that lacks most.
+    pub lacked_most: u64,
 }
 
 impl BehindCounts {
@@ -97,7 +116,7 @@ mod tests {
     #[test]
     fn who_has_not_asked_for_all_there_is_for_a_second_is_behind_until_it_does() {
         let (progress, second) = (Arc::<Progress>::default(), Duration::from_secs);
-        let mut looked = Looked::new(progress.clone(), None);
+        let mut looked = Looked::new(progress.clone(), Signs::default());
         let mut look = |at: u64| {
             let told = looked.look(second(at)).map(|what| what.event());
             (looked.behind(), told)
@@ -126,7 +145,7 @@ mod tests {
     fn news_that_nobody_looks_at_are_a_sign_too() {
         let (progress, news) = (Arc::<Progress>::default(), Arc::new(AtomicBool::new(false)));
         let told = news.clone();
-        let mut looked = Looked::new(progress.clone(), Some(Box::new(move || told.load(Relaxed))));
+        let mut looked = Looked::new(progress.clone(), Signs { has_news: Some(Box::new(move || told.load(Relaxed))), lacks: None });
         let mut look = |at: u64| {
             looked.look(Duration::from_secs(at));
             looked.behind().is_some()

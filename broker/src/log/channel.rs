@@ -288,6 +288,12 @@ impl Channel {
         self.entries.range(start..)
     }
 
+    /// How many messages kept after an index are still to be read by a listener.
+    pub(super) fn kept_after(&self, idx: u64) -> u64 {
+        let count = self.entries.len() - self.entries.partition_point(|entry| entry.pos.idx <= idx);
+        if self.conflates { count.min(1) as u64 } else { count as u64 }
+    }
+
     fn quiet_until(&self) -> Duration {
         let quiet = self.active.map_or(Duration::ZERO, |at| at.saturating_add(self.retention.ttl.saturating_mul(2)));
         quiet.max(self.ids_until)

@@ -386,6 +386,15 @@ impl SlotLog {
         }
     }
 
+    /// How many messages a channel keeps for who has read up to this index and listens: of one that conflates the newest at most.
+    ///
+    /// # Panics
+    /// When the channel is not open.
+    #[must_use]
+    pub fn kept_after(&self, key: ChannelKey, after: u64) -> u64 {
+        self.channels[key.at()].kept_after(after)
+    }
+
     /// Every open channel with its namespace, and the messages and bytes that it keeps.
     pub fn kept(&self) -> impl Iterator<Item = (ChannelKey, NamespaceId, u64, u64)> {
         self.channels.iter().map(|(at, channel)| (ChannelKey::of(at), channel.namespace, channel.len() as u64, channel.bytes()))

@@ -21,7 +21,7 @@ const DELIVERY_STAGE: &str = "tidings_delivery_stage_seconds";
 const PUBLISH_WAIT: &str = "tidings_publish_wait_seconds";
 
 /// Each family with its one line of help. What moves it and what to do about it stands in `docs/OPERATING.md`.
-const HELP: [(&str, &str); 68] = [
+const HELP: [(&str, &str); 69] = [
     ("tidings_build_info", "Always 1; the version is a label."),
     ("tidings_connections_accepted_total", "Sockets accepted, public and gRPC."),
     ("tidings_connections_closed_total", "Accepted sockets that are gone."),
@@ -48,6 +48,7 @@ const HELP: [(&str, &str); 68] = [
     ("tidings_sessions_caught_up_total", "Times a session that had fallen behind reached the head, by front."),
     ("tidings_sessions_behind", "Sessions that are not caught up, or whose socket is full, by front."),
     ("tidings_sessions_behind_seconds", "For how long the session that has been behind for longest has been so."),
+    ("tidings_sessions_behind_messages", "How many messages the session lacks that lacks most, of those kept for it."),
     ("tidings_subscriptions_joined_total", "Session and channel pairs that began."),
     ("tidings_subscriptions_left_total", "Session and channel pairs that ended."),
     ("tidings_subscriptions", "Session and channel pairs now."),
@@ -275,6 +276,12 @@ pub(super) fn behind_longest(metrics: &Metrics, gauges: &Gauges) -> u64 {
     on_shards.fold(gauges.behind_elsewhere_longest.as_secs(), u64::max)
 }
 
+/// How many messages the one lacks that lacks most.
+pub(super) fn lacked_most(metrics: &Metrics, gauges: &Gauges) -> u64 {
+    let on_shards = metrics.shards.iter().map(|shard| shard.lacked_most.get());
+    on_shards.fold(gauges.behind_elsewhere_lacked_most, u64::max)
+}
+
 fn publishes(out: &Out<'_>, source: &'static str, cells: &PublishCells) {
     let answered = |outcome, count| out.counter("tidings_publishes_answered_total", &[("source", source), ("outcome", outcome)], count);
     answered("kept", cells.kept.get());
@@ -295,6 +302,7 @@ fn shards(out: &Out<'_>, metrics: &Metrics, gauges: &Gauges) {
     out.counter("tidings_log_pages_read_total", &[], total(metrics, |group| &group.pages_read));
     out.counter("tidings_log_messages_read_total", &[], total(metrics, |group| &group.page_messages_read));
     out.gauge("tidings_sessions_behind_seconds", &[], behind_longest(metrics, gauges) as f64);
+    out.gauge("tidings_sessions_behind_messages", &[], lacked_most(metrics, gauges) as f64);
     out.counter("tidings_shards_died_total", &[], metrics.shards_died.get());
     // A shard's number is a label because one hot shard hides in a sum; there are at most as many as configured.
     for (n, shard) in metrics.shards.iter().enumerate() {

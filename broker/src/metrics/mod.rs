@@ -125,6 +125,8 @@ pub struct Gauges {
     pub behind_elsewhere: [u64; Front::ALL.len()],
     /// For how long the one of them that has been so for longest has been behind.
     pub behind_elsewhere_longest: Duration,
+    /// How many messages the one of them lacks that lacks most.
+    pub behind_elsewhere_lacked_most: u64,
     /// The namespaces of the configuration.
     pub namespaces: Vec<NamespaceFigures>,
     /// The cluster as this node sees it; `None` for a node that is alone.

@@ -27,6 +27,7 @@ pub struct ShardMetrics {
     pub(super) cache_bytes: Cell,
     pub(super) unsent_bytes: Cell,
     pub(super) behind_longest: Cell,
+    pub(super) lacked_most: Cell,
     pub(super) listeners_joined: Cell,
     pub(super) listeners_left: Cell,
 }
@@ -66,6 +67,7 @@ impl ShardMetrics {
             cache_bytes: Cell::default(),
             unsent_bytes: Cell::default(),
             behind_longest: Cell::default(),
+            lacked_most: Cell::default(),
             listeners_joined: Cell::default(),
             listeners_left: Cell::default(),
         }
@@ -182,6 +184,11 @@ impl ShardMetrics {
     /// For how many seconds the session that has been behind for longest has been so; 0 when none is.
     pub fn behind_longest(&self, seconds: u64) {
         self.behind_longest.set(seconds);
+    }
+
+    /// How many messages the session lacks that lacks most; 0 when none is behind.
+    pub fn lacked_most(&self, messages: u64) {
+        self.lacked_most.set(messages);
     }
 
     /// Sessions began to listen to channels: one per session and channel.

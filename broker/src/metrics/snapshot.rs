@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::bounds::Bound;
 use super::cell::{BOUNDS_MICROS, DurationsSum};
-use super::export::{behind, behind_longest, bound_used, open, total};
+use super::export::{behind, behind_longest, bound_used, lacked_most, open, total};
 use super::labels::{Front, Source};
 use super::{Gauges, Metrics};
 use crate::close::CloseReason;
@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub behind: [u64; Front::ALL.len()],
     /// For how many seconds the one that has been so for longest has been behind.
     pub behind_longest: u64,
+    /// How many messages the one that lacks most has not been given.
+    pub lacked_most: u64,
     /// Sessions that ended, by reason, in the order of [`CloseReason::ALL`].
     pub closed: [u64; CloseReason::ALL.len()],
     /// Publishes that were kept.
@@ -92,6 +94,7 @@ impl Metrics {
             }),
             behind: Front::ALL.map(|front| behind(self, gauges, front)),
             behind_longest: behind_longest(self, gauges),
+            lacked_most: lacked_most(self, gauges),
             closed,
             published: sources().map(|cells| cells.kept.get()).sum(),
             publishes_refused: sources().flat_map(|cells| &cells.errors).map(super::Cell::get).sum(),

@@ -156,6 +156,7 @@ fn exercise(group: &ShardMetrics) {
     group.worked(Duration::from_secs(2));
     group.holds(1_000, 2_000, 3_000);
     group.behind_longest(3);
+    group.lacked_most(30);
     group.listeners_joined(2);
     group.listeners_left(1);
     for front in Front::ALL {
@@ -227,7 +228,10 @@ fn who_is_behind_is_counted_wherever_its_socket_is() {
     let metrics = metrics();
     metrics.shard(0).behind_began(Front::Sse);
     metrics.shard(1).behind_longest(5);
-    let mut gauges = Gauges { behind_elsewhere_longest: Duration::from_millis(7900), ..Gauges::default() };
+    metrics.shard(0).lacked_most(40);
+    let elsewhere = (Duration::from_millis(7900), 30);
+    let mut gauges =
+        Gauges { behind_elsewhere_longest: elsewhere.0, behind_elsewhere_lacked_most: elsewhere.1, ..Gauges::default() };
     gauges.behind_elsewhere[Front::Sse.index()] = 2;
     gauges.behind_elsewhere[Front::Grpc.index()] = 4;
     let text = metrics.render(&gauges);
@@ -236,12 +240,15 @@ fn who_is_behind_is_counted_wherever_its_socket_is() {
         "tidings_sessions_behind{front=\"grpc\"} 4",
         "tidings_sessions_behind{front=\"websocket\"} 0",
         "tidings_sessions_behind_seconds 7",
+        "tidings_sessions_behind_messages 40",
     ] {
         assert!(text.lines().any(|known| known == line), "{line} is missing in\n{text}");
     }
     let seen = metrics.snapshot(&gauges);
     assert_eq!((seen.behind.iter().sum::<u64>(), seen.behind_longest), (7, 7));
     assert_eq!(metrics.snapshot(&Gauges::default()).behind_longest, 5);
+    gauges.behind_elsewhere_lacked_most = 50;
+    assert_eq!(metrics.snapshot(&gauges).lacked_most, 50);
 }
 
 #[test]

@@ -62,6 +62,7 @@ impl Watched {
             revocations: self.control.revocations().count() as u64,
             behind_elsewhere: behind.counts,
             behind_elsewhere_longest: behind.longest,
+            behind_elsewhere_lacked_most: behind.lacked_most,
             rate_callers: self.gate.rate_callers() as u64,
             journal: self.journal.count() as u64,
             ..Gauges::default()

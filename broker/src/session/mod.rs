@@ -4,6 +4,7 @@
 //! wake-ups and encodings are elsewhere.
 
 mod glance;
+mod marks;
 mod presence;
 mod retry;
 mod rule;
@@ -11,6 +12,7 @@ mod since;
 mod subscription;
 
 pub use glance::Glance;
+pub use marks::Marks;
 pub use presence::Presence;
 pub use retry::retry_after;
 pub use rule::{OutOfWindow, out_of_window};

@@ -502,6 +502,17 @@ impl Subscription {
         self.groups.iter().flat_map(|group| group.members.iter().map(|member| &member.channel))
     }
 
+    /// Every channel, slot by slot, and the index in its slot's log up to which it was handed on.
+    pub fn places(&self) -> impl Iterator<Item = (&Arc<Channel>, u64)> {
+        self.groups.iter().flat_map(|group| group.members.iter().map(|member| (&member.channel, group.pos.idx.max(member.from))))
+    }
+
+    /// Messages kept for it that were not handed on yet. Takes the lock of each channel's slot.
+    #[must_use]
+    pub fn lacks(&self, hub: &Hub) -> u64 {
+        self.places().map(|(channel, after)| hub.kept_after(channel, after)).sum()
+    }
+
     /// Whether a message's own cursor is the session's cursor too.
     #[must_use]
     pub fn is_plain(&self) -> bool {

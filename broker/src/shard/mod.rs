@@ -519,6 +519,7 @@ impl State {
         let shard = self.metrics.shard(self.number);
         shard.holds(self.ring_bytes as u64, self.cache.bytes() as u64, self.unsent.bytes() as u64);
         shard.behind_longest(u64::from(self.late.longest(self.tick)));
+        shard.lacked_most(self.lacked_most());
     }
 
     /// Ends every `waves`-th stay, beginning with the `wave`-th; all held polls with the first wave.

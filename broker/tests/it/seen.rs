@@ -38,6 +38,7 @@ async fn publish_much(scene: &Scene, count: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_stops_reading_counts_as_behind_until_he_caught_up() {
     const COUNT: u64 = 500;
+    const MORE: u64 = 20;
     let scene = Scene::open(Commit::AtOnce).await;
     let mut slow = Listener::open(Way::SseHttp1, &scene, &[CHANNEL], Since::Live).await;
     shows(&scene, "tidings_sessions", &["sse"], |count| count == 1.0).await;
@@ -45,11 +46,17 @@ async fn who_stops_reading_counts_as_behind_until_he_caught_up() {
     publish_much(&scene, COUNT).await;
     shows(&scene, "tidings_sessions_behind", &["sse"], |count| count == 1.0).await;
     shows(&scene, "tidings_sessions_behind_seconds", &[], |seconds| seconds >= 1.0).await;
-    for number in 1..=COUNT {
+    // The system's buffers are full, so all that comes now is lacking.
+    let lacked = scene.metric("tidings_sessions_behind_messages", &[]).await;
+    assert!(lacked > 0.0 && lacked < COUNT as f64, "{lacked}");
+    scene.publish_numbers(CHANNEL, COUNT + 1..=COUNT + MORE).await;
+    shows(&scene, "tidings_sessions_behind_messages", &[], |messages| messages == lacked + MORE as f64).await;
+    for number in 1..=COUNT + MORE {
         assert_eq!(slow.message().await.offset, number);
     }
     shows(&scene, "tidings_sessions_behind", &["sse"], |count| count == 0.0).await;
     shows(&scene, "tidings_sessions_behind_seconds", &[], |seconds| seconds == 0.0).await;
+    shows(&scene, "tidings_sessions_behind_messages", &[], |messages| messages == 0.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

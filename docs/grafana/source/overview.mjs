@@ -162,6 +162,12 @@ export const overview = {
           queries: { "{{instance}}": "tidings_sessions_behind_seconds{$of}" },
         },
         {
+          title: "Behind by",
+          about: "Messages that the session lacks that lacks most. Falling: it catches up. Near what the histories keep: it is told of a gap next.",
+          unit: "short", log: true,
+          queries: { "{{instance}}": "tidings_sessions_behind_messages{$of}" },
+        },
+        {
           title: "Gaps, by reason",
           about: "Clients told that messages are missing. window: the history is too short for their absence. restart: a node forgot its histories. failover: a node of the cluster died, and something acknowledged may be lost. cleared: somebody cleared the channel. unknown: a position nobody knows. conflated is no loss: where only the newest counts, older ones were passed over.",
           unit: "cps", stack: true,

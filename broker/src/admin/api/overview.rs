@@ -33,6 +33,7 @@ pub(super) fn overview(admin: &Admin) -> Value {
         "sessions": by_front(&seen.sessions),
         "behind": by_front(&seen.behind),
         "behind_seconds": seen.behind_longest,
+        "behind_messages": seen.lacked_most,
         "sessions_closed": closed,
         "published": seen.published,
         "publishes_refused": seen.publishes_refused,

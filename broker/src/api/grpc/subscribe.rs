@@ -24,7 +24,7 @@ use crate::broker::{Delivery, Since, Subscribe, Subscription, retry_after};
 use crate::close::CloseReason;
 use crate::control::{Entered, Told, Word};
 use crate::error::{Error, Result};
-use crate::journal::{Seated, SessionId, Sitting, What};
+use crate::journal::{Seated, SessionId, Signs, Sitting, What};
 use crate::limits::UserPlace;
 use crate::log::{Cursor, CursorText, Entry, GapReason};
 use crate::message::ChannelName;
@@ -85,10 +85,10 @@ impl GrpcServices {
         }
         let place = pass.take_place()?;
         let sitting = Sitting { session, front: Front::Grpc, address: origin, channels: asked.channels.clone() };
-        let subscription = self.broker.subscribe(asked).await?;
+        let mut subscription = self.broker.subscribe(asked).await?;
         let mut listener = Listener {
             entered: self.control.register().enter(session, pass.identity().unwrap_or_default()),
-            stay: Stay::open(self.clone(), sitting, (unread.clone(), outgoing), place, &subscription),
+            stay: Stay::open(self.clone(), sitting, (unread.clone(), outgoing), place, &mut subscription),
             cursor: subscription.cursor(),
             subscription,
             replies: VecDeque::new(),
@@ -322,7 +322,7 @@ impl Stay {
         sitting: Sitting,
         carried: (Arc<Unread>, Option<Arc<Outgoing>>),
         place: Option<UserPlace>,
-        subscription: &Subscription,
+        subscription: &mut Subscription,
     ) -> Self {
         let metrics = services.metrics.off_shard();
         metrics.session_opened(Front::Grpc);
@@ -330,8 +330,9 @@ impl Stay {
         if let Some(recovered) = resumed {
             metrics.resumed(Front::Grpc, recovered);
         }
+        let signs = Signs { has_news: Some(Box::new(subscription.has_news())), lacks: Some(Arc::new(subscription.lacks())) };
         let opened = What::Opened { channels: sitting.channels.iter().collect(), resumed, address: sitting.address };
-        let seated = services.journal.sit_with_news(sitting, Box::new(subscription.has_news()));
+        let seated = services.journal.sit(sitting, signs);
         let stay =
             Self { began: services.clock.mono(), session, services, reason: CloseReason::ClientGone, seated, carried, _place: place };
         stay.tell(opened);

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::limits::UserPlace;
 use crate::log::{CursorText, GapReason, PageLimit};
 use crate::message::ChannelName;
 use crate::net::Frames;
-use crate::session::{Joined, News, OutOfWindow, Presence, Subscription, out_of_window, retry_after};
+use crate::session::{Joined, Marks, News, OutOfWindow, Presence, Subscription, out_of_window, retry_after};
 use crate::shard::{Encoder, Woken};
 
 /// One frame's worth of the log. A client that reads slower than this fills up waits at its window, not here.
@@ -44,6 +45,8 @@ pub(crate) struct StreamBody<G: Ground> {
     began: Duration,
     encoder: &'static dyn Encoder,
     subscription: Subscription,
+    /// How far it has come, for who looks whether it keeps up.
+    marks: Arc<Marks>,
     /// Where orders of backends find it.
     stay: Entered,
     presence: Option<Box<Presence>>,
@@ -118,7 +121,8 @@ impl<G: Ground> StreamBody<G> {
         if !first.is_empty() {
             ready.push_back(first.into());
         }
-        let seated = ground.sit(session, front, &subscription);
+        let marks = Marks::of(&subscription);
+        let seated = ground.sit(session, front, &subscription, Some(&marks));
         let stay = ground.register().enter(session, identity.unwrap_or_default());
         let (ground, cursor_due) = (ground.clone(), !is_live);
         let began = ground.hub().clock().mono();
@@ -128,6 +132,7 @@ impl<G: Ground> StreamBody<G> {
             ground,
             encoder,
             subscription,
+            marks,
             stay,
             presence,
             watcher,
@@ -154,6 +159,7 @@ impl<G: Ground> StreamBody<G> {
             self.end(CloseReason::Stopped);
             return true;
         };
+        self.marks.set(&self.subscription);
         let (front, metrics) = (self.encoder.front(), self.ground.metrics());
         let now = self.ground.hub().clock().mono();
         let mut out = Vec::new();
@@ -234,6 +240,7 @@ impl<G: Ground> StreamBody<G> {
             self.watcher.leave(name);
             self.seated.leave(name);
             self.subscription.remove(name);
+            self.marks.set(&self.subscription);
             if let Some(presence) = &mut self.presence {
                 presence.leave(name);
             }
