@@ -20,7 +20,7 @@ use crate::close::CloseReason;
 use crate::control::{Entered, Told, Word};
 use crate::error::{Error, ErrorCode, Result};
 use crate::hub::{ATTEND_LIMIT, Channel};
-use crate::journal::{SessionId, What};
+use crate::journal::{Names, SessionId, What};
 use crate::log::{CursorText, Entry, Gap, PageLimit, SlotCursor};
 use crate::message::ChannelName;
 use crate::metrics::Front;
@@ -94,8 +94,13 @@ impl Batch {
 struct Held<'a, G: Ground> {
     ground: &'a G,
     session: SessionId,
+    /// Whether the client brought that name.
+    is_named: bool,
+    channels: Names,
     began: Duration,
     reason: CloseReason,
+    /// In its answer.
+    messages: u64,
 }
 
 impl<G: Ground> Drop for Held<'_, G> {
@@ -103,16 +108,25 @@ impl<G: Ground> Drop for Held<'_, G> {
         self.ground.metrics().session_closed(FRONT, self.reason);
         let lasted = self.ground.hub().clock().mono().saturating_sub(self.began);
         self.ground.tell(self.session, FRONT, What::Closed { reason: self.reason, lasted });
+        let polled = What::Polled {
+            channels: std::mem::take(&mut self.channels),
+            address: self.ground.address(),
+            is_named: self.is_named,
+            messages: self.messages,
+            since_ms: self.ground.hub().clock().now().unix_ms,
+        };
+        self.ground.tell(self.session, FRONT, polled);
     }
 }
 
 impl LongPoll {
     /// Answers `GET /poll`.
     pub(crate) async fn answer<G: Ground>(&self, ground: &G, parts: &Parts, pass: Result<Pass>) -> Response<Bytes> {
-        let asked = request::session(parts);
-        let session = asked.clone().unwrap_or_else(|_| request::fresh_session());
-        let answered = match asked.and_then(|session| Ok((session, pass?))) {
-            Ok((session, pass)) => self.poll(ground, parts, &pass, session).await,
+        let asked = request::session_asked(parts);
+        let named = asked.clone().ok().flatten();
+        let session = named.unwrap_or_else(request::fresh_session);
+        let answered = match asked.and(pass) {
+            Ok(pass) => self.poll(ground, parts, &pass, (session, named.is_some())).await,
             Err(error) => Err(error),
         };
         let mut response = answered.unwrap_or_else(|error| {
@@ -125,7 +139,13 @@ impl LongPoll {
         response
     }
 
-    async fn poll<G: Ground>(&self, ground: &G, parts: &Parts, pass: &Pass, session: SessionId) -> Result<Response<Bytes>> {
+    async fn poll<G: Ground>(
+        &self,
+        ground: &G,
+        parts: &Parts,
+        pass: &Pass,
+        (session, is_named): (SessionId, bool),
+    ) -> Result<Response<Bytes>> {
         let request = Request::parse(parts.uri.query().unwrap_or_default())?;
         let wait_max = self.config.wait_max.as_secs();
         let wait = request.number("wait", 0, wait_max)?.map_or(self.config.wait, Duration::from_secs);
@@ -145,13 +165,12 @@ impl LongPoll {
         let Joined { gaps, recovered } = subscription.join(ground.hub(), &starts)?;
         // Only now: who was refused above never was a session.
         ground.metrics().session_opened(FRONT);
-        let opened = What::Opened {
-            channels: subscription.channels().map(|channel| &channel.name).collect(),
-            resumed: starts.has_cursor().then_some(recovered),
-            address: ground.address(),
-        };
+        let channels: Names = subscription.channels().map(|channel| &channel.name).collect();
+        let opened =
+            What::Opened { channels: channels.clone(), resumed: starts.has_cursor().then_some(recovered), address: ground.address() };
         ground.tell(session, FRONT, opened);
-        let mut held = Held { ground, session, began: ground.hub().clock().mono(), reason: CloseReason::ClientGone };
+        let began = ground.hub().clock().mono();
+        let mut held = Held { ground, session, is_named, channels, began, reason: CloseReason::ClientGone, messages: 0 };
         for (channel, gap) in &gaps {
             ground.metrics().gap(FRONT, gap.reason);
             ground.tell(session, FRONT, What::Gap(channel.name.clone(), gap.reason));
@@ -189,6 +208,7 @@ impl LongPoll {
             HoldEnded::Reconnect => CloseReason::Reconnect,
             HoldEnded::AtOnce | HoldEnded::News | HoldEnded::TimeUp => CloseReason::Finished,
         };
+        held.messages = batch.messages.len() as u64;
         if batch.is_empty() {
             // What came to quiet channels' slots need not be looked at again.
             subscription.refresh(ground.hub());

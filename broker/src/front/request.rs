@@ -155,11 +155,19 @@ pub(super) const SESSION: HeaderName = HeaderName::from_static("tidings-session"
 /// # Errors
 /// `invalid_request` for a name that is none.
 pub(super) fn session(parts: &Parts) -> Result<SessionId> {
+    Ok(session_asked(parts)?.unwrap_or_else(fresh_session))
+}
+
+/// The session that the client names, if it does.
+///
+/// # Errors
+/// `invalid_request` when it is no name.
+pub(super) fn session_asked(parts: &Parts) -> Result<Option<SessionId>> {
     let query = parts.uri.query().unwrap_or_default();
     let asked = query.split('&').find_map(|pair| pair.strip_prefix("session=")).filter(|value| !value.is_empty());
     match asked.or_else(|| header(&parts.headers, SESSION.as_str())) {
-        None => Ok(fresh_session()),
-        Some(text) => SessionId::parse(text).ok_or_else(|| Error::invalid("a `session` has 1 to 32 letters, digits, `-` or `_`")),
+        None => Ok(None),
+        Some(text) => SessionId::parse(text).map(Some).ok_or_else(|| Error::invalid("a `session` has 1 to 32 letters, digits, `-` or `_`")),
     }
 }
 

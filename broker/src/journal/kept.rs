@@ -1,9 +1,11 @@
-//! The newest records, as many as may be kept. A flood of refusals is one record here, whoever makes it; in [`Refusals`] each is by itself.
+//! The newest records, as many as may be kept. A flood of refusals is one record here, whoever makes it; in [`Refusals`] each is by itself. Polls
+//! that went well are no news, and only in [`Polls`].
 
 use std::collections::VecDeque;
 
+use super::polls::Polls;
 use super::refusals::Refusals;
-use super::{Record, SessionId};
+use super::{Record, SessionId, What};
 
 /// How far back a repetition is looked for.
 const REPEATS_LOOKED_AT: usize = 64;
@@ -12,6 +14,7 @@ const REPEATS_LOOKED_AT: usize = 64;
 pub(super) struct Kept {
     records: VecDeque<Record>,
     refusals: Refusals,
+    polls: Polls,
     records_max: usize,
     number: u64,
 }
@@ -19,7 +22,13 @@ pub(super) struct Kept {
 impl Kept {
     /// Takes the memory for the list at once, so that no session pays for it.
     pub(super) fn new(records_max: usize) -> Self {
-        Self { records: VecDeque::with_capacity(records_max), refusals: Refusals::new(records_max), records_max, number: 0 }
+        Self {
+            records: VecDeque::with_capacity(records_max),
+            refusals: Refusals::new(records_max),
+            polls: Polls::new(records_max),
+            records_max,
+            number: 0,
+        }
     }
 
     /// Keeps a record; gives back what had to leave for it.
@@ -29,6 +38,9 @@ impl Kept {
         }
         self.number += 1;
         record.number = self.number;
+        if matches!(record.what, What::Polled { .. }) {
+            return [self.polls.keep(record), None];
+        }
         let refusal = if record.is_refusal() { self.refusals.keep(record.clone()) } else { None };
         [self.list(record), refusal]
     }
@@ -46,9 +58,9 @@ impl Kept {
         evicted
     }
 
-    /// How many are in the list, or among the refusals, whichever are more.
+    /// How many are in the list, among the refusals, or among the polls, whichever are most.
     pub(super) fn count(&self) -> usize {
-        self.records.len().max(self.refusals.count())
+        self.records.len().max(self.refusals.count()).max(self.polls.count())
     }
 
     /// The list with a number below this, the newest first.
@@ -57,37 +69,41 @@ impl Kept {
         self.records.range(..count).rev()
     }
 
-    /// The same with each refusal by itself.
+    /// The same with each refusal by itself, and with polls.
     pub(super) fn each(&self, before: u64) -> impl Iterator<Item = &Record> {
-        let mut others = self.listed(before).filter(|record| !record.is_refusal()).peekable();
-        let mut refusals = self.refusals.before(before).peekable();
-        std::iter::from_fn(move || {
-            let is_other = match (others.peek(), refusals.peek()) {
-                (Some(other), Some(refusal)) => other.number > refusal.number,
-                (other, _) => other.is_some(),
-            };
-            if is_other { others.next() } else { refusals.next() }
-        })
+        let others = self.listed(before).filter(|record| !record.is_refusal());
+        newest_first(newest_first(others, self.refusals.before(before)), self.polls.before(before))
     }
 
     /// All that is kept of one session, oldest first.
     pub(super) fn story(&self, session: SessionId) -> Vec<Record> {
-        let mut story: Vec<Record> = self.each(u64::MAX).filter(|record| record.session == session).cloned().collect();
+        let mut story: Vec<Record> = self.each(u64::MAX).filter(|record| record.session == Some(session)).cloned().collect();
         story.reverse();
         story
     }
 }
 
+/// Both in one order.
+fn newest_first<'a>(one: impl Iterator<Item = &'a Record>, other: impl Iterator<Item = &'a Record>) -> impl Iterator<Item = &'a Record> {
+    let (mut one, mut other) = (one.peekable(), other.peekable());
+    std::iter::from_fn(move || {
+        let is_one = match (one.peek(), other.peek()) {
+            (Some(one), Some(other)) => one.number > other.number,
+            (one, _) => one.is_some(),
+        };
+        if is_one { one.next() } else { other.next() }
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::What;
     use super::*;
     use crate::close::CloseReason;
     use crate::error::Error;
     use crate::metrics::Front;
 
     fn record(session: &str, what: What) -> Record {
-        Record { number: 0, unix_ms: 0, times: 1, session: SessionId::parse(session).unwrap(), front: Front::Sse, what }
+        Record { number: 0, unix_ms: 0, times: 1, session: SessionId::parse(session), front: Some(Front::Sse), what }
     }
 
     fn closed(session: &str) -> Record {
@@ -99,7 +115,7 @@ mod tests {
     }
 
     fn names<'a>(records: impl Iterator<Item = &'a Record>) -> Vec<(&'a str, u32)> {
-        records.map(|record| (record.session.as_str(), record.times)).collect()
+        records.map(|record| (record.session.as_ref().unwrap().as_str(), record.times)).collect()
     }
 
     #[test]

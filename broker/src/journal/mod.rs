@@ -1,14 +1,17 @@
 //! What happens to clients, told to the log in lines with stable names and kept for a while for the admin listener, so that
 //! "why was I dropped" has an answer. It decides nothing and knows no socket.
 
+mod fair;
 mod id;
 mod kept;
+mod polls;
 mod progress;
 mod record;
 mod refusals;
 mod sitting;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +23,8 @@ pub use record::{Names, Record, What};
 pub use sitting::{Seated, Sitting};
 
 use crate::clock::Moment;
-use crate::metrics::{Front, ShardMetrics};
+use crate::error::{Error, ErrorCode};
+use crate::metrics::{Front, ProtocolError, ShardMetrics};
 use kept::Kept;
 use sitting::Sittings;
 
@@ -43,16 +47,35 @@ impl Journal {
 
     /// Something happened to a session.
     pub fn tell(&self, session: SessionId, front: Front, what: What, unix_ms: u64) {
-        let record = Record { number: 0, unix_ms, times: 1, session, front, what };
+        let record = Record { number: 0, unix_ms, times: 1, session: Some(session), front: Some(front), what };
         record.log();
         if record.is_kept() {
-            let gone = self.kept.lock().keep(record);
-            // Not under the lock: names may be freed with it.
-            drop(gone);
+            self.keep(record);
         }
     }
 
-    /// How many records are kept: of the newest and of the refusals whichever are more, since each may be as many.
+    /// Somebody was turned away at a limit, the key that sets it, before it was anybody. Whoever says so has counted it and told the log.
+    pub fn turned_away(&self, limit: &str, address: SocketAddr, unix_ms: u64) {
+        self.refused_unnamed(&Error::new(ErrorCode::Overloaded, format!("its connection was turned away ({limit})")), address, unix_ms);
+    }
+
+    /// Somebody broke HTTP before it was anybody; `why` is one of few sentences. Whoever says so has counted it.
+    pub fn broke_protocol(&self, kind: ProtocolError, why: &str, address: SocketAddr, unix_ms: u64) {
+        let kind = kind.as_str();
+        self.refused_unnamed(&Error::invalid(format!("it does not speak HTTP as it must, {kind}: {why}")), address, unix_ms);
+    }
+
+    fn refused_unnamed(&self, error: &Error, address: SocketAddr, unix_ms: u64) {
+        self.keep(Record { number: 0, unix_ms, times: 1, session: None, front: None, what: What::refused(error, Some(address)) });
+    }
+
+    fn keep(&self, record: Record) {
+        let gone = self.kept.lock().keep(record);
+        // Not under the lock: names may be freed with it.
+        drop(gone);
+    }
+
+    /// How many records are kept: of the newest, of the refusals and of the polls whichever are most, since each may be as many.
     #[must_use]
     pub fn count(&self) -> usize {
         self.kept.lock().count()
@@ -101,7 +124,7 @@ impl Journal {
         self.look_through(limit, before, wanted, |kept, before| kept.listed(before).take(LOOKED_AT_ONCE).cloned().collect())
     }
 
-    /// The same among all, each refusal by itself: for who looks for something.
+    /// The same among all, each refusal by itself, and with polls that went well: for who looks for something.
     #[must_use]
     pub fn search(&self, limit: usize, before: Option<u64>, wanted: impl FnMut(&Record) -> bool) -> Vec<Record> {
         self.look_through(limit, before, wanted, |kept, before| kept.each(before).take(LOOKED_AT_ONCE).cloned().collect())

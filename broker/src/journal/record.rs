@@ -28,10 +28,10 @@ pub struct Record {
     pub unix_ms: u64,
     /// How often it happened in a row.
     pub times: u32,
-    /// To whom.
-    pub session: SessionId,
-    /// Over which front.
-    pub front: Front,
+    /// To whom; `None` for who was turned away before it was anybody.
+    pub session: Option<SessionId>,
+    /// Over which front; `None` where it did not come so far.
+    pub front: Option<Front>,
     /// What.
     pub what: What,
 }
@@ -56,6 +56,19 @@ pub enum What {
         message: Arc<str>,
         /// From where.
         address: Option<SocketAddr>,
+    },
+    /// Its polls were answered: one record for as many as there were. Not said in the log, which has a line for each.
+    Polled {
+        /// To what the last of them listened.
+        channels: Names,
+        /// From where it came.
+        address: Option<SocketAddr>,
+        /// Whether the client has a name that it keeps. Else each poll has a new one, and who has the same network counts as one.
+        is_named: bool,
+        /// Messages in all answers.
+        messages: u64,
+        /// When the first of them ended: milliseconds since 1970.
+        since_ms: u64,
     },
     /// Something it asked for while it stayed was refused.
     Denied {
@@ -140,6 +153,7 @@ impl What {
         match self {
             Self::Opened { .. } => "session_opened",
             Self::Refused { .. } => "session_refused",
+            Self::Polled { .. } => "session_polled",
             Self::Denied { .. } => "session_denied",
             Self::Subscribed(_) => "session_subscribed",
             Self::Unsubscribed(_) => "session_unsubscribed",
@@ -172,6 +186,10 @@ impl fmt::Display for What {
             Self::Opened { resumed: Some(true), .. } => f.write_str("came back and missed nothing"),
             Self::Opened { resumed: Some(false), .. } => f.write_str("came back too late for all it missed"),
             Self::Refused { message, .. } => write!(f, "was not let in: {message}"),
+            Self::Polled { is_named: true, messages, .. } => write!(f, "polled and was answered, with {messages} messages in all"),
+            Self::Polled { messages, .. } => {
+                write!(f, "polled without a name and was answered, with {messages} messages to its network in all")
+            }
             Self::Denied { message, .. } => write!(f, "was refused something: {message}"),
             Self::Subscribed(channel) => write!(f, "listens to {channel} too"),
             Self::Unsubscribed(channel) => write!(f, "left {channel}"),
@@ -219,9 +237,9 @@ impl Record {
         is_same && self.session == other.session && self.front == other.front
     }
 
-    /// A poll that went well is no news: there are as many as messages.
+    /// A poll that went well is no news: there are as many as messages. One record counts them: [`What::Polled`].
     fn is_ordinary_poll(&self) -> bool {
-        self.front == Front::LongPoll
+        self.front == Some(Front::LongPoll)
             && matches!(self.what, What::Opened { .. } | What::Closed { reason: CloseReason::Finished | CloseReason::ClientGone, .. })
     }
 
@@ -235,7 +253,7 @@ impl Record {
         macro_rules! line {
             ($level:ident $(, $name:ident = $value:expr)*) => {
                 tracing::$level!(
-                    target: TARGET, event = self.what.event(), session = %self.session, front = self.front.as_str(),
+                    target: TARGET, event = self.what.event(), session = self.session.map(display), front = self.front.map(Front::as_str),
                     $($name = $value,)* "{}", self.what
                 )
             };
@@ -248,6 +266,7 @@ impl Record {
                 line!(info, channels = display(channels), resumed = *resumed, address = address.map(display));
             }
             What::Refused { code, address, .. } => line!(info, code = code.as_str(), address = address.map(display)),
+            What::Polled { .. } => {}
             What::Denied { code, .. } => line!(info, code = code.as_str()),
             What::Subscribed(channel) => line!(debug, channel = display(channel)),
             What::Unsubscribed(channel) => line!(debug, channel = display(channel)),

@@ -1,94 +1,47 @@
-//! What clients were refused, each in its own words: whoever was told the name of a session finds there why. In the list of what happened
-//! lately a flood of them is one line ([`super::kept`]); here each is by itself.
-//!
-//! Anybody can be refused as often as it likes. So when there are as many as may be kept, the oldest leaves of whoever has most of them.
+//! What clients were refused, each in its own words: whoever was told the name of a session finds there why, and who was turned away before
+//! it had one is found by its address. In the list of what happened lately a flood of them is one line ([`super::kept`]); here each is by itself.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::IpAddr;
-
-use foldhash::fast::RandomState;
-
-use super::{Record, SessionId, What};
-use crate::limits::network_of;
+use super::fair::{Fair, Source};
+use super::{Record, What};
 
 /// How far back it is looked, among those of the same source, whether the same client asks for the same again.
 const AGAIN_LOOKED_AT: usize = 8;
 
-/// Who makes them: who was not let in counts with its network, under whatever name it comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Source {
-    Network(Option<IpAddr>),
-    Session(SessionId),
-}
-
-impl Source {
-    fn of(record: &Record) -> Self {
-        match &record.what {
-            What::Refused { address, .. } => Self::Network(address.map(|address| network_of(address.ip()))),
-            _ => Self::Session(record.session),
-        }
-    }
-}
-
 #[derive(Debug)]
-pub(super) struct Refusals {
-    by_number: BTreeMap<u64, Record>,
-    /// The numbers of each source's, the oldest first. None is empty.
-    sources: HashMap<Source, VecDeque<u64>, RandomState>,
-    /// By how many a source has; of those with as many the one whose oldest is the oldest comes last.
-    by_count: BTreeMap<(usize, Reverse<u64>), Source>,
-    records_max: usize,
-}
+pub(super) struct Refusals(Fair);
 
 impl Refusals {
     pub(super) fn new(records_max: usize) -> Self {
-        Self { by_number: BTreeMap::new(), sources: HashMap::default(), by_count: BTreeMap::new(), records_max }
+        Self(Fair::new(records_max))
     }
 
     /// Keeps one, whose number is higher than all before. Gives back what had to leave for it.
     pub(super) fn keep(&mut self, record: Record) -> Option<Record> {
-        let source = Source::of(&record);
-        let numbers = self.sources.entry(source).or_default();
-        for number in numbers.iter().rev().take(AGAIN_LOOKED_AT) {
-            if let Some(known) = self.by_number.get_mut(number).filter(|known| known.is_again(&record)) {
-                (known.times, known.unix_ms) = (known.times.saturating_add(1), record.unix_ms);
-                return Some(record);
-            }
+        let source = source_of(&record);
+        if let Some(known) = self.0.newest_of(source, AGAIN_LOOKED_AT, |known| known.is_again(&record)) {
+            (known.times, known.unix_ms) = (known.times.saturating_add(1), record.unix_ms);
+            return Some(record);
         }
-        if let Some(oldest) = numbers.front() {
-            self.by_count.remove(&(numbers.len(), Reverse(*oldest)));
-        }
-        numbers.push_back(record.number);
-        self.by_count.insert((numbers.len(), Reverse(numbers[0])), source);
-        self.by_number.insert(record.number, record);
-        if self.by_number.len() > self.records_max { self.make_room() } else { None }
+        self.0.keep(source, record)
     }
 
     /// How many are kept.
     pub(super) fn count(&self) -> usize {
-        self.by_number.len()
-    }
-
-    /// Lets go of the oldest of the source that has most.
-    fn make_room(&mut self) -> Option<Record> {
-        let (_, source) = self.by_count.pop_last()?;
-        let numbers = self.sources.get_mut(&source)?;
-        let oldest = numbers.pop_front()?;
-        match numbers.front() {
-            Some(next) => {
-                self.by_count.insert((numbers.len(), Reverse(*next)), source);
-            }
-            None => {
-                self.sources.remove(&source);
-            }
-        }
-        self.by_number.remove(&oldest)
+        self.0.count()
     }
 
     /// All of them with a number below this, the newest first.
     pub(super) fn before(&self, number: u64) -> impl Iterator<Item = &Record> {
-        self.by_number.range(..number).rev().map(|(_, record)| record)
+        self.0.before(number)
+    }
+}
+
+/// Who makes it: who was not let in counts with its network, under whatever name it comes.
+fn source_of(record: &Record) -> Source {
+    match (&record.what, record.session) {
+        (What::Refused { address, .. }, _) => Source::of(*address),
+        (_, Some(session)) => Source::Session(session),
+        (_, None) => Source::of(None),
     }
 }
 
@@ -96,11 +49,12 @@ impl Refusals {
 mod tests {
     use super::*;
     use crate::error::Error;
+    use crate::journal::SessionId;
     use crate::metrics::Front;
 
     fn refused(number: u64, session: &str, from: &str, why: &str) -> Record {
         let what = What::refused(&Error::invalid(why.to_owned()), Some(from.parse().unwrap()));
-        Record { number, unix_ms: number, times: 1, session: SessionId::parse(session).unwrap(), front: Front::Sse, what }
+        Record { number, unix_ms: number, times: 1, session: SessionId::parse(session), front: Some(Front::Sse), what }
     }
 
     fn denied(number: u64, session: &str, why: &str) -> Record {
@@ -149,6 +103,6 @@ mod tests {
             refusals.keep(refused(number, "a", &format!("192.0.2.{number}:1"), "no"));
         }
         assert_eq!(kept(&refusals), [(5, 1), (4, 1), (3, 1)]);
-        assert_eq!((refusals.sources.len(), refusals.by_count.len()), (3, 3));
+        assert_eq!(refusals.0.source_counts(), (3, 3));
     }
 }

@@ -57,7 +57,7 @@ pub enum Bound {
     Revocations,
     /// Keys, users and addresses that are remembered, of the rate with most.
     RateCallers,
-    /// What is kept of what happened to clients: of the two lists the one with most.
+    /// What is kept of what happened to clients: of its lists the one with most.
     Journal,
     /// Lines that wait for the log's thread.
     LogLines,

@@ -230,8 +230,7 @@ fn who_is_behind_is_counted_wherever_its_socket_is() {
     metrics.shard(1).behind_longest(5);
     metrics.shard(0).lacked_most(40);
     let elsewhere = (Duration::from_millis(7900), 30);
-    let mut gauges =
-        Gauges { behind_elsewhere_longest: elsewhere.0, behind_elsewhere_lacked_most: elsewhere.1, ..Gauges::default() };
+    let mut gauges = Gauges { behind_elsewhere_longest: elsewhere.0, behind_elsewhere_lacked_most: elsewhere.1, ..Gauges::default() };
     gauges.behind_elsewhere[Front::Sse.index()] = 2;
     gauges.behind_elsewhere[Front::Grpc.index()] = 4;
     let text = metrics.render(&gauges);

@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::config::Config;
 use super::listener::{Listener, tune};
 use super::refusal::{refuse, refuse_at_once, refuse_handshake};
+use crate::clock::Clock;
+use crate::journal::Journal;
 use crate::limits::Caller;
 use crate::metrics::{Complaints, Metrics, RefusedConnection};
 use crate::shard::{Command, Handle, Seat};
@@ -42,6 +44,10 @@ pub struct Acceptor {
     pub config: Config,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// Where those who are turned away are found by their address.
+    pub journal: Journal,
+    /// The time of what is told there.
+    pub clock: Clock,
 }
 
 /// Accepts until `stop`.
@@ -162,6 +168,7 @@ impl Acceptor {
 
     fn too_many(&self, address: SocketAddr) {
         self.metrics.turned_away(RefusedConnection::Limit, "limits.connections", Some(Caller::Address(address.ip())));
+        self.journal.turned_away("limits.connections", address, self.clock.now().unix_ms);
     }
 
     /// The living shard with the fewest connections.
@@ -191,7 +198,6 @@ mod tests {
     use std::io::Read as _;
 
     use super::*;
-    use crate::clock::Clock;
 
     #[tokio::test]
     async fn everyone_who_knocked_before_the_door_closed_is_let_in() {
@@ -204,11 +210,13 @@ mod tests {
         let stop = CancellationToken::new();
         stop.cancel();
         // Without a shard each is let in and dropped: an end. One that is left in the queue gets a reset.
-        let metrics = Metrics::new(1, Clock::start());
+        let (clock, journal) = (Clock::start(), Journal::new(1));
+        let metrics = Metrics::new(1, clock);
         let (shards, everyone) = (Vec::new(), Arc::default());
         let speaks_tls = false;
         let connections_max = Arc::new(AtomicUsize::new(1));
-        let acceptor = Acceptor { shards, everyone, connections_max, shard_connections_max: 1, speaks_tls, config, metrics };
+        let shard_connections_max = 1;
+        let acceptor = Acceptor { shards, everyone, connections_max, shard_connections_max, speaks_tls, config, metrics, journal, clock };
         accept(listener, acceptor, stop).await;
         let ends = waiting.into_iter().map(|mut stream| stream.read(&mut [0; 1]).is_ok_and(|count| count == 0));
         assert_eq!(ends.filter(|ended| *ended).count(), 500);

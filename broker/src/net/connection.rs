@@ -81,7 +81,7 @@ pub fn on_connection(http: Http) -> OnConnection {
             };
             match visit {
                 Err(TooMany) => {
-                    shard.refused(RefusedConnection::Address, "limits.connections_per_address", address.ip());
+                    shard.refused(RefusedConnection::Address, "limits.connections_per_address", address);
                     shard.metrics().connection_closed();
                     return if is_bare { refuse(stream) } else { refuse_handshake(stream) };
                 }
@@ -247,7 +247,7 @@ async fn drive_http1(http: Http, shard: Shard, stream: Rewound, client: Client, 
         (None, Ok(Ok(()))) => Ended::Closed(socket),
         (None, Ok(Err(error))) => {
             let said = error.is_parse();
-            note(&shard, &error);
+            note(&shard, &error, address);
             if said { Ended::Closed(socket) } else { Ended::Cut }
         }
         (None, Err(over)) => {
@@ -298,30 +298,31 @@ async fn drive_http2(http: Http, shard: Shard, stream: Rewound, client: Client, 
         Ok(ended) => ended,
     };
     if let Err(error) = ended {
-        note_http2(&shard, &error);
+        note_http2(&shard, &error, address);
     }
 }
 
 fn count(shard: &Shard, over: Over, address: SocketAddr) {
     match over {
-        Over::HeadTooSlow => shard.protocol_error(ProtocolError::HeaderTimeout),
-        Over::PushedOut => shard.refused(RefusedConnection::Limit, "limits.connections_pending", address.ip()),
-        Over::Unread => shard.refused(RefusedConnection::Unread, "limits.unsent_bytes", address.ip()),
+        Over::HeadTooSlow => shard.protocol_error(ProtocolError::HeaderTimeout, "its request did not come in time", address),
+        Over::PushedOut => shard.refused(RefusedConnection::Limit, "limits.connections_pending", address),
+        Over::Unread => shard.refused(RefusedConnection::Unread, "limits.unsent_bytes", address),
         // That is nobody's fault.
         Over::Idle => {}
     }
 }
 
 /// Counts what the peer did wrong over HTTP/2; an ordinary hang-up is no error.
-fn note_http2(shard: &Shard, error: &hyper::Error) {
+fn note_http2(shard: &Shard, error: &hyper::Error, address: SocketAddr) {
     if !std::error::Error::source(error).is_some_and(|cause| cause.is::<std::io::Error>()) {
-        shard.protocol_error(ProtocolError::Http2);
-        tracing::debug!(event = "protocol_error", %error, "an HTTP/2 connection was closed for a protocol error");
+        // The error itself may quote what the peer said as it went.
+        shard.protocol_error(ProtocolError::Http2, "its connection broke the rules of HTTP/2", address);
+        tracing::debug!(event = "protocol_error", %error, %address, "an HTTP/2 connection was closed for a protocol error");
     }
 }
 
 /// The same over HTTP/1.
-fn note(shard: &Shard, error: &hyper::Error) {
+fn note(shard: &Shard, error: &hyper::Error, address: SocketAddr) {
     let kind = if error.is_parse_too_large() {
         ProtocolError::HeaderTooLarge
     } else if error.is_parse() {
@@ -329,8 +330,8 @@ fn note(shard: &Shard, error: &hyper::Error) {
     } else {
         return;
     };
-    shard.protocol_error(kind);
-    tracing::debug!(event = "protocol_error", %error, "a connection was closed for a protocol error");
+    shard.protocol_error(kind, &error.to_string(), address);
+    tracing::debug!(event = "protocol_error", %error, %address, "a connection was closed for a protocol error");
 }
 
 /// Who is at the other end of a connection.
@@ -376,7 +377,7 @@ impl Service<Request<Incoming>> for Answering {
                     in_flight.keep(response.extensions_mut().remove::<Arc<Visit>>());
                     let bytes = response.body().size_hint().exact().unwrap_or(0) as usize;
                     if bytes > PIECE_BYTES && !in_flight.answered(bytes) {
-                        shard.refused(RefusedConnection::Unread, "limits.unsent_bytes", peer.address.ip());
+                        shard.refused(RefusedConnection::Unread, "limits.unsent_bytes", peer.address);
                         response = too_much_to_read();
                     }
                     Ok(response.map(|body| Tracked::new(body, in_flight, outgoing)))

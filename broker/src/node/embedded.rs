@@ -160,6 +160,8 @@ impl Embedded {
             speaks_tls: tls.http.is_some(),
             config: config.http.clone(),
             metrics: metrics.clone(),
+            journal: journal.clone(),
+            clock,
         };
         let guests = Guests::new(rooms, bounds, acceptor.clone(), stopped.clone());
         let watched = Watched {

@@ -117,7 +117,8 @@ impl Node {
         addresses.cluster = embedded.cluster.address();
 
         let grpc = TaskTracker::new();
-        let newcomers = [(); 2].map(|()| Crowd::new(limits::grpc_connections_pending(config.limits.connections_pending, embedded.open_files) as usize));
+        let newcomers =
+            [(); 2].map(|()| Crowd::new(limits::grpc_connections_pending(config.limits.connections_pending, embedded.open_files) as usize));
         let services = api::grpc::GrpcServices {
             broker: embedded.broker.clone(),
             gate: embedded.gate.clone(),

@@ -85,7 +85,7 @@ impl Door for Routes {
         let ground = OnShard { shard: shard.clone(), peer: Peer { address: (origin, 0).into(), ..peer } };
         Box::pin(async move {
             let Ok(visit) = routes.visitors.enter(origin) else {
-                ground.shard.refused(RefusedConnection::Address, "limits.connections_per_address", origin);
+                ground.shard.refused(RefusedConnection::Address, "limits.connections_per_address", (origin, 0).into());
                 let what = "this address has as many streams and calls open as one may have (limits.connections_per_address)";
                 return OnShard::whole(routes.refuse(&request, &Error::new(ErrorCode::Overloaded, what)));
             };

@@ -29,7 +29,7 @@ mod wheel;
 mod write;
 
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -287,14 +287,19 @@ impl Shard {
         self.0.cell.with(|_| panic!("{why}"));
     }
 
-    /// Counts what a peer did wrong.
-    pub fn protocol_error(&self, kind: ProtocolError) {
+    /// Counts what a peer did wrong that did not get so far as to be a session, and keeps it where it is found by its address.
+    pub fn protocol_error(&self, kind: ProtocolError, why: &str, address: SocketAddr) {
         self.0.metrics.protocol_error(kind);
+        self.journal().broke_protocol(kind, why, address, self.hub().clock().now().unix_ms);
     }
 
-    /// Counts a connection from this address that was turned away, and says so.
-    pub fn refused(&self, reason: RefusedConnection, limit: &'static str, address: IpAddr) {
-        self.0.metrics.turned_away(reason, limit, Some(Caller::Address(address)));
+    /// Counts a connection from this address that was turned away, says so, and keeps it where it is found by its address.
+    pub fn refused(&self, reason: RefusedConnection, limit: &'static str, address: SocketAddr) {
+        self.0.metrics.turned_away(reason, limit, Some(Caller::Address(address.ip())));
+        // Who leaves unread what it asked for was let in, and what it asked for has a story of its own.
+        if reason != RefusedConnection::Unread {
+            self.journal().turned_away(limit, address, self.hub().clock().now().unix_ms);
+        }
     }
 }
 

@@ -235,7 +235,8 @@ async fn every_bound_between_nodes_shows_what_is_used_of_it() {
     is_used(scene, "cluster_link").await;
     flood.abort();
     // Each is asked by the other.
-    let backends: Vec<_> = cluster.nodes.iter().map(|scene| tokio::spawn(ask_without_end(scene.node.embedded().control().clone()))).collect();
+    let backends: Vec<_> =
+        cluster.nodes.iter().map(|scene| tokio::spawn(ask_without_end(scene.node.embedded().control().clone()))).collect();
     is_used(scene, "cluster_questions").await;
     is_used(scene, "cluster_orders").await;
     backends.iter().for_each(tokio::task::JoinHandle::abort);

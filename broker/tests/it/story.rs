@@ -12,7 +12,7 @@ use tonic::{Request, Status};
 
 use crate::admin::{call, get, node};
 use crate::raw::{Raw, ask, request};
-use crate::support::{Commit, Http1, Scene, WebSocket, handshake, soon};
+use crate::support::{Commit, Http1, Scene, WebSocket, draft, handshake, soon};
 
 /// What is kept of a session, oldest first.
 async fn story(admin: SocketAddr, name: &str) -> Vec<Value> {
@@ -57,6 +57,81 @@ async fn whoever_is_refused_is_told_a_name_under_which_the_reason_is_found_in_it
         names.insert(name.to_owned());
     }
     assert_eq!(names.len(), 8);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_polls_has_one_line_which_counts_and_who_keeps_no_name_has_one_with_its_network() {
+    let (node, admin) = node(|_| {}).await;
+    let to = node.addresses().http;
+    for text in ["one", "two"] {
+        node.broker().publish(draft("a", text)).await.unwrap();
+    }
+    let poll = async |rest: &str| ask(to, request("GET", &format!("/poll?channel=a&wait=0&{rest}"), to, "")).await;
+    let mut cursor = "earliest".to_owned();
+    for _ in 0..3 {
+        cursor = poll(&format!("session=polly&since={cursor}")).await.header("tidings-cursor").unwrap().to_owned();
+    }
+    let answered = line("session_polled", "polled and was answered, with 2 messages in all", 3);
+    let kept = story(admin, "polly").await;
+    assert_eq!(told(&kept), [answered.clone()]);
+    assert!(kept[0]["since_ms"].as_u64().unwrap() <= kept[0]["at_ms"].as_u64().unwrap(), "{kept:?}");
+    assert_eq!((&kept[0]["channels"], &kept[0]["messages"]), (&json!("a"), &json!(2)));
+    // One that was refused is told beside them, and they go on being counted.
+    assert_eq!(poll("session=polly&last=0").await.status, 400);
+    poll(&format!("session=polly&since={cursor}")).await;
+    let events: Vec<_> = story(admin, "polly").await.iter().map(|one| (one["event"].clone(), one["times"].clone())).collect();
+    assert_eq!(events, [(json!("session_polled"), json!(4)), (json!("session_refused"), Value::Null)]);
+
+    let [_, newest] = [poll("since=earliest").await, poll("since=earliest").await];
+    let words = "polled without a name and was answered, with 4 messages to its network in all";
+    assert_eq!(told(&story(admin, newest.header("tidings-session").unwrap()).await), [line("session_polled", words, 2)]);
+    // They are no news, and found by who looks for them.
+    let events = async |query: &str| -> Vec<Value> {
+        let found = get(admin, &format!("/api/sessions{query}")).await;
+        found["happenings"].as_array().unwrap().iter().map(|one| one["event"].clone()).collect()
+    };
+    assert_eq!(events("").await, ["session_refused"]);
+    assert_eq!(events("?event=polled").await, ["session_polled"; 2]);
+    assert_eq!(events("?text=without%20a%20name").await, ["session_polled"]);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_turned_away_before_it_is_anybody_is_found_by_its_address() {
+    let (node, admin) = node(|config| config.limits.connections_per_address = 3).await;
+    let (http, grpc) = (node.addresses().http, node.addresses().grpc.unwrap());
+    let found = async |words: &str| {
+        let wanted = async {
+            loop {
+                let all = get(admin, "/api/sessions?event=refused&text=127.0.0.1").await;
+                let all = all["happenings"].as_array().unwrap().clone();
+                if let Some(one) = all.into_iter().find(|one| one["message"].as_str().unwrap().contains(words)) {
+                    return one;
+                }
+            }
+        };
+        soon(words, wanted).await
+    };
+    let unnamed = |one: &Value, reason| {
+        assert_eq!((&one["session"], &one["front"], &one["reason"]), (&Value::Null, &Value::Null, &json!(reason)), "{one}");
+    };
+    let mut stranger = Raw::connect(http).await;
+    stranger.send("NO HTTP\r\n\r\n").await;
+    assert_eq!(stranger.answer().await.status, 400);
+    drop(stranger);
+    unnamed(&found("malformed: ").await, "invalid_request");
+
+    let mut stranger = Raw::connect(grpc).await;
+    stranger.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nand then no frame at all, but something else").await;
+    unnamed(&found("http2: ").await, "invalid_request");
+    drop(stranger);
+
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(Raw::connect(http).await);
+    }
+    unnamed(&found("limits.connections_per_address").await, "overloaded");
     node.stop().await;
 }
 

@@ -6,13 +6,14 @@ use super::Query;
 use crate::admin::Admin;
 use crate::error::{Error, Result};
 use crate::journal::{Record, SessionId, What};
+use crate::metrics::Front;
 
 /// Records of one page without `limit`.
 const PAGE: u64 = 50;
 const PAGE_MAX: u64 = 500;
 
 /// `GET /api/sessions`: the newest happenings. `event` names kinds, joined by commas; `text` is looked for in everything, and then each
-/// refusal of a flood is one of its own.
+/// refusal of a flood is one of its own. Polls that went well are found only by who looks for them.
 pub(super) fn recent(admin: &Admin, query: &Query) -> Result<Value> {
     let limit = query.number("limit", PAGE, PAGE_MAX)? as usize;
     let before = query.get("before").map(|_| query.number("before", 0, u64::MAX)).transpose()?;
@@ -22,8 +23,11 @@ pub(super) fn recent(admin: &Admin, query: &Query) -> Result<Value> {
         (events.is_empty() || events.iter().any(|event| record.what.event().strip_prefix("session_") == Some(event)))
             && text.as_ref().is_none_or(|text| described(record).to_string().to_lowercase().contains(text))
     };
-    let records =
-        if text.is_some() { admin.journal.search(limit, before, is_wanted) } else { admin.journal.newest(limit, before, is_wanted) };
+    let records = if text.is_some() || events.contains(&"polled") {
+        admin.journal.search(limit, before, is_wanted)
+    } else {
+        admin.journal.newest(limit, before, is_wanted)
+    };
     let next = records.last().filter(|_| records.len() == limit).map(|record| record.number);
     Ok(json!({"happenings": records.iter().map(described).collect::<Vec<_>>(), "before": next}))
 }
@@ -40,8 +44,8 @@ fn described(record: &Record) -> Value {
     let mut value = json!({
         "number": record.number,
         "at_ms": record.unix_ms,
-        "session": record.session.as_str(),
-        "front": record.front.as_str(),
+        "session": record.session.as_ref().map(SessionId::as_str),
+        "front": record.front.map(Front::as_str),
         "event": record.what.event(),
         "message": record.what.to_string(),
     });
@@ -55,6 +59,11 @@ fn described(record: &Record) -> Value {
         What::Opened { channels, address, .. } => {
             value["channels"] = channels.to_string().into();
             value["address"] = address.map(|address| address.to_string()).into();
+        }
+        What::Polled { channels, address, messages, since_ms, .. } => {
+            value["channels"] = channels.to_string().into();
+            value["address"] = address.map(|address| address.to_string()).into();
+            (value["messages"], value["since_ms"]) = ((*messages).into(), (*since_ms).into());
         }
         What::Refused { address, .. } => value["address"] = address.map(|address| address.to_string()).into(),
         What::Closed { lasted, .. } => value["lasted_ms"] = (lasted.as_millis() as u64).into(),

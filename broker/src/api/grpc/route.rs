@@ -214,11 +214,12 @@ impl Routes {
 
     /// Counts the call for the client on whose behalf a trusted proxy makes it, as the proxy's own connection is not.
     fn visit(&self, headers: &HeaderMap) -> Result<Option<Visit>, Error> {
-        let GrpcServices { visitors, metrics, .. } = &self.services;
+        let GrpcServices { visitors, metrics, journal, clock, .. } = &self.services;
         let Some(peer) = self.caller.address.map(|peer| peer.ip()).filter(|peer| visitors.is_proxy(*peer)) else { return Ok(None) };
         let origin = visitors.origin(peer, headers);
         visitors.enter(origin).map_err(|TooMany| {
             metrics.turned_away(RefusedConnection::Address, "limits.connections_per_address", Some(limits::Caller::Address(origin)));
+            journal.turned_away("limits.connections_per_address", (origin, 0).into(), clock.now().unix_ms);
             let what = "this address has as many streams and calls open as one may have (limits.connections_per_address)";
             Error::new(ErrorCode::Overloaded, what)
         })

@@ -24,6 +24,8 @@ use super::outgoing::Streams;
 use super::route::Routes;
 use super::{GrpcServices, preface};
 use crate::auth::ClientName;
+use crate::clock::Clock;
+use crate::journal::Journal;
 use crate::limits::{self, Place, TooMany, Visit};
 use crate::metrics::{Complaints, Metrics, ProtocolError, RefusedConnection};
 use crate::tls::{Entrance, client_name};
@@ -134,7 +136,8 @@ impl Accept for UnixListener {
 /// # Errors
 /// When the services cannot be built.
 pub async fn serve<A: Accept>(listener: A, services: GrpcServices, drain: CancellationToken) -> io::Result<()> {
-    let (metrics, places) = (services.metrics.clone(), services.connections.clone());
+    let places = services.connections.clone();
+    let porter = Porter { metrics: services.metrics.clone(), journal: services.journal.clone(), clock: services.clock };
     let (newcomers, visitors) = (services.newcomers.clone(), services.visitors.clone());
     let carriers = services.carriers.clone();
     let (patience, idle) = (services.config.first_call_timeout, services.config.idle_timeout);
@@ -156,16 +159,16 @@ pub async fn serve<A: Accept>(listener: A, services: GrpcServices, drain: Cancel
                         (Ok(permit), Ok(visit)) => {
                             // Without a living shard the node is about to end.
                             let Some((thread, carried)) = carriers.next() else { continue };
-                            let counted = Counted::new(metrics.clone(), carried, permit, visit);
-                            let newcomer = Newcomer { place: newcomers.enter(), patience, idle, whose };
+                            let counted = Counted::new(porter.metrics.clone(), carried, permit, visit);
+                            let newcomer = Newcomer { place: newcomers.enter(), patience, idle, whose, porter: porter.clone() };
                             connections.spawn_on(connection(opening, newcomer, counted, streams, routes.clone(), drain.clone()), thread);
                         }
-                        (_, Err(TooMany)) => metrics.turned_away(RefusedConnection::Address, "limits.connections_per_address", whose),
-                        (Err(_), _) => metrics.turned_away(RefusedConnection::Limit, "grpc_connections", whose),
+                        (_, Err(TooMany)) => porter.turn_away(RefusedConnection::Address, "limits.connections_per_address", whose),
+                        (Err(_), _) => porter.turn_away(RefusedConnection::Limit, "grpc_connections", whose),
                     }
                 }
                 Err(error) => {
-                    if metrics.accept_failed("grpc", &error, &mut complaints) {
+                    if porter.metrics.accept_failed("grpc", &error, &mut complaints) {
                         sleep(ACCEPT_PAUSE).await;
                     }
                 }
@@ -199,6 +202,31 @@ struct Newcomer {
     whose: Option<limits::Caller<'static>>,
     /// How long it may be without a call later.
     idle: Duration,
+    porter: Porter,
+}
+
+/// Tells of connections that came to nothing: counts them, says so in the log, and keeps them where they are found by their address.
+#[derive(Clone)]
+struct Porter {
+    metrics: Arc<Metrics>,
+    journal: Journal,
+    clock: Clock,
+}
+
+impl Porter {
+    fn turn_away(&self, reason: RefusedConnection, limit: &'static str, whose: Option<limits::Caller<'static>>) {
+        self.metrics.turned_away(reason, limit, whose);
+        if let Some(limits::Caller::Address(address)) = whose {
+            self.journal.turned_away(limit, (address, 0).into(), self.clock.now().unix_ms);
+        }
+    }
+
+    fn protocol_error(&self, kind: ProtocolError, why: &str, whose: Option<limits::Caller<'static>>) {
+        self.metrics.protocol_error(kind);
+        if let Some(limits::Caller::Address(address)) = whose {
+            self.journal.broke_protocol(kind, why, (address, 0).into(), self.clock.now().unix_ms);
+        }
+    }
 }
 
 /// Why it was given up.
@@ -232,7 +260,9 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     O: Future<Output = Option<(S, Caller)>> + Send,
 {
-    let (metrics, whose) = (counted.metrics.clone(), newcomer.whose);
+    // Counted until it ends.
+    let _counted = counted;
+    let (porter, whose) = (newcomer.porter.clone(), newcomer.whose);
     let begin = async {
         // Bounds its own time.
         let (mut stream, caller) = opening.await?;
@@ -240,14 +270,14 @@ where
             Ok(Ok(Some(first))) => Some((stream, caller, first)),
             Ok(_) => None,
             Err(_) => {
-                metrics.protocol_error(ProtocolError::HeaderTimeout);
+                porter.protocol_error(ProtocolError::HeaderTimeout, "it did not begin to speak HTTP/2 in time", whose);
                 None
             }
         }
     };
     let begun = tokio::select! {
         () = drain.cancelled() => return,
-        () = &mut newcomer.place => return metrics.turned_away(RefusedConnection::Limit, "limits.connections_pending", whose),
+        () = &mut newcomer.place => return porter.turn_away(RefusedConnection::Limit, "limits.connections_pending", whose),
         begun = begin => begun,
     };
     let Some((stream, caller, first)) = begun else { return };
@@ -259,20 +289,20 @@ where
     let mut connection = std::pin::pin!(http2.serve_connection(TokioIo::new(whole), routes));
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = unread.pushed_out() => return cut(&metrics, whose),
+        () = unread.pushed_out() => return cut(&porter.metrics, whose),
         () = drain.cancelled() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = connection => ended,
-                () = unread.pushed_out() => return cut(&metrics, whose),
+                () = unread.pushed_out() => return cut(&porter.metrics, whose),
             }
         }
         why = newcomer.must_go(&calls) => {
             if why == GivenUp::PushedOut {
-                return metrics.turned_away(RefusedConnection::Limit, "limits.connections_pending", whose);
+                return porter.turn_away(RefusedConnection::Limit, "limits.connections_pending", whose);
             }
             if why != GivenUp::Idle {
-                metrics.turned_away(RefusedConnection::Limit, "grpc.first_call_timeout", whose);
+                porter.turn_away(RefusedConnection::Limit, "grpc.first_call_timeout", whose);
             }
             connection.as_mut().graceful_shutdown();
             let last_word = async {
@@ -292,7 +322,7 @@ where
         tracing::debug!(event = "connection_lost", %error, "a gRPC connection broke");
         // One that hung up has done nothing wrong.
         if !std::error::Error::source(&error).is_some_and(|cause| cause.is::<io::Error>()) {
-            counted.metrics.protocol_error(ProtocolError::Http2);
+            porter.protocol_error(ProtocolError::Http2, "its connection broke the rules of HTTP/2", whose);
         }
     }
 }

@@ -142,7 +142,12 @@ impl Queued {
 
 impl<L: Letter> Default for Mesh<L> {
     fn default() -> Self {
-        Self(Arc::new(Shared { routes: RwLock::new(HashMap::new()), tally: Arc::default(), made: Mutex::default(), greetings: Arc::default() }))
+        Self(Arc::new(Shared {
+            routes: RwLock::new(HashMap::new()),
+            tally: Arc::default(),
+            made: Mutex::default(),
+            greetings: Arc::default(),
+        }))
     }
 }
 

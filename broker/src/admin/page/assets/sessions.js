@@ -17,14 +17,14 @@ function kind({ event, reason }) {
 
 const words = (one) => one.event.replace("session_", "").replaceAll("_", " ");
 const details = (one) =>
-  [one.channels && `to ${one.channels}`, one.address && `from ${one.address}`, one.lasted_ms !== undefined && `after ${span(one.lasted_ms / 1000)}`, one.times && `${one.times} times`].filter(Boolean).join(", ");
+  [one.channels && `to ${one.channels}`, one.address && `from ${one.address}`, one.lasted_ms !== undefined && `after ${span(one.lasted_ms / 1000)}`, one.times && `${one.times} times`, one.since_ms && `since ${clock(one.since_ms)}`].filter(Boolean).join(", ");
 
 function draw() {
   const columns = [
     { title: "When", class: "time", cell: (one) => clock(one.at_ms) },
     { title: "What", cell: (one) => el("span", { class: `tag ${kind(one)}` }, words(one)) },
     { title: "Why", class: "token", cell: (one) => one.reason ?? "" },
-    { title: "Session", class: "token", wide: true, cell: (one) => link("session", one.session) },
+    { title: "Session", class: "token", wide: true, cell: (one) => (one.session ? link("session", one.session) : "none") },
     { title: "In words", wide: true, cell: (one) => [one.message, details(one)].filter(Boolean).join(", ") },
   ];
   by("sessions-list").replaceChildren(rows.length > 0 ? table(columns, rows, { caption: "What happened to sessions" }) : nothing("Nothing of that kind is kept."));
@@ -52,7 +52,7 @@ export async function show_one(name, signal) {
     return el("li", { "data-kind": kind(one) }, el("div", {}, el("div", { class: "what" }, el("strong", {}, words(one)), `: ${one.message}`), el("div", { class: "when" }, when)));
   });
   by("story").replaceChildren(...steps);
-  by("story-note").textContent = steps.length > 0 ? "" : "Nothing is kept of it: it was not here, or too much happened since (admin.journal). Polls that went well are not kept. The log may know more.";
+  by("story-note").textContent = steps.length > 0 ? "" : "Nothing is kept of it: it was not here, or too much happened since (admin.journal). The log may know more.";
 }
 
 export function begin() {
