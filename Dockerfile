@@ -10,8 +10,10 @@
 # Raise the limit on open files for many connections: docker run --ulimit nofile=1048576:1048576.
 # SIGTERM drains for up to `drain.grace` (30s): docker stop --time 35.
 
-# No container engine was at hand when this was written: the build's command was run by hand in a folder with just the files that
-# .dockerignore lets through, and the health check against a running daemon; the images themselves were not built.
+# With podman: BUILDAH_FORMAT=docker podman build -t tidings . (in its own format of images there is no health check).
+#
+# The second stage was built and run so, health check included, with a daemon built outside; the first stage's command was run by hand in a
+# folder with just the files that .dockerignore lets through.
 
 # The oldest Rust that the workspace allows (rust-version in Cargo.toml), on the oldest system that the image runs on.
 FROM rust:1.90-slim-bookworm AS build
