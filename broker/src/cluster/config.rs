@@ -16,6 +16,8 @@ pub const SECRET_MIN: usize = 16;
 pub const KEYS_MAX: usize = 2;
 /// Seeds beyond a few only make the first seconds louder.
 pub const SEEDS_MAX: usize = 64;
+/// The largest payload that nodes take to each other: it goes in one frame, beside its name and headers and what its channel's state says.
+pub const PAYLOAD_BYTES_MAX: usize = 3 << 20;
 
 /// Other nodes that make up one broker with this one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -3,16 +3,22 @@
 
 use std::sync::Arc;
 
+use super::config::PAYLOAD_BYTES_MAX;
 use super::core::Frame;
 use super::core::frame::{Offer, Stream, Sync};
+use super::link::FRAME_MAX;
 use super::translate;
 use crate::log::{ChannelState, Entry, Record};
 
 /// A part holds about as much, or one message that is larger. Over a link of 1 Mbit/s it is a quarter of a second, so that whoever waits
 /// for the next one does not give up.
 pub(super) const PART_BYTES: usize = 32 << 10;
-/// What is not committed goes whole with the last part of a state, unless it is more than this.
+/// What is not committed goes whole with the last part of a state, unless it is more than this, or that part is one large message.
 const TAIL_BYTES: usize = 2 << 20;
+/// What a frame says besides one message's payload: name, event, id, headers and type of it (6 KiB), and what each part of a state
+/// repeats, all of it short lists (32 stretches of the line, 64 losses with a name each, namespaces).
+const BESIDES_BYTES_MAX: usize = 512 << 10;
+const _: () = assert!(PAYLOAD_BYTES_MAX + BESIDES_BYTES_MAX <= FRAME_MAX && TAIL_BYTES + PART_BYTES + BESIDES_BYTES_MAX <= FRAME_MAX);
 
 /// Says a frame as it is, or in its parts, in order.
 pub(super) fn each(frame: Frame, mut say: impl FnMut(Frame)) {
@@ -53,9 +59,11 @@ fn each_of_sync(sync: Sync, mut say: impl FnMut(Sync)) {
     let mut parts: Vec<(Vec<ChannelState>, Vec<Record>)> = parted(channels).into_iter().map(|channels| (channels, Vec::new())).collect();
     let mut tails = runs(tail, translate::bytes_of_record, TAIL_BYTES).into_iter();
     let last = tails.next().unwrap_or_default();
+    let bytes = last.iter().map(translate::bytes_of_record).sum::<usize>();
+    let bytes_of = |channels: &[ChannelState]| channels.iter().map(translate::bytes_of_state).sum::<usize>();
     match parts.last_mut() {
-        Some((_, tail)) => *tail = last,
-        None => parts.push((Vec::new(), last)),
+        Some((channels, tail)) if last.is_empty() || bytes_of(channels) + bytes <= TAIL_BYTES + PART_BYTES => *tail = last,
+        _ => parts.push((Vec::new(), last)),
     }
     parts.extend(tails.map(|tail| (Vec::new(), tail)));
     let count = parts.len();
@@ -132,11 +140,14 @@ mod tests {
 
     use prost::Message as _;
 
-    use super::super::link::FRAME_MAX;
+    use super::super::core::frame::{Ask, Forward, Terms};
     use super::*;
     use crate::clock::Moment;
-    use crate::log::{Epoch, KnownId, Line, Pos, Slot, Tag, Trail, Waited};
-    use crate::message::{ChannelName, Headers, MessageId, Payload, PublishId};
+    use crate::log::{Epoch, KnownId, Line, Lost, LostAt, LostOf, Pos, Slot, Tag, Trail, Waited};
+    use crate::message::{
+        CHANNEL_NAME_BYTES_MAX, ChannelName, Draft, EVENT_NAME_BYTES_MAX, EventName, HEADERS_BYTES_MAX, HEADERS_MAX, Headers, MessageId,
+        Payload, PublishId,
+    };
 
     fn pos(idx: u64) -> Pos {
         Pos { epoch: Epoch::new(1, Tag::new(9).unwrap()), idx }
@@ -256,6 +267,34 @@ mod tests {
         assert_eq!((many.len(), tails(&many).iter().sum::<usize>()), (4, 100));
         let only = parts(sync(Vec::new(), tail(100), true));
         assert_eq!((only.len(), tails(&only).iter().sum::<usize>()), (3, 100));
+    }
+
+    #[test]
+    fn the_largest_message_fits_wherever_it_stands() {
+        let headers = (0..HEADERS_MAX).map(|number| (format!("{number:02}"), "v".repeat(HEADERS_BYTES_MAX / HEADERS_MAX - 2)));
+        let name = "n".repeat(CHANNEL_NAME_BYTES_MAX);
+        let large = |idx| {
+            let mut large = Arc::unwrap_or_clone(entry(&name, idx, PAYLOAD_BYTES_MAX));
+            large.headers = Headers::parse(headers.clone()).unwrap();
+            large.event = Some(EventName::parse(&"e".repeat(EVENT_NAME_BYTES_MAX)).unwrap());
+            Arc::new(large)
+        };
+        let lost = |number: u64| Lost { of: LostOf::Channel(ChannelName::parse(&name).unwrap()), upto: pos(number) };
+        let mut whole = state(&name, 1, 0, 0, 0);
+        whole.entries = vec![large(1), large(2)];
+        let Frame::Sync(mut whole) = sync(vec![whole], vec![Record::Message(large(3)), Record::Message(large(4))], true) else { panic!() };
+        whole.lost = (1..=64).map(|at| LostAt { at, lost: lost(at) }).collect();
+        whole.covered = (1..=64).map(pos).collect();
+        assert_eq!(parts(Frame::Sync(whole)).len(), 4);
+        let records = [1, 2].map(|idx| Record::Message(large(idx))).into();
+        assert_eq!(parts(Frame::Stream(Stream { generation: 7, records, commit: 2 })).len(), 2);
+        let offer = Offer { generation: 7, run: vec![large(1), large(2)], ends: vec![pos(9)], lost: (1..33).map(lost).collect(), is_last: true };
+        assert_eq!(parts(Frame::Offer(offer)).len(), 2);
+        let large = large(1);
+        let mut draft = Draft::new(large.channel.clone(), large.payload.clone());
+        (draft.event, draft.headers) = (large.event.clone(), large.headers.clone());
+        let forward = Forward { rid: 1, flight: 1, ask: Ask::Publish(draft), since: Duration::ZERO, terms: Terms::default() };
+        assert_eq!(parts(Frame::Forward(forward)).len(), 1);
     }
 
     #[test]

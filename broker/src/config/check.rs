@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Config;
 use crate::cluster::NodeName;
-use crate::cluster::config::{KEYS_MAX, SECRET_MIN, SEEDS_MAX, is_address};
+use crate::cluster::config::{self as cluster, KEYS_MAX, SECRET_MIN, SEEDS_MAX, is_address};
 use crate::hub::namespace;
 
 /// A cursor holds no more slots than this.
@@ -285,12 +285,22 @@ impl Config {
             }
             let payload = namespace.payload_bytes as u64;
             findings.size(path(".payload_bytes"), payload, 1, PAYLOAD_BYTES_MAX as u64);
+            self.check_payload_between_nodes(&path(".payload_bytes"), payload, findings);
             findings.count(&path(".replicas"), namespace.replicas.into(), 1, 2);
             findings.count(&path(".min_copies"), namespace.min_copies.into(), 1, namespace.replicas.into());
             if namespace.history.size > 0 {
                 findings.duration(path(".history.ttl"), namespace.history.ttl, SECOND, 30 * DAY);
                 self.check_history_bytes(&path(".history.bytes"), &namespace.history, payload, findings);
             }
+        }
+    }
+
+    /// One that is larger would break the connection to every node that it is for, again and again.
+    fn check_payload_between_nodes(&self, path: &str, payload: u64, findings: &mut Findings) {
+        if self.cluster.is_on() && payload > cluster::PAYLOAD_BYTES_MAX as u64 && payload <= PAYLOAD_BYTES_MAX as u64 {
+            let show = super::units::show_size;
+            let hint = format!("at most {} where `cluster.keys` has a key", show(cluster::PAYLOAD_BYTES_MAX as u64));
+            findings.add(path, format!("{} is more than nodes send each other at once", show(payload)), hint);
         }
     }
 

@@ -313,10 +313,13 @@ fn a_cluster_is_refused_by_the_name_of_what_does_not_fit() {
         (with("id: ''"), ["cluster.id", "no name", "same on every node"]),
         (with("listen: '127.0.0.1:8001'"), ["cluster.listen", "grpc.listen", "its own port"]),
         ("namespaces: {default: {replicas: 3}}".to_owned(), ["namespaces.default.replicas", "3", "between 1 and 2"]),
+        (with("seeds: []\nnamespaces: {big: {payload_bytes: 3073KiB}}"), ["namespaces.big.payload_bytes", "3073KiB", "at most 3MiB"]),
         ("namespaces: {default: {replicas: 1, min_copies: 2}}".to_owned(), ["min_copies", "2", "between 1 and 1"]),
     ] {
         assert_says(&problem(&text, &[]), &says);
     }
+    assert!(load(&with("seeds: []\nnamespaces: {big: {payload_bytes: 3MiB}}"), &[]).is_ok());
+    assert!(load("namespaces: {big: {payload_bytes: 3073KiB}}", &[]).is_ok(), "alone there are no links");
     let set = set(&format!("cluster.keys=[{secret}]"));
     assert!(load("", &[set]).unwrap().cluster.is_on());
 }

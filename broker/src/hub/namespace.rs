@@ -22,7 +22,7 @@ pub struct Config {
     #[serde(deserialize_with = "units::null_is_default")]
     #[schemars(with = "Option<History>")]
     pub history: History,
-    /// Largest payload a publisher may send.
+    /// Largest payload a publisher may send: up to 16MiB, in a cluster up to 3MiB.
     #[serde(with = "units::bytes")]
     #[schemars(with = "Size")]
     pub payload_bytes: usize,

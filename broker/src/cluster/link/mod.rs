@@ -28,7 +28,7 @@ pub use greeting::{Identity, Keys, Peer, Purpose, Refusal};
 pub use tls::Certificate;
 pub use wire::Reason;
 
-/// The largest frame. A payload is at most 1 MiB; what is larger than this is no frame of ours.
+/// The largest frame. A payload is smaller ([`super::config::PAYLOAD_BYTES_MAX`]); what is larger than this is no frame of ours.
 pub const FRAME_MAX: usize = 4 << 20;
 /// A greeting is a few hundred bytes; before it is found to be good nobody may make us keep more.
 const GREETING_MAX: usize = 4 << 10;
