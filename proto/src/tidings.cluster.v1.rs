@@ -498,7 +498,7 @@ pub struct Sub {
     pub is_eager: bool,
     #[prost(bool, tag = "8")]
     pub has_orphans: bool,
-    #[prost(oneof = "sub::Wants", tags = "2, 3, 4")]
+    #[prost(oneof = "sub::Wants", tags = "2, 3, 4, 9")]
     pub wants: ::core::option::Option<sub::Wants>,
 }
 /// Nested message and enum types in `Sub`.
@@ -511,6 +511,10 @@ pub mod sub {
         Copy(super::Nothing),
         #[prost(message, tag = "4")]
         Channels(super::WantedChannels),
+        /// Some of the channels of a list that is too long for one frame. It goes on with the next frame of this generation, of which all else
+        /// counts. Older releases end the connection over it, as they do over a frame that is too large.
+        #[prost(message, tag = "9")]
+        Part(super::WantedChannels),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use super::config::PAYLOAD_BYTES_MAX;
 use super::core::Frame;
-use super::core::frame::{Offer, Stream, Sync};
+use super::core::frame::{Offer, Stream, Sub, Sync, Wants};
 use super::link::FRAME_MAX;
 use super::translate;
 use crate::log::{ChannelState, Entry, Record};
 
 /// A part holds about as much, or one message that is larger. Over a link of 1 Mbit/s it is a quarter of a second, so that whoever waits
-/// for the next one does not give up.
+/// for the first one does not ask anew, and what is about other slots has its turn.
 pub(super) const PART_BYTES: usize = 32 << 10;
 /// What is not committed goes whole with the last part of a state, unless it is more than this, or that part is one large message.
 const TAIL_BYTES: usize = 2 << 20;
+/// Names of channels in one frame. Many: older releases know no wish in parts, so one that they can take goes whole.
+const NAMES_BYTES: usize = 1 << 20;
 /// What a frame says besides one message's payload: name, event, id, headers and type of it (6 KiB), and what each part of a state
 /// repeats, all of it short lists (32 stretches of the line, 64 losses with a name each, namespaces).
 const BESIDES_BYTES_MAX: usize = 512 << 10;
@@ -27,6 +29,17 @@ pub(super) fn each(frame: Frame, mut say: impl FnMut(Frame)) {
         Frame::Sync(sync) => each_of_sync(sync, |part| say(Frame::Sync(part))),
         Frame::Stream(stream) => each_of_stream(stream, |part| say(Frame::Stream(part))),
         Frame::Offer(offer) => each_of_offer(offer, |part| say(Frame::Offer(part))),
+        Frame::Sub(sub) => each_of_sub(sub, |part| say(Frame::Sub(part))),
+        Frame::More { generation, channels } => {
+            runs(channels, translate::bytes_of_name, NAMES_BYTES)
+                .into_iter()
+                .for_each(|channels| say(Frame::More { generation, channels }));
+        }
+        Frame::Unsub { generation, channels } => {
+            runs(channels, translate::bytes_of_name, NAMES_BYTES)
+                .into_iter()
+                .for_each(|channels| say(Frame::Unsub { generation, channels }));
+        }
         frame => say(frame),
     }
 }
@@ -42,6 +55,17 @@ fn each_of_stream(stream: Stream, mut say: impl FnMut(Stream)) {
         say(Stream { generation, records, commit: commit.min(upto) });
     }
     say(Stream { generation, records: last, commit });
+}
+
+/// However many channels of a slot are listened to on this node: those of one tag share a slot, and `limits.channels` is a million.
+fn each_of_sub(sub: Sub, mut say: impl FnMut(Sub)) {
+    let Sub { generation, wants: Wants::Channels(channels), line, commit, is_eager, has_orphans } = sub else { return say(sub) };
+    let mut runs = runs(channels, |channel| translate::bytes_of_name(&channel.name), NAMES_BYTES);
+    let last = runs.pop().unwrap_or_default();
+    for part in runs {
+        say(Sub { generation, wants: Wants::Part(part), line: None, commit: 0, is_eager: false, has_orphans: false });
+    }
+    say(Sub { generation, wants: Wants::Channels(last), line, commit, is_eager, has_orphans });
 }
 
 fn each_of_offer(offer: Offer, mut say: impl FnMut(Offer)) {
@@ -140,7 +164,7 @@ mod tests {
 
     use prost::Message as _;
 
-    use super::super::core::frame::{Ask, Forward, Terms};
+    use super::super::core::frame::{Ask, Channel, Forward, Terms};
     use super::*;
     use crate::clock::Moment;
     use crate::log::{Epoch, KnownId, Line, Lost, LostAt, LostOf, Pos, Slot, Tag, Trail, Waited};
@@ -288,7 +312,8 @@ mod tests {
         assert_eq!(parts(Frame::Sync(whole)).len(), 4);
         let records = [1, 2].map(|idx| Record::Message(large(idx))).into();
         assert_eq!(parts(Frame::Stream(Stream { generation: 7, records, commit: 2 })).len(), 2);
-        let offer = Offer { generation: 7, run: vec![large(1), large(2)], ends: vec![pos(9)], lost: (1..33).map(lost).collect(), is_last: true };
+        let offer =
+            Offer { generation: 7, run: vec![large(1), large(2)], ends: vec![pos(9)], lost: (1..33).map(lost).collect(), is_last: true };
         assert_eq!(parts(Frame::Offer(offer)).len(), 2);
         let large = large(1);
         let mut draft = Draft::new(large.channel.clone(), large.payload.clone());
@@ -313,6 +338,36 @@ mod tests {
         assert_eq!(told(9), with([3, 6, 9]), "of channels: all of it is committed");
         assert_eq!(told(12), with([3, 6, 12]));
         assert_eq!(told(0), with([0, 0, 0]), "to a copy: nothing of it is");
+    }
+
+    #[test]
+    fn a_wish_for_more_channels_than_one_frame_names_goes_in_parts() {
+        let name = |number| ChannelName::parse(&format!("{number:06}{}", "n".repeat(CHANNEL_NAME_BYTES_MAX - 6))).unwrap();
+        let sub = |count: usize| {
+            let channels = (0..count).map(|number| Channel { name: name(number), is_held: number % 3 == 0 }).collect();
+            let wants = Wants::Channels(channels);
+            Sub { generation: 7, wants, line: Some(Line::begin(pos(1).epoch)), commit: 5, is_eager: true, has_orphans: true }
+        };
+        assert_eq!(parts(Frame::Sub(sub(3000))).len(), 1, "as older releases say it");
+        let several = parts(Frame::Sub(sub(20_000)));
+        assert!(several.len() > 4, "{} parts", several.len());
+        let mut named = Vec::new();
+        for (nth, part) in several.iter().enumerate() {
+            let Frame::Sub(Sub { generation: 7, wants, line, commit, .. }) = part else { panic!("{part:?}") };
+            let is_last = nth + 1 == several.len();
+            assert_eq!((line.is_some(), *commit), if is_last { (true, 5) } else { (false, 0) });
+            match wants {
+                Wants::Channels(channels) if is_last => named.extend_from_slice(channels),
+                Wants::Part(channels) if !is_last => named.extend_from_slice(channels),
+                _ => panic!("frame {nth} names no part"),
+            }
+        }
+        assert!(Wants::Channels(named) == sub(20_000).wants);
+        let more = parts(Frame::More { generation: 7, channels: (0..20_000).map(name).collect() });
+        let told = |part: &Frame| if let Frame::More { channels, .. } = part { channels.clone() } else { panic!() };
+        assert_eq!(more.iter().flat_map(told).collect::<Vec<_>>(), (0..20_000).map(name).collect::<Vec<_>>());
+        assert!(parts(Frame::Unsub { generation: 7, channels: (0..20_000).map(name).collect() }).len() > 4);
+        assert_eq!(parts(Frame::Unsub { generation: 7, channels: Vec::new() }).len(), 1, "which says that nothing is wanted any more");
     }
 
     #[test]

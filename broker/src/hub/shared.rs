@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 pub use attend::{ATTEND_LIMIT, Attendance};
 pub use way::ASKED_BYTES_MAX;
 use way::{OnItsWay, Way};
-use wishes::{Waiting, Wish};
+use wishes::{Begun, Waiting, Wish};
 
 use super::everywhere::{Told, Wanted};
 use super::{Channel, Hub, SlotState};
@@ -128,6 +128,7 @@ pub(super) struct Part {
     links: SmallVec<[Link; 2]>,
     /// What others want of the slot and cannot be sent yet: one wish each.
     wishes: Vec<Wish>,
+    begun: Begun,
     asked: HashMap<u64, Asked>,
     last_rid: u64,
     readying: Vec<(ChannelName, oneshot::Sender<()>)>,
@@ -149,6 +150,7 @@ impl Part {
             open: HashSet::new(),
             links: links.collect(),
             wishes: Vec::new(),
+            begun: Begun::default(),
             asked: HashMap::new(),
             last_rid: 0,
             readying: Vec::new(),
@@ -178,6 +180,7 @@ impl Part {
     fn forget_links(&mut self, view: &View) {
         self.links.retain(|link| link.is_up || view.is_present(link.peer));
         self.wishes.retain(|wish| view.is_present(wish.from));
+        self.begun.forget(|peer| !view.is_present(peer));
     }
 
     /// What is to be told of a connection: nothing when it is known or older than one that is.
@@ -187,6 +190,7 @@ impl Part {
             Some(link) if link.id > id || link.id == id && (is_up || !link.is_up) => return inputs,
             Some(link) => {
                 self.wishes.retain(|wish| wish.from != peer);
+                self.begun.forget(|from| from == peer);
                 if link.is_up {
                     inputs.push(Input::Link { peer, is_up: false });
                 }

@@ -285,6 +285,9 @@ pub enum Wants {
     Copy,
     /// These channels, as far as they are committed.
     Channels(Vec<Channel>),
+    /// Some of them, when one frame cannot name all: the list goes on with the next wish of the same generation, and all else is said with the
+    /// last. Who carries frames cuts it up and puts it together; a replica says and hears the whole.
+    Part(Vec<Channel>),
 }
 
 /// One wanted channel.

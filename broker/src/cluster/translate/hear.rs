@@ -232,14 +232,17 @@ impl Reader<'_, '_> {
         Ok(LostAt { at: told.at, lost: self.lost(told.lost.ok_or(Unread("loss"))?)? })
     }
 
+    fn wanted(&mut self, wanted: wire::WantedChannels) -> Read<Vec<Channel>> {
+        let read = |wanted: wire::WantedChannel| Ok(Channel { name: self.channel(wanted.name)?, is_held: wanted.is_held });
+        wanted.channels.into_iter().map(read).collect()
+    }
+
     fn sub(&mut self, sub: wire::Sub) -> Read<Sub> {
         let wants = match sub.wants.ok_or(Unread("wish"))? {
             wire::sub::Wants::Everything(_) => Wants::Everything,
             wire::sub::Wants::Copy(_) => Wants::Copy,
-            wire::sub::Wants::Channels(wanted) => {
-                let read = |wanted: wire::WantedChannel| Ok(Channel { name: self.channel(wanted.name)?, is_held: wanted.is_held });
-                Wants::Channels(wanted.channels.into_iter().map(read).collect::<Read<_>>()?)
-            }
+            wire::sub::Wants::Channels(wanted) => Wants::Channels(self.wanted(wanted)?),
+            wire::sub::Wants::Part(wanted) => Wants::Part(self.wanted(wanted)?),
         };
         Ok(Sub {
             generation: sub.generation,

@@ -8,7 +8,7 @@ use tidings_proto::cluster::v1::{self as wire, slot_frame::What};
 use super::super::core::frame::{Ack, Ask, Channel, Frame, Offer, Outcome, Refusal, Standing, Stream, Sub, Sync, Terms, Wants};
 use super::super::core::{Beat, State};
 use crate::log::{ChannelState, ENTRY_FIXED_BYTES, Entry, KnownId, Line, Lost, LostOf, Pos, Record, Slot, Tag};
-use crate::message::{Draft, Headers, MessageId, Payload, PayloadKind, PublishId};
+use crate::message::{ChannelName, Draft, Headers, MessageId, Payload, PayloadKind, PublishId};
 
 /// A heartbeat.
 #[must_use]
@@ -92,13 +92,19 @@ pub fn bytes_of(frame: &Frame) -> usize {
         Frame::Stream(stream) => stream.records.iter().map(bytes_of_record).sum(),
         Frame::Offer(offer) => offer.run.iter().map(|entry| bytes_of_entry(entry)).sum(),
         Frame::Sub(sub) => match &sub.wants {
-            Wants::Channels(channels) => channels.len() * 64,
+            Wants::Channels(channels) | Wants::Part(channels) => channels.iter().map(|channel| bytes_of_name(&channel.name)).sum(),
             Wants::Everything | Wants::Copy => 0,
         },
-        Frame::More { channels, .. } | Frame::Unsub { channels, .. } => channels.len() * 64,
+        Frame::More { channels, .. } | Frame::Unsub { channels, .. } => channels.iter().map(bytes_of_name).sum(),
         _ => 0,
     };
     128 + variable
+}
+
+/// The same of a channel's name in a list.
+#[must_use]
+pub fn bytes_of_name(name: &ChannelName) -> usize {
+    name.as_str().len() + 16
 }
 
 /// The same of one message.
@@ -262,14 +268,17 @@ fn outcome(outcome: &Outcome) -> wire::forward_ack::Outcome {
     }
 }
 
+fn wanted(channels: &[Channel]) -> wire::WantedChannels {
+    let wanted = |channel: &Channel| wire::WantedChannel { name: channel.name.to_string(), is_held: channel.is_held };
+    wire::WantedChannels { channels: channels.iter().map(wanted).collect() }
+}
+
 fn sub(sub: &Sub) -> wire::Sub {
     let wants = match &sub.wants {
         Wants::Everything => wire::sub::Wants::Everything(wire::Nothing {}),
         Wants::Copy => wire::sub::Wants::Copy(wire::Nothing {}),
-        Wants::Channels(channels) => {
-            let wanted = |channel: &Channel| wire::WantedChannel { name: channel.name.to_string(), is_held: channel.is_held };
-            wire::sub::Wants::Channels(wire::WantedChannels { channels: channels.iter().map(wanted).collect() })
-        }
+        Wants::Channels(channels) => wire::sub::Wants::Channels(wanted(channels)),
+        Wants::Part(channels) => wire::sub::Wants::Part(wanted(channels)),
     };
     wire::Sub {
         generation: sub.generation,

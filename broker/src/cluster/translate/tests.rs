@@ -106,6 +106,7 @@ fn frames() -> Vec<Frame> {
         Frame::Sub(sub(Wants::Everything)),
         Frame::Sub(sub(Wants::Copy)),
         Frame::Sub(sub(Wants::Channels(vec![Channel { name: channel(), is_held: true }]))),
+        Frame::Sub(sub(Wants::Part(vec![Channel { name: channel(), is_held: false }]))),
         Frame::More { generation: 1, channels: vec![channel()] },
         Frame::Unsub { generation: 1, channels: vec![channel()] },
         Frame::NotHome { generation: 1, home: None },

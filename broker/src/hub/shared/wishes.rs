@@ -20,6 +20,37 @@ pub(super) struct Wish {
     frame: Frame,
 }
 
+/// Beginnings of wishes that name more channels than one frame: one for each node, as long as a list of all that its clients listen to.
+#[derive(Debug, Default)]
+pub(super) struct Begun(Vec<(Tag, u32, Vec<Channel>)>);
+
+impl Begun {
+    /// A frame, and if it ends a wish that was begun all of that; `None` while more is to come.
+    fn hear(&mut self, from: Tag, frame: Frame) -> Option<Frame> {
+        let Frame::Sub(mut sub) = frame else { return Some(frame) };
+        let begun = self.0.iter().position(|(of, ..)| *of == from).map(|at| self.0.swap_remove(at));
+        let mut known = begun.filter(|(_, generation, _)| *generation == sub.generation).map(|(.., channels)| channels).unwrap_or_default();
+        match &mut sub.wants {
+            Wants::Part(part) => {
+                known.append(part);
+                self.0.push((from, sub.generation, known));
+                return None;
+            }
+            Wants::Channels(channels) if !known.is_empty() => {
+                known.append(channels);
+                *channels = known;
+            }
+            _ => {}
+        }
+        Some(Frame::Sub(sub))
+    }
+
+    /// What these began is not ended any more.
+    pub(super) fn forget(&mut self, is_gone: impl Fn(Tag) -> bool) {
+        self.0.retain(|(from, ..)| !is_gone(*from));
+    }
+}
+
 /// Slots by who waits for their states, in the order they were asked for. A slot may stand here whose wish was taken back.
 #[derive(Debug, Default)]
 pub(super) struct Waiting(Mutex<HashMap<Tag, VecDeque<Slot>>>);
@@ -54,6 +85,7 @@ impl Hub {
     pub(super) fn hold_back(&self, state: &mut SlotState, from: Tag, over: LinkId, frame: Frame) -> Option<Frame> {
         let (shared, slot) = (self.shared()?, state.log.slot());
         let part = state.part.as_mut()?;
+        let frame = part.begun.hear(from, frame)?;
         let frame = match frame {
             Frame::Unsub { generation, channels } => {
                 let wish = part.take_wish(from).and_then(|wish| Some(Wish { frame: without(wish.frame, generation, &channels)?, ..wish }));
@@ -129,7 +161,7 @@ fn without(wish: Frame, generation: u32, channels: &[ChannelName]) -> Option<Fra
                     wanted.retain(|channel| !channels.contains(&channel.name));
                     !wanted.is_empty()
                 }
-                Wants::Everything | Wants::Copy => true,
+                Wants::Everything | Wants::Copy | Wants::Part(_) => true,
             };
             (wants_any && !channels.is_empty()).then_some(Frame::Sub(sub))
         }
@@ -192,6 +224,28 @@ mod tests {
             let before = say(&wish);
             assert_eq!(say(&and(wish, next)), expected, "after {before}");
         }
+    }
+
+    #[test]
+    fn a_wish_in_several_frames_is_whole_with_its_last_and_what_was_begun_before_it_is_forgotten() {
+        let part = |generation, of: &[&str]| {
+            wants(generation, Wants::Part(names(of).into_iter().map(|name| Channel { name, is_held: true }).collect()))
+        };
+        let [one, other] = [1, 2].map(|tag| Tag::new(tag).unwrap());
+        let mut begun = Begun::default();
+        let mut hear = |from, frame| begun.hear(from, frame).as_ref().map(say);
+        assert_eq!(hear(one, part(1, &["a"])), None);
+        assert_eq!(hear(other, part(1, &["b"])), None);
+        assert_eq!(hear(one, more(1, &["x"])).as_deref(), Some("more 1 x"));
+        assert_eq!(hear(one, part(2, &["c", "d"])), None, "it asks anew");
+        assert_eq!(hear(one, part(2, &["e"])), None);
+        assert_eq!(hear(one, sub(2, &["f"])).as_deref(), Some("sub 2 c,d,e,f"));
+        assert_eq!(hear(one, sub(2, &["g"])).as_deref(), Some("sub 2 g"));
+        assert_eq!(hear(other, wants(2, Wants::Everything)).as_deref(), Some("sub 2 Everything"));
+        assert_eq!(hear(other, sub(1, &["h"])).as_deref(), Some("sub 1 h"));
+        assert_eq!(hear(one, part(3, &["i"])), None);
+        begun.forget(|tag| tag == one);
+        assert!(begun.0.is_empty());
     }
 
     #[test]

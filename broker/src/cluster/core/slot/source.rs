@@ -15,6 +15,10 @@ impl Replica {
         if sub.wants == Wants::Copy {
             return self.give_copy(log, cx, from, &sub);
         }
+        if matches!(sub.wants, Wants::Part(_)) {
+            // Not put together by who carried it.
+            return;
+        }
         if !self.is_home() {
             self.want_home(log, cx);
         }
