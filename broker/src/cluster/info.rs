@@ -10,7 +10,7 @@ use super::core::{Frame, Opening, State};
 use super::happened::{Answered, Happened, REFUSALS};
 use super::link::Purpose;
 use super::membership::{NodeName, Record};
-use super::mesh::{Queued, Traffic};
+use super::mesh::{Links, Queued, Traffic};
 use super::release::{Common, Release};
 use super::running::Seen;
 use super::wires::Wires;
@@ -48,8 +48,8 @@ pub struct NodeInfo {
     pub follower: u64,
     /// How far its copies are behind what this node orders; `None` for this node, and for one that is not heard and was to hold none.
     pub lag: Option<Lag>,
-    /// Connections to it that were made.
-    pub links_made: u64,
+    /// What became of the connections to it.
+    pub links: Links,
     /// What waits to be sent to it, by purpose; `None` without a connection.
     pub queued: [Option<Queued>; Purpose::ALL.len()],
 }
@@ -172,7 +172,7 @@ impl Info {
             home: count(&home, tag),
             follower: count(&follower, tag),
             lag: None,
-            links_made: 0,
+            links: Links::default(),
             queued: [None; Purpose::ALL.len()],
         }];
         let lag = |tag: Tag| {
@@ -194,7 +194,7 @@ impl Info {
             home: count(&home, record.tag),
             follower: count(&follower, record.tag),
             lag: lag(record.tag),
-            links_made: wires.mesh.made(&record.name),
+            links: wires.mesh.links(&record.name),
             queued: wires.mesh.queued(record.tag),
         }));
         nodes.sort_by(|a, b| a.name.cmp(&b.name));
@@ -299,7 +299,9 @@ impl NodeInfo {
             "lag_ms": self.lag.map(|lag| milliseconds(lag.oldest)),
             "queued_bytes": queued,
             "behind": is_behind,
-            "links_made": self.links_made,
+            "links_made": self.links.made,
+            "links_filled": self.links.filled,
+            "links_given_up": self.links.given_up,
         })
     }
 }

@@ -69,6 +69,10 @@ pub struct Peer {
     pub rtt: Option<Duration>,
     /// Connections to it that were made.
     pub links_made: u64,
+    /// Times so much waited for it on one of them that publishers and states waited, too.
+    pub links_filled: u64,
+    /// Those that were given up because it took nothing.
+    pub links_given_up: u64,
     /// By purpose: its name and what waits; `None` without a connection.
     pub queued: Vec<(&'static str, Option<Queued>)>,
 }
@@ -165,7 +169,7 @@ impl ClusterFigures {
 }
 
 /// Each family with its one line of help.
-pub(super) const HELP: [(&str, &str); 35] = [
+pub(super) const HELP: [(&str, &str); 37] = [
     ("tidings_cluster_members", "Nodes by what they are to this one, itself included."),
     ("tidings_cluster_active", "1 when this node takes its share of the slots."),
     ("tidings_cluster_degraded", "1 while a part of the cluster may go on without this node."),
@@ -177,6 +181,8 @@ pub(super) const HELP: [(&str, &str); 35] = [
     ("tidings_cluster_link_rtt_seconds", "The latest round trip to a node."),
     ("tidings_cluster_link_queued_bytes", "Bytes that wait to be sent to a node, by purpose."),
     ("tidings_cluster_links_made_total", "Connections to a node that were made."),
+    ("tidings_cluster_links_filled_total", "Times so much waited for a node that publishers and states waited, too."),
+    ("tidings_cluster_links_given_up_total", "Connections to a node that were given up because it took nothing."),
     ("tidings_cluster_frames_carried_total", "Frames between nodes, by purpose and direction."),
     ("tidings_cluster_frames_carried_bytes_total", "Their bytes."),
     ("tidings_cluster_slot_frames_carried_total", "Frames about slots, by kind and direction."),
@@ -238,6 +244,14 @@ fn links(out: &mut Page<'_>, figures: &ClusterFigures) {
     for peer in &figures.peers {
         out.line(&[("peer", &peer.name)], peer.links_made as f64);
     }
+    out.family("links_filled_total", "counter");
+    for peer in &figures.peers {
+        out.line(&[("peer", &peer.name)], peer.links_filled as f64);
+    }
+    out.family("links_given_up_total", "counter");
+    for peer in &figures.peers {
+        out.line(&[("peer", &peer.name)], peer.links_given_up as f64);
+    }
     out.family("frames_carried_total", "counter");
     for of in &figures.traffic {
         out.line(&[("purpose", of.purpose), ("direction", "said")], of.said.0 as f64);
@@ -298,6 +312,8 @@ impl ClusterFigures {
             name: "node-2".into(),
             rtt: Some(Duration::from_micros(250)),
             links_made: 3,
+            links_filled: 2,
+            links_given_up: 1,
             queued: vec![("control", Some(Queued::default())), ("live", Some(Queued { bytes: 17, bounded: 9 })), ("bulk", None)],
         };
         Self {

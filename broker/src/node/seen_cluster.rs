@@ -80,7 +80,9 @@ fn peer(node: &NodeInfo) -> Peer {
     Peer {
         name: node.name.to_string(),
         rtt: node.rtt.filter(|rtt| *rtt > Duration::ZERO),
-        links_made: node.links_made,
+        links_made: node.links.made,
+        links_filled: node.links.filled,
+        links_given_up: node.links.given_up,
         queued: queued.collect(),
     }
 }
@@ -148,7 +150,7 @@ fn link(node: &NodeInfo) -> admin::Link {
         lag_slots: node.lag.map(|lag| lag.slots),
         lag_ms: node.lag.map(|lag| lag.oldest.as_millis() as u64),
         // One for each purpose belongs to every start of either end.
-        reconnects: node.links_made.saturating_sub(Purpose::ALL.len() as u64),
+        reconnects: node.links.made.saturating_sub(Purpose::ALL.len() as u64),
     }
 }
 

@@ -88,6 +88,15 @@ export const cluster = {
           queries: { "{{instance}} to {{peer}}, {{purpose}}": 'tidings_cluster_link_queued_bytes{purpose!="bulk", $of}' },
         },
         {
+          title: "Links that were full",
+          about: "Times in a minute that 8 MiB waited for another node, so that publishers and copies waited, and connections that began anew because 16 MiB did.",
+          unit: "short",
+          queries: {
+            "{{instance}} to {{peer}}": "60 * rate(tidings_cluster_links_filled_total{$of}[$rate])",
+            "{{instance}} to {{peer}}, given up": "60 * rate(tidings_cluster_links_given_up_total{$of}[$rate])",
+          },
+        },
+        {
           title: "Bytes between nodes",
           about: "Sent by each node, before TLS.",
           unit: "binBps",

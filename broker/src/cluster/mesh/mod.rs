@@ -30,12 +30,13 @@ use super::link::{Greeter, Link, Peer, Purpose, Refusal};
 use super::membership::{Members, NodeName, Record};
 use crate::log::Tag;
 pub use accept::GREETINGS_MAX;
-use outbox::Outbox;
 pub use outbox::{Letter, OutboxBounds, Posted};
+use outbox::{Outbox, Whom};
 pub use roster::Id;
 use roster::{Replaced, Roster};
 use socket::Socket;
-pub use tally::{Tally, Traffic};
+use tally::Strain;
+pub use tally::{Links, Tally, Traffic};
 
 /// Nodes whose connections are counted; where names change with every start, those that are gone are forgotten.
 const MADE_MAX: usize = 256;
@@ -99,8 +100,8 @@ struct Shared<L> {
     /// By process, for those who post. Follows the roster.
     routes: RwLock<HashMap<Tag, Outboxes<L>>>,
     tally: Arc<Tally>,
-    /// Connections that were made to each node, however often it came back.
-    made: Mutex<BTreeMap<NodeName, u64>>,
+    /// Connections that were made to each node, however often it came back, and what they cost.
+    made: Mutex<BTreeMap<NodeName, (u64, Arc<Strain>)>>,
     /// Connections that came in and have not greeted yet.
     greetings: Arc<AtomicU64>,
 }
@@ -196,10 +197,13 @@ impl<L: Letter> Mesh<L> {
         outbox.is_some_and(|(_, outbox)| outbox.takes_state())
     }
 
-    /// How many connections to this node were made, since the start.
+    /// What became of the connections to this node, since the start.
     #[must_use]
-    pub fn made(&self, name: &NodeName) -> u64 {
-        self.0.made.lock().get(name).copied().unwrap_or(0)
+    pub fn links(&self, name: &NodeName) -> Links {
+        let made = self.0.made.lock();
+        let Some((made, strain)) = made.get(name) else { return Links::default() };
+        let (filled, given_up) = strain.read();
+        Links { made: *made, filled, given_up }
     }
 
     /// How many connections to this node have not greeted yet; [`GREETINGS_MAX`] at most, but for a moment.
@@ -268,25 +272,21 @@ impl<L: Letter> Keeper<L> {
     /// When another one, which came meanwhile, is preferred.
     fn enter(self: &Arc<Self>, link: Link<Socket>, dialled: bool) -> Result<(), Refusal> {
         let peer = link.peer.clone();
-        let outbox = Arc::new(Outbox::new(self.bounds));
         let stop = self.stop.child_token();
-        let id = {
+        let (id, outbox) = {
             // Under one lock: what the ear and the posters see follows the roster, in its order.
             let mut roster = self.roster.lock();
             roster.judge(&peer, dialled, |tag| self.ear.is_heard(tag))?;
+            let strain = self.count_made(&peer.name, |name| Purpose::ALL.iter().any(|purpose| roster.holds(name, *purpose)));
+            let whom = Whom { name: peer.name.clone(), purpose: peer.purpose, strain };
+            let outbox = Arc::new(Outbox::new(self.bounds, whom));
             let (id, replaced) = roster.enter(&peer, dialled, Connection { outbox: outbox.clone(), stop: stop.clone() });
             for Replaced { id, tag, purpose, connection } in replaced {
                 self.let_go(&peer.name, tag, purpose, id, &connection);
             }
-            let mut made = self.mesh.0.made.lock();
-            if made.len() >= MADE_MAX {
-                made.retain(|name, _| Purpose::ALL.iter().any(|purpose| roster.holds(name, *purpose)));
-            }
-            *made.entry(peer.name.clone()).or_default() += 1;
-            drop(made);
             self.mesh.0.routes.write().entry(peer.tag).or_default()[peer.purpose.index()] = Some((id, outbox.clone()));
             self.ear.up(&peer, id);
-            id
+            (id, outbox)
         };
         let _ = self.changed.send(());
         tracing::debug!(event = "node_link_up", node = %peer.name, purpose = peer.purpose.as_str(), dialled, "connected");
@@ -297,6 +297,17 @@ impl<L: Letter> Keeper<L> {
             keeper.leave(&peer, id, &why);
         });
         Ok(())
+    }
+
+    /// One more connection to this node. Where there are too many names, those are forgotten that nobody has a connection to.
+    fn count_made(&self, name: &NodeName, is_held: impl Fn(&NodeName) -> bool) -> Arc<Strain> {
+        let mut counted = self.mesh.0.made.lock();
+        if counted.len() >= MADE_MAX {
+            counted.retain(|known, _| known == name || is_held(known));
+        }
+        let (made, strain) = counted.entry(name.clone()).or_default();
+        *made += 1;
+        strain.clone()
     }
 
     fn leave(&self, peer: &Peer, id: Id, why: &str) {

@@ -3,10 +3,15 @@
 //! States that the other end asked for have a lane beside it, since they may be large: what is said later of other things overtakes them.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+use super::super::link::Purpose;
+use super::super::membership::NodeName;
+use super::tally::Strain;
 
 /// Something to be said to another node.
 pub trait Letter: Send + 'static {
@@ -119,16 +124,25 @@ impl<L: Letter> Queue<L> {
     }
 }
 
+/// Whom a queue is for, and what is counted of it.
+#[derive(Debug)]
+pub(super) struct Whom {
+    pub(super) name: NodeName,
+    pub(super) purpose: Purpose,
+    pub(super) strain: Arc<Strain>,
+}
+
 /// The queue of one connection.
 #[derive(Debug)]
 pub(super) struct Outbox<L> {
     queue: Mutex<Queue<L>>,
     bounds: OutboxBounds,
+    whom: Whom,
     wake: Notify,
 }
 
 impl<L: Letter> Outbox<L> {
-    pub(super) fn new(bounds: OutboxBounds) -> Self {
+    pub(super) fn new(bounds: OutboxBounds, whom: Whom) -> Self {
         let queue = Queue {
             letters: VecDeque::new(),
             states: VecDeque::new(),
@@ -139,7 +153,7 @@ impl<L: Letter> Outbox<L> {
             is_awaited: false,
             is_closed: false,
         };
-        Self { queue: Mutex::new(queue), bounds, wake: Notify::new() }
+        Self { queue: Mutex::new(queue), bounds, whom, wake: Notify::new() }
     }
 
     /// Puts a letter in, behind all others that it may not overtake. Never waits.
@@ -151,13 +165,17 @@ impl<L: Letter> Outbox<L> {
         let is_state = letter.is_state();
         if !is_state && queue.booked.letters > self.bounds.high * 2 {
             // The peer takes nothing and they go on all the same: it must begin anew.
+            let bytes = queue.booked.letters;
             queue.is_closed = true;
             drop(queue);
             self.wake.notify_one();
+            self.gave_up(bytes);
             return Posted::Closed;
         }
         queue.book(&letter);
+        let was_full = queue.is_full;
         queue.is_full |= queue.booked.letters > self.bounds.high;
+        let filled = (queue.is_full && !was_full).then_some(queue.booked.letters);
         let posted = if queue.is_full && !is_state { Posted::Behind } else { Posted::Queued };
         let was_empty = queue.is_empty();
         queue.posted += 1;
@@ -175,7 +193,22 @@ impl<L: Letter> Outbox<L> {
         if was_empty {
             self.wake.notify_one();
         }
+        if let Some(bytes) = filled {
+            self.filled(bytes);
+        }
         posted
+    }
+
+    fn filled(&self, bytes: usize) {
+        let Whom { name, purpose, strain } = &self.whom;
+        strain.filled();
+        tracing::warn!(event = "node_link_full", node = %name, purpose = purpose.as_str(), bytes, "so much waits for a node that publishers and copies wait for it");
+    }
+
+    fn gave_up(&self, bytes: usize) {
+        let Whom { name, purpose, strain } = &self.whom;
+        strain.gave_up();
+        tracing::warn!(event = "node_link_given_up", node = %name, purpose = purpose.as_str(), bytes, "a node takes nothing of what is said to it: its connection begins anew");
     }
 
     /// Waits for letters and moves about `bytes` of them, one at least, into `taken`, and half as much of the other lane. Returns what they
@@ -298,7 +331,13 @@ mod tests {
     }
 
     fn outbox() -> Outbox<Note> {
-        Outbox::new(OutboxBounds { high: 100, low: 20, states: 10 })
+        let whom = Whom { name: NodeName::new("b").unwrap(), purpose: Purpose::Live, strain: Arc::default() };
+        Outbox::new(OutboxBounds { high: 100, low: 20, states: 10 }, whom)
+    }
+
+    /// How often it was full, and given up.
+    fn strain(outbox: &Outbox<Note>) -> (u64, u64) {
+        outbox.whom.strain.read()
     }
 
     async fn take(outbox: &Outbox<Note>, bytes: usize) -> Option<(Vec<Note>, Booked)> {
@@ -339,6 +378,9 @@ mod tests {
         assert_eq!(outbox.written(letters(booked.letters - 80 + more.letters)), FOR_LETTERS);
         assert_eq!(outbox.written(letters(0)), NOWHERE);
         assert!(!outbox.is_full());
+        assert_eq!(strain(&outbox), (1, 0));
+        outbox.post(Plain(101));
+        assert_eq!(strain(&outbox), (2, 0));
     }
 
     #[tokio::test]
@@ -347,7 +389,10 @@ mod tests {
         for _ in 0..4 {
             outbox.post(Plain(60));
         }
+        assert_eq!(strain(&outbox), (1, 0));
         assert_eq!(outbox.post(Plain(1)), Posted::Closed);
+        assert_eq!(outbox.post(Plain(1)), Posted::Closed);
+        assert_eq!(strain(&outbox), (1, 1), "once");
         assert_eq!(take(&outbox, 1).await, None);
         outbox.close();
         assert_eq!((outbox.booked(), outbox.post(Plain(1))), (letters(0), Posted::Closed));

@@ -32,6 +32,39 @@ pub struct Traffic {
     pub bytes_heard: u64,
 }
 
+/// What a node cost that did not take what was said to it, over all its connections since the start.
+#[derive(Debug, Default)]
+pub(super) struct Strain {
+    filled: AtomicU64,
+    given_up: AtomicU64,
+}
+
+impl Strain {
+    pub(super) fn filled(&self) {
+        self.filled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn gave_up(&self) {
+        self.given_up.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often a queue was full, and how often a connection was given up.
+    pub(super) fn read(&self) -> (u64, u64) {
+        (self.filled.load(Ordering::Relaxed), self.given_up.load(Ordering::Relaxed))
+    }
+}
+
+/// The connections to one node, counted since the start however often it came back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Links {
+    /// Made.
+    pub made: u64,
+    /// Times so much waited for one of them that publishers and states did, too.
+    pub filled: u64,
+    /// Given up because the node took nothing of what was said to it.
+    pub given_up: u64,
+}
+
 impl Tally {
     pub(super) fn said(&self, purpose: Purpose, frames: usize, bytes: usize) {
         self.writes.fetch_add(1, Ordering::Relaxed);

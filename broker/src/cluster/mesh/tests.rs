@@ -311,7 +311,7 @@ async fn those_that_come_are_greeted_on_other_threads_than_heartbeats() {
 async fn a_flood_of_quick_strangers_parts_no_nodes_and_keeps_none_out() {
     let (a, b, c) = (start("a", 1).await, start("b", 2).await, start("c", 3).await);
     join(&a, &b).await;
-    let made = (a.mesh.made(&b.record.name), b.mesh.made(&a.record.name));
+    let made = (a.mesh.links(&b.record.name), b.mesh.links(&a.record.name));
     let stranger = Greeter::new(identity("d", 4), &["a secret of somebody else".to_owned()], None).unwrap();
     let strangers: Vec<_> = (0..16)
         .map(|_| {
@@ -335,5 +335,5 @@ async fn a_flood_of_quick_strangers_parts_no_nodes_and_keeps_none_out() {
     assert!(strangers.iter().all(|stranger| !stranger.is_finished()), "a stranger was let in");
     drop(strangers);
     assert!(are_joined(&a, &b), "the strangers parted them");
-    assert_eq!((a.mesh.made(&b.record.name), b.mesh.made(&a.record.name)), made, "they were parted, and met again");
+    assert_eq!((a.mesh.links(&b.record.name), b.mesh.links(&a.record.name)), made, "they were parted, and met again");
 }
