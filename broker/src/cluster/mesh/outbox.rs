@@ -48,8 +48,8 @@ pub struct OutboxBounds {
     pub high: usize,
     /// Below this many, after it was full, there is room again.
     pub low: usize,
-    /// Below this many bytes of states there is room for one more. Little, so that it is on its way at once: who asked gives up after a
-    /// second in which nothing came.
+    /// Below this many bytes of states there is room for one more. Little, so that it is on its way at once: who asked asks anew
+    /// after a second in which nothing came, and later and later.
     pub states: usize,
 }
 

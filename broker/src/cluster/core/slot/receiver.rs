@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use super::super::frame::{Channel, Frame, Stream, StreamAck, Sub, Sync, Wants};
-use super::super::settings::Bug;
+use super::super::settings::{Bug, Settings};
 use super::{Context, Event, Output, Replica, Role};
 use crate::log::{ChannelKey, ChannelState, Copied, Entry, Epoch, Record, SlotLog, Tag};
 use crate::message::ChannelName;
 
-/// How many tries a wish without an answer is given before somebody else is asked.
+/// How many tries a wish without an answer is given before it is said again, and perhaps to somebody else.
 const PATIENCE: u32 = 10;
+/// So often at most that time doubles while the same one is asked in vain. What it was asked for before comes in the meantime and is of no use
+/// any more: who asks anew each second never gets what takes longer, as one large message does over a slow link.
+const PATIENCE_DOUBLES_MAX: u32 = 5;
 
 #[derive(Debug, Default)]
 pub(super) struct Receiver {
@@ -19,6 +22,8 @@ pub(super) struct Receiver {
     state: State,
     /// When the source was heard last, or asked.
     heard: Duration,
+    /// How often in a row it was asked for the same and sent nothing of it in time.
+    in_vain: u32,
     /// Parts of a state that is not whole yet.
     parts: Vec<Sync>,
     /// Who is the home, by the word of others; stronger than the view.
@@ -99,6 +104,12 @@ impl Receiver {
         self.after = cx.now.mono;
     }
 
+    /// How long the source may say nothing. Once a state has begun to come all of it is on its way, and it is told if the link loses that.
+    fn patience(&self, settings: &Settings) -> Duration {
+        let doubles = if self.parts.is_empty() { self.in_vain.min(PATIENCE_DOUBLES_MAX) } else { PATIENCE_DOUBLES_MAX };
+        settings.retry * (PATIENCE << doubles)
+    }
+
     fn is_from(&self, from: Tag, generation: u32) -> bool {
         self.source == Some(from) && self.generation == generation && self.state != State::Idle
     }
@@ -143,7 +154,7 @@ impl Replica {
         let silence = cx.now.mono.saturating_sub(receiver.heard);
         match receiver.state {
             State::Live if is_same && silence < cx.settings.mark * 3 => return,
-            State::Asked if is_same && silence < cx.settings.retry * PATIENCE => return,
+            State::Asked if is_same && silence < receiver.patience(cx.settings) => return,
             State::Asked if is_same => receiver.redirect = None,
             State::Idle if cx.now.mono < receiver.after => return,
             _ => {}
@@ -153,6 +164,8 @@ impl Replica {
 
     fn ask(&mut self, log: &SlotLog, cx: &mut Context<'_>, source: Tag, kind: Kind) {
         let receiver = &mut self.receiver;
+        let is_again = (receiver.state, receiver.source, receiver.kind) == (State::Asked, Some(source), kind);
+        receiver.in_vain = if is_again { receiver.in_vain + 1 } else { 0 };
         receiver.stop();
         receiver.generation += 1;
         (receiver.source, receiver.kind, receiver.state, receiver.heard) = (Some(source), kind, State::Asked, cx.now.mono);
@@ -178,13 +191,11 @@ impl Replica {
         cx.send(source, Frame::Sub(sub));
     }
 
-    /// One more channel for a stream that flows.
+    /// One more channel for a stream that flows. While that is only asked for, what it begins with is awaited first: asked for anew with each
+    /// new channel, it might never come.
     pub(super) fn ask_more(&mut self, cx: &mut Context<'_>, channel: ChannelName) {
-        match (&self.role, self.receiver.live_channels()) {
-            (Role::Guest, Some((source, generation))) => cx.send(source, Frame::More { generation, channels: vec![channel] }),
-            // A wish is on its way without it.
-            _ if self.receiver.state == State::Asked && self.receiver.kind == Kind::Channels => self.receiver.stop(),
-            _ => {}
+        if let (Role::Guest, Some((source, generation))) = (&self.role, self.receiver.live_channels()) {
+            cx.send(source, Frame::More { generation, channels: vec![channel] });
         }
     }
 
