@@ -37,6 +37,10 @@ impl mesh::Letter for Letter {
         matches!(self, Self::Slot(_, Frame::Sync(_), _))
     }
 
+    fn is_publish(&self) -> bool {
+        matches!(self, Self::Slot(_, Frame::Forward(_), _))
+    }
+
     fn about(&self) -> Option<u16> {
         if let Self::Slot(slot, ..) = self { Some(slot.number()) } else { None }
     }

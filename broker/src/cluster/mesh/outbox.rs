@@ -24,6 +24,11 @@ pub trait Letter: Send + 'static {
     fn is_state(&self) -> bool {
         false
     }
+    /// Whether it is a publish on its way. Those fill a queue like all letters, so that publishers wait; but who waits has a bound of its own, and
+    /// when a slot moves all that wait for it are sent to its next home at once: no connection is given up for them.
+    fn is_publish(&self) -> bool {
+        false
+    }
     /// What it is about. Letters about one thing stay in order.
     fn about(&self) -> Option<u16> {
         None
@@ -44,7 +49,7 @@ pub enum Posted {
 /// Where a queue is full, and where it has room again.
 #[derive(Clone, Copy, Debug)]
 pub struct OutboxBounds {
-    /// Above this many bytes posters are told to hold back. Above twice as many the connection is given up.
+    /// Above this many bytes posters are told to hold back. Above twice as many, without publishes on their way, the connection is given up.
     pub high: usize,
     /// Below this many, after it was full, there is room again.
     pub low: usize,
@@ -88,6 +93,8 @@ struct Queue<L> {
     posted: u64,
     /// Of what is in the queue and what is taken and not yet written.
     booked: Booked,
+    /// Bytes of publishes in the queue.
+    publishes: usize,
     /// Somebody was told to hold back since there was room last.
     is_full: bool,
     /// Somebody wanted to say a state, and there was no room.
@@ -103,6 +110,22 @@ impl<L: Letter> Queue<L> {
     fn book(&mut self, letter: &L) {
         let of = if letter.is_state() { &mut self.booked.states } else { &mut self.booked.letters };
         *of += letter.bytes();
+        if letter.is_publish() {
+            self.publishes += letter.bytes();
+        }
+    }
+
+    /// The next letter of those that are no states.
+    fn next_letter(&mut self) -> Option<L> {
+        let (_, letter) = self.letters.pop_front()?;
+        self.took(&letter);
+        Some(letter)
+    }
+
+    fn took(&mut self, letter: &L) {
+        if letter.is_publish() {
+            self.publishes = self.publishes.saturating_sub(letter.bytes());
+        }
     }
 
     /// The next state, unless a letter that waits was there before it.
@@ -112,6 +135,7 @@ impl<L: Letter> Queue<L> {
             return None;
         }
         let (_, letter) = self.states.pop_front()?;
+        self.took(&letter);
         if let Some(about) = letter.about()
             && let Some(count) = self.held_up.get_mut(&about)
         {
@@ -149,6 +173,7 @@ impl<L: Letter> Outbox<L> {
             held_up: HashMap::new(),
             posted: 0,
             booked: Booked::default(),
+            publishes: 0,
             is_full: false,
             is_awaited: false,
             is_closed: false,
@@ -163,7 +188,7 @@ impl<L: Letter> Outbox<L> {
             return Posted::Closed;
         }
         let is_state = letter.is_state();
-        if !is_state && queue.booked.letters > self.bounds.high * 2 {
+        if !is_state && queue.booked.letters.saturating_sub(queue.publishes) > self.bounds.high * 2 {
             // The peer takes nothing and they go on all the same: it must begin anew.
             let bytes = queue.booked.letters;
             queue.is_closed = true;
@@ -230,7 +255,7 @@ impl<L: Letter> Outbox<L> {
                 };
                 let mut room = bytes;
                 while room > 0
-                    && let Some((_, letter)) = queue.letters.pop_front()
+                    && let Some(letter) = queue.next_letter()
                 {
                     room = room.saturating_sub(take(letter));
                 }
@@ -281,7 +306,7 @@ impl<L: Letter> Outbox<L> {
         queue.is_closed = true;
         let let_go = (std::mem::take(&mut queue.letters), std::mem::take(&mut queue.states));
         queue.held_up.clear();
-        queue.booked = Booked::default();
+        (queue.booked, queue.publishes) = (Booked::default(), 0);
         drop(queue);
         drop(let_go);
         self.wake.notify_one();
@@ -308,17 +333,22 @@ mod tests {
         Letter(usize),
         About(u16, usize),
         State(u16, usize),
+        Publish(usize),
     }
-    use Note::{About, Letter as Plain, State};
+    use Note::{About, Letter as Plain, Publish, State};
 
     impl Letter for Note {
         fn bytes(&self) -> usize {
-            let (Plain(bytes) | About(_, bytes) | State(_, bytes)) = self;
+            let (Plain(bytes) | About(_, bytes) | State(_, bytes) | Publish(bytes)) = self;
             *bytes
         }
 
         fn is_state(&self) -> bool {
             matches!(self, State(..))
+        }
+
+        fn is_publish(&self) -> bool {
+            matches!(self, Publish(_))
         }
 
         fn about(&self) -> Option<u16> {
@@ -396,6 +426,19 @@ mod tests {
         assert_eq!(take(&outbox, 1).await, None);
         outbox.close();
         assert_eq!((outbox.booked(), outbox.post(Plain(1))), (letters(0), Posted::Closed));
+    }
+
+    #[tokio::test]
+    async fn publishes_on_their_way_fill_a_queue_and_no_connection_is_given_up_for_them() {
+        let outbox = outbox();
+        for _ in 0..20 {
+            assert_ne!(outbox.post(Publish(60)), Posted::Closed);
+        }
+        assert!(outbox.is_full());
+        assert_eq!(outbox.post(Plain(201)), Posted::Behind);
+        assert_eq!(strain(&outbox), (1, 0));
+        assert_eq!(outbox.post(Publish(1)), Posted::Closed, "what is none of them is too much");
+        assert_eq!(strain(&outbox), (1, 1));
     }
 
     #[tokio::test]

@@ -1,20 +1,22 @@
 //! Links between nodes: what goes over them however much it is, and what a link that is behind costs, and whom.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tidings::cluster::core::{Member, NodeId, View};
+use tidings::broker::Broker;
+use tidings::cluster::core::{Member, NodeId, State, View};
 use tidings::cluster::link::Purpose;
 use tidings::cluster::mesh::{OutboxBounds, Queued};
 use tidings::cluster::{Info, NodeInfo};
 use tidings::config::Config;
-use tidings::log::Slot;
+use tidings::log::{Slot, Tag};
 use tidings::message::ChannelName;
+use tidings_sdk::Client;
 use tokio::time::Instant;
 
 use super::scene::{Cluster, KEY};
-use crate::support::{Daemon, EventStream, Http1, Listener, Scene, Since, Way, draft, metric, soon};
+use crate::support::{Daemon, EventStream, Http1, Listener, News, Scene, Since, Way, draft, metric, soon};
 
 /// The largest payload that is taken by default, less a number.
 const LARGE: usize = (64 << 10) - 16;
@@ -69,14 +71,21 @@ async fn beside_a_process() -> (Cluster, Daemon) {
 /// Who should lead the slot of a channel, and who should hold its second copy.
 fn places(cluster: &Cluster) -> impl Fn(&str) -> (String, String) {
     let info = info(&cluster.nodes[0]);
-    let names: BTreeMap<_, _> = info.nodes.iter().map(|node| (node.tag, node.name.to_string())).collect();
-    let member = |node: &NodeInfo| Member { id: NodeId::of(node.name.as_str()), tag: node.tag, state: node.state.unwrap() };
-    let view = View::new(info.nodes[0].tag, info.nodes.iter().map(member).collect(), 2, Default::default(), true);
-    assert_eq!(view.id(), info.view);
-    move |channel| {
+    let named: Vec<_> = info.nodes.iter().map(|node| (node.tag, node.name.to_string())).collect();
+    let (view, place) = places_of(named);
+    assert_eq!(view, info.view);
+    place
+}
+
+/// The same among these, and how they see the cluster.
+fn places_of(nodes: Vec<(Tag, String)>) -> (u64, impl Fn(&str) -> (String, String)) {
+    let member = |(tag, name): &(Tag, String)| Member { id: NodeId::of(name), tag: *tag, state: State::Active };
+    let view = View::new(nodes[0].0, nodes.iter().map(member).collect(), 2, Default::default(), true);
+    let names: BTreeMap<_, _> = nodes.into_iter().collect();
+    (view.id(), move |channel: &str| {
         let place = view.place(Slot::of(&ChannelName::parse(channel).unwrap())).unwrap();
         (names[&place.home].clone(), names[&place.follower.unwrap()].clone())
-    }
+    })
 }
 
 /// A channel that this node leads and that one copies; its name begins so.
@@ -206,7 +215,17 @@ async fn how_far_copies_of_a_node_are_behind_is_shown_on_the_nodes_that_lead_the
             cluster.nodes[0].publish(channel, "1").await;
         }
     }
-    assert_eq!((lag("node-1"), lag(SLOW)), (Some((0, 0)), Some((3, 1))), "also of one that is not waited for any more");
+    // With what the node publishes to itself, if that is copied there, too.
+    assert!(
+        lag(SLOW).is_some_and(|(records, slots)| records >= 3 && slots >= 1),
+        "also of one that is not waited for any more: {:?}",
+        lag(SLOW)
+    );
+    let client = Client::connect(&format!("http://{}", cluster.nodes[0].grpc())).await.unwrap();
+    let told = client.cluster_info().await.unwrap().nodes;
+    let lag_told = |name: &str| told.iter().find(|node| node.name == name).unwrap().lag;
+    assert!(lag_told("node-0").is_none() && lag_told("node-1").is_some(), "{told:?}");
+    assert!(lag_told(SLOW).is_some_and(|lag| lag.records >= 3 && lag.slots >= 1), "over gRPC: {told:?}");
     soon("it grows older", async {
         while seen(&cluster.nodes[0], SLOW).lag.unwrap().oldest < Duration::from_millis(300) {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -217,4 +236,126 @@ async fn how_far_copies_of_a_node_are_behind_is_shown_on_the_nodes_that_lead_the
     slow.go_on();
     cluster.copied().await;
     assert_eq!((lag("node-1"), lag(SLOW)), (Some((0, 0)), Some((0, 0))));
+}
+
+/// Publishes so many large messages at once, in turn to these channels. Who was told that it is published, by number, and what the others
+/// were told.
+async fn publish_many(broker: Broker, channels: Vec<String>, count: usize) -> (Vec<usize>, BTreeMap<&'static str, usize>) {
+    let publish = |number: usize| {
+        let (broker, channel) = (broker.clone(), channels[number % channels.len()].clone());
+        tokio::spawn(async move { broker.publish(draft(&channel, &large(number))).await })
+    };
+    let publishing: Vec<_> = (0..count).map(publish).collect();
+    let (mut done, mut refused) = (Vec::new(), BTreeMap::new());
+    for (number, answer) in publishing.into_iter().enumerate() {
+        match soon("an answer to each", answer).await.unwrap() {
+            Ok(_) => done.push(number),
+            Err(error) => *refused.entry(error.code.as_str()).or_default() += 1,
+        }
+    }
+    (done, refused)
+}
+
+/// How often links to this node were full, and given up, as node-0 counts it.
+async fn strain(cluster: &Cluster, name: &str) -> (f64, f64) {
+    let peer = format!("peer=\"{name}\"");
+    let filled = cluster.nodes[0].metric("tidings_cluster_links_filled_total", &[&peer]).await;
+    (filled, cluster.nodes[0].metric("tidings_cluster_links_given_up_total", &[&peer]).await)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn publishes_for_a_node_that_stands_still_are_all_answered_and_no_more_waits_for_it_than_its_link_takes() {
+    const COUNT: usize = 400;
+    let (cluster, slow) = beside_a_process().await;
+    let place = places(&cluster);
+    let channel = led(&place, "d-", SLOW, "node-1");
+    let broker = cluster.nodes[0].node.broker();
+    broker.publish(draft(&channel, "first")).await.unwrap();
+    cluster.copied().await;
+    slow.pause().await;
+    let publishing = tokio::spawn(publish_many(broker.clone(), vec![channel.clone()], COUNT));
+    let mut most = 0;
+    while !publishing.is_finished() {
+        most = seen(&cluster.nodes[0], SLOW).queued.iter().flatten().map(Queued::all).fold(most, usize::max);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (done, refused) = publishing.await.unwrap();
+    println!("{} published, {refused:?} refused; {most} bytes waited at most", done.len());
+    assert!(refused.keys().all(|code| ["overloaded", "unconfirmed"].contains(code)), "{refused:?}");
+    let bound = OutboxBounds::default().high;
+    assert!(most > bound / 2 && most <= bound + 16 * (64 << 10), "{most} bytes waited, and the bound is {bound}");
+    assert_eq!(strain(&cluster, SLOW).await, (1.0, 0.0), "it was full, and that was all");
+    slow.go_on();
+    let mut listener = Listener::open(Way::Door, &cluster.nodes[1], &[&channel], Since::Earliest).await;
+    let mut missing: BTreeSet<String> = done.iter().map(|number| format!("{number:06}")).collect();
+    let mut heard = BTreeSet::new();
+    while !missing.is_empty() {
+        // A gap may be declared: the other nodes cannot know what the one that stands still had acknowledged.
+        if let News::Message(message) = listener.next().await {
+            let text: String = message.text.chars().take(6).collect();
+            assert!(heard.insert(text.clone()), "{text} came twice");
+            missing.remove(&text);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_node_that_is_gone_goes_to_the_next_one_over_the_link_that_there_is() {
+    const COUNT: usize = 600;
+    let (cluster, slow) = beside_a_process().await;
+    let place = places(&cluster);
+    let channels: Vec<String> = ["d", "e", "f", "g"].map(|begins| led(&place, begins, SLOW, "node-1")).into();
+    let broker = cluster.nodes[0].node.broker();
+    for channel in &channels {
+        broker.publish(draft(channel, "first")).await.unwrap();
+    }
+    cluster.copied().await;
+    let made = cluster.nodes[0].metric("tidings_cluster_links_made_total", &["peer=\"node-1\""]).await;
+    drop(slow);
+    let (done, refused) = publish_many(broker.clone(), channels, COUNT).await;
+    println!("{} published, {refused:?} refused", done.len());
+    assert_eq!(strain(&cluster, "node-1").await.1, 0.0, "the link to the next one was given up");
+    assert_eq!(cluster.nodes[0].metric("tidings_cluster_links_made_total", &["peer=\"node-1\""]).await, made);
+    assert!(refused.keys().all(|code| *code == "overloaded"), "{refused:?}");
+    assert_eq!(done.len() + refused.values().sum::<usize>(), COUNT);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_joins_gets_a_copy_of_a_channel_of_many_megabytes_over_its_first_connections() {
+    const COUNT: usize = 400;
+    let mut cluster = Cluster { nodes: Vec::new() };
+    for _ in 0..2 {
+        cluster.add(keep_much).await;
+    }
+    cluster.settle().await;
+    // It is to follow one of them then, and to lead none of what is published here.
+    let tag = |number| Tag::new(number).unwrap();
+    let (_, place) =
+        places_of(["node-0", "node-1", "node-2"].into_iter().zip(1..).map(|(name, number)| (tag(number), name.to_owned())).collect());
+    let channel = led(&place, "much-", "node-0", "node-2");
+    let broker = cluster.nodes[0].node.broker();
+    for _ in 0..4 {
+        let (_, refused) = publish_many(broker.clone(), vec![channel.clone()], COUNT / 4).await;
+        assert_eq!(refused, BTreeMap::new());
+    }
+    cluster.add(keep_much).await;
+    cluster.settle().await;
+    cluster.copied().await;
+    soon("it never got the whole copy", async {
+        while cluster.nodes[2].metric("tidings_history_bytes", &[]).await < (COUNT * LARGE) as f64 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    assert_eq!(strain(&cluster, "node-2").await, (0.0, 0.0), "states fill no link");
+    for scene in &cluster.nodes {
+        for peer in ["node-0", "node-1", "node-2"] {
+            let made = scene.metric("tidings_cluster_links_made_total", &[&format!("peer=\"{peer}\"")]).await;
+            assert!(made <= 3.0, "{made} connections were made to {peer}");
+        }
+    }
+    let mut listener = Listener::open(Way::Door, &cluster.nodes[2], &[&channel], Since::Earliest).await;
+    let mut heard: Vec<String> = listener.texts(COUNT).await.iter().map(|text| text.chars().take(6).collect()).collect();
+    heard.sort_unstable();
+    assert_eq!(heard, (0..COUNT).map(|number| format!("{:06}", number / 4)).collect::<Vec<_>>());
 }
