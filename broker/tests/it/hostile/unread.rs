@@ -260,3 +260,42 @@ async fn a_call_of_which_nothing_is_taken_is_ended_and_those_beside_it_stay() {
     let open = slow.call("ClusterInfo", &[v1::ClusterInfoRequest {}]);
     soon("an answer", open).await.unwrap().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn batches_that_wait_for_room_count_and_the_one_that_has_waited_longest_gives_way() {
+    let scene = Scene::with(Commit::AtOnce, |config| {
+        (config.limits.incoming_bytes, config.limits.unsent_bytes) = (1 << 20, 1 << 20);
+    })
+    .await;
+    history(&scene, "much", 10, 10_000).await;
+    let message = |n: usize| v1::PublishRequest { channel: format!("batch{n}"), data: vec![b'x'; 10_000].into(), ..Default::default() };
+    let batch = v1::PublishBatchRequest { messages: (0..30).map(message).collect() };
+    let waiting = async || scene.metric("tidings_bound_used", &["\"incoming_bytes\""]).await;
+    // A page that nobody reads has all the room that a connection has for answers; a batch counts as half a megabyte.
+    let mut waits = Vec::new();
+    for bytes in [0.5, 1.0, 1.0] {
+        let slow = Slow::connect(scene.grpc(), 1 << 10).await;
+        let page = soon("a head", slow.history("much")).await.unwrap().unwrap().into_body();
+        let whole = slow.call("PublishBatch", std::slice::from_ref(&batch));
+        soon("it counts", async { while waiting().await < bytes * f64::from(1 << 20) {} }).await;
+        waits.push((slow, page, whole));
+    }
+    let status = async |head: Head| Status::from_header_map(soon("a refusal", head).await.unwrap().unwrap().headers()).unwrap();
+    let (_slow, _page, oldest) = waits.remove(0);
+    let told = status(oldest).await;
+    assert!(told.code() == tonic::Code::ResourceExhausted && told.message().contains("limits.incoming_bytes"), "{told:?}");
+    // One connection has only so much of it, also for what is too little to count before it is whole.
+    let (slow, mut page, whole) = waits.remove(0);
+    let little = v1::PublishRequest { channel: "little".into(), data: "x".into(), ..Default::default() };
+    let told = status(slow.call("PublishBatch", &[v1::PublishBatchRequest { messages: vec![little] }])).await;
+    assert!(told.code() == tonic::Code::ResourceExhausted && told.message().contains("of this connection"), "{told:?}");
+    assert_eq!(scene.metric("tidings_publishes_answered_total", &["\"grpc\"", "overloaded"]).await, 2.0);
+    // Whoever reads is served, and has published then.
+    assert_eq!(read::<v1::HistoryResponse>(&mut page, 1).await[0].messages.len(), 10);
+    let mut answer = soon("a head", whole).await.unwrap().unwrap().into_body();
+    let outcomes = read::<v1::PublishBatchResponse>(&mut answer, 1).await.remove(0).outcomes;
+    assert_eq!(outcomes.len(), 30);
+    waits.iter().for_each(|(_, _, whole)| whole.abort());
+    drop((waits, slow));
+    soon("all of it is given back", async { while waiting().await > 0.0 {} }).await;
+}
