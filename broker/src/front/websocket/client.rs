@@ -124,7 +124,11 @@ impl Client {
         }
         if let Err((rate, error)) = taken {
             hands.rate_exceeded(rate);
-            return self.refuse(id, &error, hands);
+            self.refuse(id, &error, hands);
+            if !self.rates.may_refuse(text.len(), hands.now()) {
+                self.end(&Ending::refused(&error), CloseReason::Refused, hands);
+            }
+            return;
         }
         let what = match read {
             Ok(request) => request.what,

@@ -8,12 +8,17 @@ use crate::front::config::WebSocketConfig;
 use crate::limits::{Bucket, rate_exceeded};
 use crate::metrics::Rate;
 
+/// So many times its rate of bytes a connection may be refused in a second, and twice as many at once.
+const REFUSED_TIMES: u64 = 8;
+
 /// The buckets of one connection.
 #[derive(Debug)]
 pub(super) struct Rates {
     publishes: Bucket,
     subscribes: Bucket,
     bytes: Bucket,
+    /// Bytes of what was refused.
+    refused: Bucket,
 }
 
 impl Rates {
@@ -22,6 +27,7 @@ impl Rates {
             publishes: Bucket::new(config.publish_rate.into()),
             subscribes: Bucket::new(config.subscribe_rate.into()),
             bytes: Bucket::new(config.byte_rate),
+            refused: Bucket::new(config.byte_rate.saturating_mul(REFUSED_TIMES)),
         }
     }
 
@@ -31,6 +37,12 @@ impl Rates {
     /// Which rate it exceeds, and what its client is told.
     pub(super) fn take_bytes(&mut self, config: &WebSocketConfig, bytes: usize, now: Duration) -> Result<(), (Rate, Error)> {
         self.bytes.take(bytes as u64, now).map_err(too_many(Rate::ConnectionBytes, config.byte_rate))
+    }
+
+    /// A message of so many bytes was refused. `false` when so much was that the connection must end: to read it costs as much as if it
+    /// were taken, a refusal makes nobody send less, and what is compressed costs its sender a thousandth of it.
+    pub(super) fn may_refuse(&mut self, bytes: usize, now: Duration) -> bool {
+        self.refused.take(bytes as u64, now).is_ok()
     }
 
     /// One more request.

@@ -171,3 +171,24 @@ async fn a_key_has_one_rate_over_all_its_connections_and_another_key_its_own() {
     assert_eq!(listener.texts(1).await, ["calm"]);
     assert!(scene.metric("tidings_rates_exceeded_total", &["caller_publishes"]).await >= 10.0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_goes_on_and_on_past_its_bytes_over_a_websocket_is_closed() {
+    let scene = Scene::with(Commit::AtOnce, |config| config.websocket.byte_rate = 10_000).await;
+    let mut socket = WebSocket::open(scene.http(), "/ws", "").await;
+    // Three megabytes, of which no more than eight times as much as may come is refused one by one.
+    let said: Vec<u8> =
+        (0..100).flat_map(|id| masked(0x81, json!({ "id": id, "nonsense": "x".repeat(30_000) }).to_string().as_bytes())).collect();
+    socket.send(&said).await;
+    let mut refused = 0;
+    let told = loop {
+        let told = soon("an end", socket.object()).await.unwrap();
+        match told.get("close") {
+            Some(close) => break close.clone(),
+            None => refused += 1,
+        }
+    };
+    assert_eq!((&told["code"], &told["retry"]), (&json!("overloaded"), &json!(true)), "{told}");
+    assert!(told["message"].as_str().unwrap().contains("websocket.byte_rate") && refused < 50, "{refused}: {told}");
+    assert!(WebSocket::open(scene.http(), "/ws", "").await.ask(&json!({ "id": 1, "ping": {} })).await.get("pong").is_some());
+}
