@@ -114,9 +114,11 @@ where
     if action.changes_state() {
         api.origins.check(parts, pass.is_by_browser(&parts.headers), "change anything").map_err(|refusal| api.gate.refuse(&refusal))?;
     }
-    if action == Action::PublishJson {
-        // Where to is said in the body, which nobody needs to read of who may publish nowhere.
-        pass.check_somewhere(auth::Action::Publish)?;
+    // Where or whom is said in the body, which nobody needs to read of who may do it nowhere.
+    match action {
+        Action::PublishJson => pass.check_somewhere(auth::Action::Publish)?,
+        Action::Disconnect | Action::Unsubscribe | Action::Revoke => pass.check_somewhere(auth::Action::Control)?,
+        _ => {}
     }
     let query = carrier::without_token(parts.uri.query().unwrap_or_default());
     match action {

@@ -5,7 +5,7 @@ use http::Response;
 use http_body_util::Full;
 use serde::Deserialize;
 
-use super::query::Query;
+use super::query::{Query, complaint};
 use super::read::{LIMIT_DEFAULT, LIMIT_MAX};
 use super::{HttpApi, answer};
 use crate::auth::{Action, Pass};
@@ -36,8 +36,7 @@ pub(super) async fn described(api: &HttpApi, pass: &Pass, query: &str) -> Result
     if !query.trim_ascii_start().starts_with('{') {
         return Err(Error::invalid("a presence query is an object of JSON"));
     }
-    let Described { channel, after, limit } =
-        serde_json::from_str(query).map_err(|why| Error::invalid(format!("a presence query is an object of JSON: {why}")))?;
+    let Described { channel, after, limit } = serde_json::from_str(query).map_err(|why| complaint("a presence query", &why))?;
     let limit = limit.unwrap_or(LIMIT_DEFAULT);
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Error::invalid(format!("`limit` is a number from 1 to {LIMIT_MAX}")));

@@ -8,6 +8,15 @@ use crate::wire::percent_decode;
 /// How much of a name that is not known is said again.
 const NAME_CHARS: usize = 64;
 
+/// Most of the parser's complaint that goes back; it may quote what was sent.
+const COMPLAINT_CHARS_MAX: usize = 300;
+
+/// What is wrong with a query that is described in JSON.
+pub(super) fn complaint(what: &str, why: &serde_json::Error) -> Error {
+    let why: String = why.to_string().chars().take(COMPLAINT_CHARS_MAX).collect();
+    Error::invalid(format!("{what} is an object of JSON: {why}"))
+}
+
 /// The parameters of one request: each known, each at most once.
 #[derive(Debug)]
 pub(super) struct Query<'a>(Vec<(Cow<'a, str>, String)>);

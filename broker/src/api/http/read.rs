@@ -5,7 +5,7 @@ use http::Response;
 use http_body_util::Full;
 use serde::Deserialize;
 
-use super::query::Query;
+use super::query::{Query, complaint};
 use super::{HttpApi, answer};
 use crate::auth::{Action, Pass};
 use crate::broker::{ChannelsQuery, HistoryQuery, Order};
@@ -42,8 +42,7 @@ pub(super) async fn described_history(api: &HttpApi, pass: &Pass, query: &str) -
     if !query.trim_ascii_start().starts_with('{') {
         return Err(Error::invalid("a history query is an object of JSON"));
     }
-    let Described { channel, since, limit, order } =
-        serde_json::from_str(query).map_err(|why| Error::invalid(format!("a history query is an object of JSON: {why}")))?;
+    let Described { channel, since, limit, order } = serde_json::from_str(query).map_err(|why| complaint("a history query", &why))?;
     let limit = limit.unwrap_or(LIMIT_DEFAULT);
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Error::invalid(format!("`limit` is a number from 1 to {LIMIT_MAX}")));

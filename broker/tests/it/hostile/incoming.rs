@@ -98,7 +98,7 @@ async fn messages_that_stand_still_over_websockets_make_room_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_may_publish_nowhere_is_refused_before_the_body_is_read() {
+async fn who_may_publish_or_order_nowhere_is_refused_before_the_body_is_read() {
     let mut config = config();
     config.dev = false;
     config.keys.push(Key::new("backend", KeyHash::of(b"the key")));
@@ -109,6 +109,12 @@ async fn who_may_publish_nowhere_is_refused_before_the_body_is_read() {
     raw.send(request("POST", "/v1/publish", to, "Content-Length: 600000\r\n")).await;
     let answer = soon("an answer without the body", raw.answer()).await;
     assert_eq!((answer.status, answer.code().as_str()), (401, "unauthenticated"));
+    for order in ["disconnect", "unsubscribe", "revoke"] {
+        let mut raw = Raw::connect(to).await;
+        raw.send(request("POST", &format!("/v1/{order}"), to, "Content-Length: 10000\r\n") + "{").await;
+        let answer = soon("an answer without the order", raw.answer()).await;
+        assert_eq!((answer.status, answer.code().as_str()), (401, "unauthenticated"), "{order}");
+    }
     let body = r#"{"channel":"a","text":"x"}"#;
     let keyed = format!("Authorization: Bearer the key\r\nContent-Length: {}\r\n", body.len());
     assert_eq!(ask(to, request("POST", "/v1/publish", to, &keyed) + body).await.status, 200);
