@@ -1,6 +1,8 @@
 //! Lets callers in, and says what each may do: the handle that fronts and skins hold. What it knows can be exchanged while
 //! they hold it.
 
+mod rates;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +10,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::header::{self, HeaderMap};
 use http::request::Parts;
+
+pub use rates::Rates;
 
 use super::action::Action;
 use super::book::{Book, Problem};
@@ -21,7 +25,7 @@ use super::revocations::Revocations;
 use super::sets::Sets;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorCode, Result};
-use crate::limits::{self, Callers, ClientAddress, UserPlace, Users, rate_exceeded};
+use crate::limits::{self, Callers, ClientAddress, UserPlace, rate_exceeded};
 use crate::message::{ChannelName, Draft};
 use crate::metrics::{Metrics, Rate, RefusedConnection, Sampled};
 use crate::presence::{Member, MemberId};
@@ -41,26 +45,6 @@ struct Shared {
     sets: Sets,
     rates: Rates,
     revocations: Revocations,
-}
-
-/// How much each caller may do in a second, and have at once.
-#[derive(Debug)]
-pub struct Rates {
-    /// Publishes.
-    pub publishes: Callers,
-    /// Channels subscribed to.
-    pub subscribes: Callers,
-    /// Bytes of what is published.
-    pub bytes: Callers,
-    /// Connections of users.
-    pub connections: Arc<Users>,
-}
-
-impl Default for Rates {
-    fn default() -> Self {
-        let free = || Callers::new(0, 1);
-        Self { publishes: free(), subscribes: free(), bytes: free(), connections: Users::new(0) }
-    }
 }
 
 impl std::fmt::Debug for Gate {
@@ -431,6 +415,19 @@ impl Pass {
     /// As [`Pass::check`].
     pub fn check_permitted(&self, action: Action, channel: &ChannelName) -> Result<()> {
         self.permit(action, channel).map_err(|refusal| self.gate.refuse(&refusal))
+    }
+
+    /// Whether a page of what is kept here may be read. It costs as much as to listen from before, and is taken from the same rate; but
+    /// not of a backend, who asks for many.
+    ///
+    /// # Errors
+    /// As [`Pass::check`].
+    pub fn check_page(&self, action: Action, channel: &ChannelName) -> Result<()> {
+        self.check_permitted(action, channel)?;
+        if matches!(self.caller, Caller::Backend(_)) {
+            return Ok(());
+        }
+        self.pace((Rate::CallerSubscribes, &self.gate.0.rates.subscribes), 1, Callers::take)
     }
 
     /// Whether this may be published. It is taken from the rates of its publisher.

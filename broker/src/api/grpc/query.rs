@@ -23,7 +23,7 @@ impl GrpcServices {
     /// A name or cursor that is none, or what the broker says.
     pub(super) async fn history(&self, pass: &Pass, request: &v1::HistoryRequest) -> Result<v1::HistoryResponse> {
         let channel = ChannelName::parse(&request.channel)?;
-        pass.check(Action::History, &channel)?;
+        pass.check_page(Action::History, &channel)?;
         let order = match request.order() {
             v1::Order::NewestFirst => Order::NewestFirst,
             v1::Order::Unspecified | v1::Order::OldestFirst => Order::OldestFirst,
@@ -92,7 +92,7 @@ impl GrpcServices {
     /// A name or limit that is none, or what the broker says.
     pub(super) async fn presence(&self, pass: &Pass, request: &v1::PresenceRequest) -> Result<v1::PresenceResponse> {
         let channel = ChannelName::parse(&request.channel)?;
-        pass.check(Action::Presence, &channel)?;
+        pass.check_page(Action::Presence, &channel)?;
         let query = Query { after: convert::given(&request.after).map(Into::into), limit: self.limit(request.limit)? };
         let page = self.broker.presence(&channel, query).await?;
         Ok(v1::PresenceResponse {

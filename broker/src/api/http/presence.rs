@@ -45,7 +45,7 @@ pub(super) async fn described(api: &HttpApi, pass: &Pass, query: &str) -> Result
 }
 
 async fn page(api: &HttpApi, pass: &Pass, channel: &ChannelName, after: Option<&str>, limit: usize) -> Result<Vec<u8>> {
-    pass.check(Action::Presence, channel)?;
+    pass.check_page(Action::Presence, channel)?;
     let after = after.filter(|after| !after.is_empty()).map(Into::into);
     let page = api.broker.presence(channel, presence::Query { after, limit }).await?;
     let mut out = Vec::with_capacity(256);

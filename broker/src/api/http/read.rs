@@ -51,7 +51,7 @@ pub(super) async fn described_history(api: &HttpApi, pass: &Pass, query: &str) -
 }
 
 async fn page(api: &HttpApi, pass: &Pass, channel: &ChannelName, query: &HistoryQuery) -> Result<Vec<u8>> {
-    pass.check(Action::History, channel)?;
+    pass.check_page(Action::History, channel)?;
     let page = api.broker.history(channel, query).await?;
     let mut out = b"{\"messages\":[".to_vec();
     for (n, entry) in page.entries.iter().enumerate() {

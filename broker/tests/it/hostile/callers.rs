@@ -188,6 +188,41 @@ async fn who_has_no_name_subscribes_so_often_over_http_and_grpc() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_cost_what_listening_costs_and_a_key_reads_as_many_as_it_likes() {
+    let scene = Scene::with(Commit::AtOnce, |config| {
+        known(config);
+        let mut rules = namespace::Config { presence: true, ..namespace::Config::default() };
+        (rules.allow.history, rules.allow.presence) = (Who::Anyone, Who::Anyone);
+        config.namespaces.insert("default", rules);
+        config.http.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+        config.limits.subscribe_rate = 1;
+    })
+    .await;
+    let refused = |answer: &Answer| answer.status == 503 && answer.text().contains("limits.subscribe_rate");
+    for (path, address) in [("messages", "198.51.100.1"), ("presence", "198.51.100.2")] {
+        let page = async |headers: &str| ask(scene.http(), request("GET", &format!("/v1/channels/a/{path}"), scene.http(), headers)).await;
+        assert_eq!(page(&from(address)).await.status, 200);
+        // Two at once, and one more for each second that it takes.
+        soon("too many", async { while !refused(&page(&from(address)).await) {} }).await;
+        for _ in 0..20 {
+            assert_eq!(page(&bearer("calm")).await.status, 200);
+        }
+    }
+    let history = || v1::HistoryRequest { channel: "a".into(), ..Default::default() };
+    let mut client = grpc(&scene).await;
+    let mut asked = async |header: String| client.history(with(&header, history())).await;
+    let refusal = soon("too many", async {
+        loop {
+            if let Err(status) = asked(from("198.51.100.3")).await {
+                break status;
+            }
+        }
+    });
+    let refusal = refusal.await;
+    assert!(refusal.code() == Code::ResourceExhausted && refusal.message().contains("limits.subscribe_rate"), "{refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_has_no_name_over_the_unix_socket_is_bounded_by_the_user_who_runs_it() {
     let home = tempfile::tempdir().unwrap();
     let socket = home.path().join("grpc.sock");
