@@ -27,6 +27,8 @@ use world::World;
 
 /// Seeds that every run of the tests goes through.
 const SEEDS: u64 = 500;
+/// Seeds behind those that failed once.
+const REMEMBERED: [u64; 1] = [2063];
 /// Seeds within which a planted bug must show.
 const BUG_SEEDS: u64 = 500;
 /// Lines of the trace that a failure shows.
@@ -98,6 +100,13 @@ fn the_invariants_hold_under_all_faults() {
     let all = run_all(seeds, None).unwrap_or_else(|why| panic!("{why}"));
     println!("{all:?}");
     assert!(all.acked > 0 && all.delivered > 0 && all.takeovers > 0 && all.adopted > 0, "too little happened: {all:?}");
+}
+
+#[test]
+fn seeds_that_failed_once_do_not_fail_again() {
+    for seed in REMEMBERED {
+        run(seed, None).unwrap_or_else(|why| panic!("{why}"));
+    }
 }
 
 #[test]

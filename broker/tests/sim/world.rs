@@ -98,6 +98,8 @@ pub(crate) struct World {
     /// Lines that began anew: nobody who could be reached had a copy.
     anew: u64,
     opened: u64,
+    /// Epochs that were opened because two lines met.
+    merged: u64,
     pub(crate) figures: Figures,
     pub(crate) is_traced: bool,
     pub(crate) trace: Vec<String>,
@@ -181,6 +183,7 @@ impl World {
             sound: BTreeSet::new(),
             anew: 0,
             opened: 0,
+            merged: 0,
             figures: Figures::default(),
             is_traced,
             trace: Vec::new(),

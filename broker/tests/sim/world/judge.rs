@@ -160,9 +160,10 @@ impl World {
             GapReason::Failover => self.figures.uncertain > 0,
             GapReason::Restart => self.is_anew(),
             // What left was another branch's copy of something it had, or it was never acknowledged. Of a branch only that something
-            // has left is known, not that somebody emptied a channel.
+            // has left is known, not that somebody emptied a channel; nor what it was, where all that is left of it is on this line too.
             GapReason::Window => {
-                self.faults.forgets() && (self.figures.adopted > 0 || self.publishes.iter().any(|publish| is_missing(&publish)))
+                let had_branches = self.figures.adopted > 0 || self.merged > 0;
+                self.faults.forgets() && (had_branches || self.publishes.iter().any(|publish| is_missing(&publish)))
             }
             GapReason::Cleared => self.clears.iter().any(|clear| clear.channel == listener.channel && clear.invoked <= when),
             GapReason::Unknown => self.faults.short,

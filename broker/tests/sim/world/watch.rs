@@ -27,6 +27,7 @@ impl World {
                 let part = self.nodes[at].as_ref().and_then(|node| node.parts.get(&slot));
                 self.anew += u64::from(epoch.term() > 1 && part.is_some_and(|part| part.log.line().segments().len() == 1));
                 self.opened += u64::from(epoch.term() == 1);
+                self.merged += u64::from(*opening == Opening::Merged);
                 if !is_uncertain {
                     self.check_told(at, slot)?;
                 } else if let Some(before) = self.epoch_before(at, slot)
