@@ -16,7 +16,7 @@ use tidings_sdk::Client;
 use tokio::time::Instant;
 
 use super::scene::{Cluster, KEY};
-use crate::support::{Daemon, EventStream, Http1, Listener, News, Scene, Since, Way, draft, metric, soon};
+use crate::support::{Daemon, EventStream, Http1, Listener, News, Scene, Since, StreamEvent, Way, draft, metric, soon};
 
 /// The largest payload that is taken by default, less a number.
 const LARGE: usize = (64 << 10) - 16;
@@ -351,11 +351,59 @@ async fn a_node_that_joins_gets_a_copy_of_a_channel_of_many_megabytes_over_its_f
     for scene in &cluster.nodes {
         for peer in ["node-0", "node-1", "node-2"] {
             let made = scene.metric("tidings_cluster_links_made_total", &[&format!("peer=\"{peer}\"")]).await;
-            assert!(made <= 3.0, "{made} connections were made to {peer}");
+            // Two that dial each other at once make one too many of each.
+            assert!(made <= 6.0, "{made} connections were made to {peer}");
         }
     }
     let mut listener = Listener::open(Way::Door, &cluster.nodes[2], &[&channel], Since::Earliest).await;
     let mut heard: Vec<String> = listener.texts(COUNT).await.iter().map(|text| text.chars().take(6).collect()).collect();
     heard.sort_unstable();
     assert_eq!(heard, (0..COUNT).map(|number| format!("{:06}", number / 4)).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_listens_to_a_channel_that_keeps_nothing_behind_a_full_link_is_told_of_a_gap() {
+    let (cluster, slow) = beside_a_process().await;
+    let place = places(&cluster);
+    let (fleeting, copied_there) = (led(&place, "now:", "node-0", "node-1"), led(&place, "c-", "node-0", SLOW));
+    let broker = cluster.nodes[0].node.broker();
+    broker.publish(draft(&copied_there, "0")).await.unwrap();
+    let listen = async |headers: &str| Http1::get(slow.http, "1.1", &format!("/sse?channel={fleeting}"), headers, None).await;
+    let mut response = listen("").await;
+    let mut stream = EventStream::default();
+    let mut told = Vec::new();
+    let mut number = 0;
+    soon("it never heard anything", async {
+        while told.is_empty() {
+            number += 1;
+            broker.publish(draft(&fleeting, &format!("before-{number}"))).await.unwrap();
+            if let Ok(Some(bytes)) = tokio::time::timeout(Duration::from_millis(100), response.read()).await {
+                told.extend(stream.push(&bytes).into_iter().filter(|event| event.kind == "message"));
+            }
+        }
+    })
+    .await;
+    cluster.copied().await;
+    slow.pause().await;
+    while !seen(&cluster.nodes[0], SLOW).queued[Purpose::Live.index()].unwrap().is_full {
+        let more = (0..16).map(|_| broker.publish(draft(&copied_there, &large(0))));
+        futures_util::future::join_all(more).await.into_iter().for_each(|published| drop(published.unwrap()));
+    }
+    // More than the last 256, which are kept for those who listen.
+    let lost = (0..600).map(|number| broker.publish(draft(&fleeting, &format!("lost-{number}"))));
+    futures_util::future::join_all(lost.collect::<Vec<_>>()).await.into_iter().for_each(|published| drop(published.unwrap()));
+    slow.go_on();
+    broker.publish(draft(&fleeting, "END")).await.unwrap();
+    let mut after: Vec<StreamEvent> = Vec::new();
+    while !after.iter().any(|event| event.kind == "tidings:gap" || event.data == "END") {
+        match soon("it hears of a gap, or the end", response.read()).await {
+            Some(bytes) => after.extend(stream.push(&bytes)),
+            // It is told when it comes back.
+            None => {
+                let seen = stream.last_event_id;
+                (response, stream) = (listen(&format!("Last-Event-ID: {seen}\r\n")).await, EventStream::resumed(&seen));
+            }
+        }
+    }
+    assert!(after.iter().any(|event| event.kind == "tidings:gap"), "nobody told it what it missed: {after:?}");
 }
