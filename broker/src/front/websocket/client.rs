@@ -48,6 +48,8 @@ pub(super) struct Client {
     /// What the handshake asked for, until the stay begins.
     wanted: Option<Box<Result<Wanted>>>,
     rates: Rates,
+    /// What was refused by its rates since the last heartbeat. Small, as every connection has it.
+    refused_kib: u32,
     /// No message was finished since a heartbeat that came in the middle of one.
     is_lingering: bool,
     /// The place of a message that is half here, once that is large enough to count.
@@ -88,8 +90,23 @@ impl Client {
         let rules = Rules { message_bytes_max: shared.config.message_bytes, has_deflate };
         let (decoder, rates) = (Decoder::new(rules), Rates::new(&shared.config));
         let wanted = Some(Box::new(wanted));
-        let (is_lingering, is_learning, arriving, resumed) = (false, false, None, None);
-        Self { shared, objects, decoder, calls, pass, place, session, wanted, rates, is_lingering, is_learning, arriving, resumed }
+        let (is_lingering, is_learning, arriving, resumed, refused_kib) = (false, false, None, None, 0);
+        Self {
+            shared,
+            objects,
+            decoder,
+            calls,
+            pass,
+            place,
+            session,
+            wanted,
+            rates,
+            refused_kib,
+            is_lingering,
+            is_learning,
+            arriving,
+            resumed,
+        }
     }
 
     fn hear(&mut self, item: Item<'_>, hands: &mut Hands<'_>) {
@@ -125,7 +142,8 @@ impl Client {
         if let Err((rate, error)) = taken {
             hands.rate_exceeded(rate);
             self.refuse(id, &error, hands);
-            if !self.rates.may_refuse(text.len(), hands.now()) {
+            self.refused_kib = self.refused_kib.saturating_add(text.len().div_ceil(1 << 10) as u32);
+            if Rates::is_too_much_refused(&self.shared.config, self.refused_kib) {
                 self.end(&Ending::refused(&error), CloseReason::Refused, hands);
             }
             return;
@@ -411,6 +429,7 @@ impl Inbound for Client {
     }
 
     fn beat(&mut self, hands: &mut Hands<'_>) {
+        self.refused_kib = 0;
         // Half a message is memory that its sender holds here: it must not take for ever.
         if self.decoder.is_in_the_middle() && std::mem::replace(&mut self.is_lingering, true) {
             hands.protocol_error(ProtocolError::WebSocket);

@@ -8,8 +8,8 @@ use crate::front::config::WebSocketConfig;
 use crate::limits::{Bucket, rate_exceeded};
 use crate::metrics::Rate;
 
-/// So many times its rate of bytes a connection may be refused in a second, and twice as many at once.
-const REFUSED_TIMES: u64 = 8;
+/// What a connection may have refused between two heartbeats, in seconds of its rate of bytes.
+const REFUSED_SECONDS: u64 = 120;
 
 /// The buckets of one connection.
 #[derive(Debug)]
@@ -17,8 +17,6 @@ pub(super) struct Rates {
     publishes: Bucket,
     subscribes: Bucket,
     bytes: Bucket,
-    /// Bytes of what was refused.
-    refused: Bucket,
 }
 
 impl Rates {
@@ -27,7 +25,6 @@ impl Rates {
             publishes: Bucket::new(config.publish_rate.into()),
             subscribes: Bucket::new(config.subscribe_rate.into()),
             bytes: Bucket::new(config.byte_rate),
-            refused: Bucket::new(config.byte_rate.saturating_mul(REFUSED_TIMES)),
         }
     }
 
@@ -39,10 +36,10 @@ impl Rates {
         self.bytes.take(bytes as u64, now).map_err(too_many(Rate::ConnectionBytes, config.byte_rate))
     }
 
-    /// A message of so many bytes was refused. `false` when so much was that the connection must end: to read it costs as much as if it
-    /// were taken, a refusal makes nobody send less, and what is compressed costs its sender a thousandth of it.
-    pub(super) fn may_refuse(&mut self, bytes: usize, now: Duration) -> bool {
-        self.refused.take(bytes as u64, now).is_ok()
+    /// Whether a connection must end of which so many KiB were refused since the last heartbeat: to read them costs as much as if they were
+    /// taken, a refusal makes nobody send less, and what is compressed costs its sender a thousandth of it.
+    pub(super) fn is_too_much_refused(config: &WebSocketConfig, kib: u32) -> bool {
+        config.byte_rate > 0 && u64::from(kib) << 10 > config.byte_rate.saturating_mul(REFUSED_SECONDS)
     }
 
     /// One more request.
