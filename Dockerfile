@@ -12,8 +12,8 @@
 
 # With podman: BUILDAH_FORMAT=docker podman build -t tidings . (in its own format of images there is no health check).
 #
-# The second stage was built and run so, health check included, with a daemon built outside; the first stage's command was run by hand in a
-# folder with just the files that .dockerignore lets through.
+# It was built so on a machine without a registry, on bases of these names that were made there (Debian's packages, and a newer Rust), with
+# less optimisation; it runs, and its health check passes.
 
 # The oldest Rust that the workspace allows (rust-version in Cargo.toml), on the oldest system that the image runs on.
 FROM rust:1.90-slim-bookworm AS build
