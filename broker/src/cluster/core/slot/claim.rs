@@ -312,7 +312,7 @@ impl Replica {
         self.hold_commits(cx);
         self.all_ready(log, cx);
         self.adopt_own(log, cx);
-        self.publishes.start_again();
+        self.publishes.give_up_answers();
         for (from, frame) in claim.early {
             match frame {
                 Frame::Sub(sub) => self.subscribed(log, cx, from, sub),

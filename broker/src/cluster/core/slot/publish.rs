@@ -38,6 +38,8 @@ struct Waiting {
     since: Duration,
     is_sent: bool,
     tries: u32,
+    /// Whether a home it was sent to may have taken it and has not answered: what another one says of it is not all there is to say.
+    may_be_taken: bool,
 }
 
 impl Publishes {
@@ -53,8 +55,14 @@ impl Publishes {
     /// What was sent to this process and not answered may be lost.
     pub(super) fn link(&mut self, peer: Tag) {
         if self.to == Some(peer) {
-            self.start_again();
+            self.give_up_answers();
         }
+    }
+
+    /// Whoever was asked does not answer any more: somebody else is, or the same one anew.
+    pub(super) fn give_up_answers(&mut self) {
+        self.waiting.iter_mut().for_each(|waiting| waiting.may_be_taken |= waiting.is_sent);
+        self.start_again();
     }
 
     /// All of them are sent afresh, in order.
@@ -97,7 +105,16 @@ impl Replica {
             draft.id = Some(PublishId::Retry(id));
         }
         self.publishes.bytes += bytes;
-        self.publishes.waiting.push_back(Waiting { rid, number, ask, terms, since: cx.now.mono, is_sent: false, tries: 0 });
+        self.publishes.waiting.push_back(Waiting {
+            rid,
+            number,
+            ask,
+            terms,
+            since: cx.now.mono,
+            is_sent: false,
+            tries: 0,
+            may_be_taken: false,
+        });
         self.send_publishes(log, cx);
     }
 
@@ -127,7 +144,7 @@ impl Replica {
         let Some(to) = self.target(cx).filter(|to| self.can_reach(*to, cx)) else { return };
         if self.publishes.to != Some(to) {
             self.publishes.to = Some(to);
-            self.publishes.start_again();
+            self.publishes.give_up_answers();
         }
         if cx.now.mono < self.publishes.after {
             return;
@@ -162,7 +179,7 @@ impl Replica {
 
     /// The answer to what was published here.
     pub(super) fn publish_answered(&mut self, cx: &mut Context<'_>, number: u64, outcome: Outcome) {
-        let Some(Waiting { rid, tries, .. }) = self.publishes.take(number) else { return };
+        let Some(Waiting { rid, tries, may_be_taken, .. }) = self.publishes.take(number) else { return };
         self.publishes.hops = 0;
         let answer = match outcome {
             Outcome::Done(mut done) => {
@@ -170,6 +187,8 @@ impl Replica {
                 done.duplicate &= tries <= 1;
                 Answer::Done(done)
             }
+            // It may stand in a branch, and come to light when lines meet.
+            Outcome::Refused(_) if may_be_taken => Answer::Unknown,
             Outcome::Refused(refusal) => Answer::Refused(refusal),
             Outcome::NotHome(_) => Answer::Unknown,
         };

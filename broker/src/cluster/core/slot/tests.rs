@@ -449,6 +449,26 @@ fn a_retry_is_given_as_much_time_as_the_first_and_then_nobody_can_say() {
 }
 
 #[test]
+fn what_one_home_may_have_taken_another_cannot_refuse() {
+    let mut scene = Scene::new(3, Settings::default());
+    let (home, follower) = scene.owners();
+    let ingress = (0..3).find(|at| *at != home && *at != follower).unwrap();
+    let three_copies = Terms { copies_min: 3, ..INSISTS };
+    scene.publish(home, 1, "b{x}", INSISTS);
+    scene.pass(100);
+    scene.mute.push(home);
+    scene.publish(ingress, 2, "a{x}", three_copies);
+    scene.pass(100);
+    scene.link(home, false);
+    scene.pass(8000);
+    assert!(scene.nodes[follower].replica.is_home());
+    assert_eq!(scene.answer(2), Some(&Answer::Unknown));
+    scene.publish(ingress, 3, "a{x}", three_copies);
+    scene.pass(2000);
+    assert_eq!(scene.answer(3), Some(&Answer::Refused(Refusal::Degraded)), "nobody but the one that refuses it was asked");
+}
+
+#[test]
 fn what_its_node_sends_again_waits_once_and_is_answered_once() {
     let (mut scene, home, ingress) = Scene::with_a_home_alone();
     let follower = scene.owners().1;
