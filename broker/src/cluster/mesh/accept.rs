@@ -24,6 +24,8 @@ use crate::limits::network_of;
 pub const GREETINGS_MAX: usize = 64;
 /// After a failed accept: without descriptors the next one fails at once, and again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often the log says that nothing can be accepted.
+const COMPLAIN_AGAIN: Duration = Duration::from_secs(60);
 
 /// Who is refused knocks several times a second; the same words are told to the log again after this time.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
@@ -101,6 +103,7 @@ pub(super) async fn run<L: Letter>(keeper: Arc<Keeper<L>>, listener: TcpListener
 
 async fn take<L: Letter>(keeper: &Arc<Keeper<L>>, listener: TcpListener) {
     let mut greetings = Greetings::default();
+    let mut complained: Option<Instant> = None;
     loop {
         match listener.accept().await {
             Ok((stream, from)) => {
@@ -118,7 +121,11 @@ async fn take<L: Letter>(keeper: &Arc<Keeper<L>>, listener: TcpListener) {
                 }
             }
             Err(why) => {
-                tracing::debug!(event = "node_accept_failed", %why, "the cluster's listener could not accept");
+                // It fails again at once: open files have run out, in nearly every case.
+                if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_AGAIN) {
+                    complained = Some(Instant::now());
+                    tracing::warn!(event = "node_accept_failed", %why, "no connection of another node can be accepted now");
+                }
                 sleep(ACCEPT_PAUSE).await;
             }
         }
