@@ -16,7 +16,7 @@ use crate::config::units::{self, HumanDuration, Size};
 use crate::error::{Error, ErrorCode};
 use crate::metrics::Rate;
 
-pub use arriving::{Arriving, counted, gave_way};
+pub use arriving::{Arriving, FREE_BYTES, counted, gave_way};
 pub use bucket::Bucket;
 pub use callers::{Caller, Callers};
 pub use crowd::{Crowd, Place};
@@ -49,7 +49,7 @@ pub struct Config {
     #[serde(with = "units::bytes")]
     #[schemars(with = "Size")]
     pub unsent_bytes: u64,
-    /// Most bytes of requests that have begun and are not whole, in bodies and in messages of gRPC calls and WebSocket clients, and of publishes over gRPC and HTTP that are whole and wait; past it the one that has waited longest is refused. Of those that wait one gRPC connection may have an eighth, and 16 MiB.
+    /// Most bytes of requests that have begun and are not whole, in bodies and in messages of gRPC calls and WebSocket clients, and of publishes that are whole and wait; past it the one that has waited longest is refused. Of those that wait one gRPC connection may have an eighth, and 16 MiB.
     #[serde(with = "units::bytes")]
     #[schemars(with = "Size")]
     pub incoming_bytes: u64,

@@ -12,16 +12,7 @@ use crate::error::{Error, ErrorCode};
 /// What comes of work that keeps so many bytes of a request until it is done: while it waits they count among `everyone`'s, as those of a
 /// request that is half here do. `None` when it had to make room; it is thrown away then, however far it came.
 pub async fn counted<T>(everyone: &Arc<Crowd>, bytes: usize, work: impl Future<Output = T>) -> Option<T> {
-    let (mut work, mut arriving) = (pin!(work), Arriving::new(everyone.clone()));
-    poll_fn(|context| {
-        if let Poll::Ready(done) = work.as_mut().poll(context) {
-            return Poll::Ready(Some(done));
-        }
-        // Most work never comes here: it needs no wait.
-        arriving.holds(bytes);
-        arriving.poll_refused(context).map(|_| None)
-    })
-    .await
+    Arriving::new(everyone.clone()).hold_until_done(bytes, work).await
 }
 
 /// What the sender of a publish hears that had to make room after it was begun.
@@ -32,7 +23,7 @@ pub fn gave_way() -> Error {
 }
 
 /// What is not larger is part of what every connection costs.
-const FREE_BYTES: usize = 4 << 10;
+pub const FREE_BYTES: usize = 4 << 10;
 
 /// One of them, among all that are half here. The one that has not grown for longest goes first, so that whoever sends without a
 /// pause is not touched by those who begin and stop.
@@ -60,6 +51,20 @@ impl Arriving {
         // First, or it could push out itself.
         self.place = None;
         self.place = Some(self.everyone.enter_with(self.weight));
+    }
+
+    /// As [`counted`], of something that may be counted already.
+    pub async fn hold_until_done<T>(&mut self, bytes: usize, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            if let Poll::Ready(done) = work.as_mut().poll(context) {
+                return Poll::Ready(Some(done));
+            }
+            // Most work never comes here: it needs no wait.
+            self.holds(bytes);
+            self.poll_refused(context).map(|_| None)
+        })
+        .await
     }
 
     /// It is whole, or what comes next begins anew.

@@ -14,7 +14,7 @@ use super::encoder::{Objects, PLAIN};
 use super::ending::Ending;
 use super::rates::Rates;
 use super::request::{Request, Unread, What};
-use super::{Call, Calls, Publish, Shared, Wanted};
+use super::{Call, Calls, Outcome, Publish, Shared, Wanted};
 use crate::auth::{Action, Credential, Denied, Pass, Refusal};
 use crate::close::CloseReason;
 use crate::error::{Error, ErrorCode, Result};
@@ -22,12 +22,24 @@ use crate::front::presence::may_be_told;
 use crate::front::request::{may_listen_to, may_still_listen_to};
 use crate::hub::Attendance;
 use crate::journal::SessionId;
-use crate::limits::{Arriving, UserPlace};
+use crate::limits::{Arriving, Crowd, FREE_BYTES, UserPlace, gave_way};
 use crate::message::ChannelName;
 use crate::metrics::ProtocolError;
 use crate::session::Since;
 use crate::shard::{Answer, Hands, Inbound};
 use crate::wire::{write_gap, write_number, write_refusal, write_string};
+
+/// A publish that keeps so many bytes until it is answered. They count from now on, since it may have to wait for its turn.
+fn counted(everyone: &Arc<Crowd>, bytes: usize, call: Call) -> Call {
+    let mut arriving = Arriving::new(everyone.clone());
+    arriving.holds(bytes);
+    Box::pin(async move {
+        let Some(outcome) = arriving.hold_until_done(bytes, call).await else {
+            return Outcome::new(std::future::ready(Err(gave_way())));
+        };
+        Outcome::new(async move { arriving.hold_until_done(bytes, outcome.0).await.unwrap_or_else(|| Err(gave_way())) })
+    })
+}
 
 thread_local! {
     /// One serves all connections of a shard, since no message knows of the one before.
@@ -167,7 +179,9 @@ impl Client {
                 });
             }
             What::Publish(body) => {
+                let bytes = body.len();
                 let Publish { call, unechoed } = self.calls.publish(&self.pass, body);
+                let call = if bytes > FREE_BYTES { counted(&self.shared.incoming, bytes, call) } else { call };
                 // Before it is made: it may be there before its answer is.
                 unechoed.into_iter().for_each(|(channel, id)| hands.leave_out(channel, id));
                 self.call(id, "published", call, hands);

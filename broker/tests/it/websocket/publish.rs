@@ -40,6 +40,34 @@ async fn publishes_that_were_sent_at_once_keep_their_order_whenever_they_commit(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_that_wait_count_and_the_one_that_has_waited_longest_gives_way() {
+    let scene = Scene::with(Commit::AtOnce, |config| {
+        (config.commit_delay, config.limits.incoming_bytes) = (Some(Duration::from_secs(1 << 20)), 1 << 20);
+    })
+    .await;
+    let publish = |id: u64| json!({ "id": id, "publish": { "channel": "out", "text": "x".repeat(50_000) } });
+    let held = async || scene.metric("tidings_bound_used", &["\"incoming_bytes\""]).await;
+    let mut first = WebSocket::open(scene.http(), "/ws", "").await;
+    // Each counts as 64 KiB, as buffers grow.
+    for id in 1..=12 {
+        first.say(&publish(id)).await;
+    }
+    soon("all twelve count", async { while held().await < f64::from(12 << 16) {} }).await;
+    let mut second = WebSocket::open(scene.http(), "/ws", "").await;
+    for id in 1..=6 {
+        second.say(&publish(id)).await;
+    }
+    for id in 1..=2 {
+        let told = soon("an answer", first.object()).await.unwrap();
+        assert_eq!((&told["id"], &told["error"]["code"]), (&json!(id), &json!("unconfirmed")), "{told}");
+        assert!(told["error"]["message"].as_str().unwrap().contains("limits.incoming_bytes"), "{told}");
+    }
+    assert_eq!(held().await, f64::from(16 << 16), "and no more than the bound");
+    drop((first, second));
+    soon("all of it is given back", async { while held().await > 0.0 {} }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_is_the_one_http_gives() {
     let scene = Scene::open(Commit::AtOnce).await;
     let mut socket = WebSocket::open(scene.http(), "/ws", "").await;
