@@ -20,8 +20,12 @@ impl Asker {
         }
     }
 
-    /// Whether both came from one other node, and this was asked for first.
+    /// Whether both came from one node, and this was asked for first.
     pub(super) fn is_before(&self, other: &Self) -> bool {
-        matches!((self, other), (Self::There { peer, rid, .. }, Self::There { peer: of, rid: other, .. }) if peer == of && rid < other)
+        match (self, other) {
+            (Self::Here(number), Self::Here(other)) => number < other,
+            (Self::There { peer, rid, .. }, Self::There { peer: of, rid: other, .. }) => peer == of && rid < other,
+            _ => false,
+        }
     }
 }

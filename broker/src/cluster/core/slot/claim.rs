@@ -11,6 +11,9 @@ use super::receiver::Kind;
 use super::{Context, Event, Opening, Output, Replica, Role};
 use crate::log::{Epoch, Line, SlotLog, Tag};
 
+/// Most pauses of this node after which a claim is patient anew: one that is always late would never be the home of anything.
+const PAUSES_MAX: u32 = 8;
+
 #[derive(Debug)]
 pub(super) struct Claim {
     round: u32,
@@ -18,6 +21,8 @@ pub(super) struct Claim {
     since: Duration,
     /// When the last input came: this node may have stood still since.
     ticked: Duration,
+    /// How often it did.
+    pauses: u32,
     asked: Duration,
     replies: BTreeMap<Tag, Standing>,
     phase: Phase,
@@ -84,6 +89,7 @@ impl Replica {
             round: self.rounds,
             since: cx.now.mono,
             ticked: cx.now.mono,
+            pauses: 0,
             asked: cx.now.mono,
             replies: BTreeMap::new(),
             phase: Phase::Asking,
@@ -101,9 +107,10 @@ impl Replica {
         let Role::Claiming(claim) = &mut self.role else { return };
         let now = cx.now.mono;
         let was_stopped = now.saturating_sub(std::mem::replace(&mut claim.ticked, now)) > cx.settings.pause;
-        if !was_stopped || cx.settings.has(Bug::Impatience) {
+        if !was_stopped || claim.pauses >= PAUSES_MAX || cx.settings.has(Bug::Impatience) {
             return;
         }
+        claim.pauses += 1;
         claim.since = now;
         // With an incumbent it speaks as before: nothing is taken from that one which it does not give.
         if matches!(claim.phase, Phase::Warming(_) | Phase::Sealing(_)) {

@@ -542,7 +542,8 @@ impl Replica {
                 cx.send(flow.to, Frame::NotHome { generation: flow.generation, home: Some(successor) });
             }
         }
-        self.publishes.start_again();
+        // What stands here goes to the successor at once, or, where it had an epoch beside this one, some time later.
+        self.publishes.give_up_answers();
         self.receiver.redirect_to(Some(successor), successor);
         self.receiver.ask_again(cx);
         cx.out.push(Event::Sealed { successor }.into_output());

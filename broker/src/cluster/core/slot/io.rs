@@ -128,7 +128,7 @@ pub enum Answer {
     Done(Done),
     /// It is not, and will not be.
     Refused(Refusal),
-    /// Nobody can say: it was tried for [`Settings::publish`]. To publish it again under the same id does no harm.
+    /// Nobody can say: it was tried for [`Settings::publish`], or one home may have taken it and another does not. To publish it again under the same id does no harm.
     Unknown,
 }
 

@@ -59,16 +59,13 @@ impl Publishes {
         }
     }
 
-    /// Whoever was asked does not answer any more: somebody else is, or the same one anew.
+    /// Whoever was asked does not answer any more: all of them are sent afresh, in order, to somebody else or to the same one.
     pub(super) fn give_up_answers(&mut self) {
-        self.waiting.iter_mut().for_each(|waiting| waiting.may_be_taken |= waiting.is_sent);
-        self.start_again();
-    }
-
-    /// All of them are sent afresh, in order.
-    pub(super) fn start_again(&mut self) {
         self.flight += 1;
-        self.waiting.iter_mut().for_each(|waiting| waiting.is_sent = false);
+        for waiting in &mut self.waiting {
+            waiting.may_be_taken |= waiting.is_sent;
+            waiting.is_sent = false;
+        }
     }
 
     fn take(&mut self, number: u64) -> Option<Waiting> {
@@ -164,7 +161,8 @@ impl Replica {
                 if self.publishes.to != Some(from) || self.publishes.flight != flight {
                     return;
                 }
-                self.publishes.start_again();
+                // It may have been the home, and have taken what it cannot answer any more.
+                self.publishes.give_up_answers();
                 self.publishes.hops += 1;
                 let is_new = home.is_some_and(|home| home != from && home != self.me && cx.view.is_present(home));
                 self.receiver.redirect_to(home.filter(|_| is_new), from);

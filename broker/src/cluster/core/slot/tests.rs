@@ -376,6 +376,19 @@ fn a_node_that_stood_still_in_the_middle_of_a_claim_is_as_patient_as_if_it_began
 }
 
 #[test]
+fn a_node_that_stands_still_again_and_again_does_not_wait_for_ever() {
+    let mut scene = Scene::new(3, Settings::default());
+    let (home, follower) = scene.owners();
+    scene.mute.push(follower);
+    scene.publish(home, 1, "b{x}", Terms::default());
+    for _ in 0..20 {
+        scene.now += Duration::from_secs(1);
+        scene.pass(5);
+    }
+    assert!(scene.nodes[home].replica.is_home());
+}
+
+#[test]
 fn what_a_claimant_was_told_before_it_stood_still_is_asked_for_again() {
     let mut scene = Scene::new(3, Settings { replicas: 1, ..Settings::default() });
     let (home, _) = scene.owners();
@@ -456,16 +469,46 @@ fn what_one_home_may_have_taken_another_cannot_refuse() {
     let three_copies = Terms { copies_min: 3, ..INSISTS };
     scene.publish(home, 1, "b{x}", INSISTS);
     scene.pass(100);
+    // It is on its way when the home is lost.
     scene.mute.push(home);
     scene.publish(ingress, 2, "a{x}", three_copies);
     scene.pass(100);
     scene.link(home, false);
-    scene.pass(8000);
+    scene.members.retain(|member| member.tag != tag(home));
+    [follower, ingress].into_iter().for_each(|at| scene.input(at, Input::View));
+    scene.pass(3000);
     assert!(scene.nodes[follower].replica.is_home());
     assert_eq!(scene.answer(2), Some(&Answer::Unknown));
     scene.publish(ingress, 3, "a{x}", three_copies);
     scene.pass(2000);
     assert_eq!(scene.answer(3), Some(&Answer::Refused(Refusal::Degraded)), "nobody but the one that refuses it was asked");
+}
+
+#[test]
+fn what_a_home_sends_back_another_cannot_refuse_either() {
+    let (mut scene, home, ingress) = Scene::with_a_home_alone();
+    let sent = |scene: &mut Scene| -> Vec<(u64, u32)> {
+        let forwards = scene.wires.drain(..).filter_map(|(from, _, frame)| match frame {
+            Frame::Forward(Forward { rid, flight, .. }) if from == ingress => Some((rid, flight)),
+            _ => None,
+        });
+        forwards.collect()
+    };
+    let told = |rid, flight, outcome| Input::Frame { from: tag(home), frame: Frame::ForwardAck { rid, flight, outcome } };
+    for rid in 2..=3 {
+        scene.input(ingress, Input::Publish { rid, ask: ask(rid, "a{x}"), terms: INSISTS });
+    }
+    let first = sent(&mut scene);
+    // It may have taken both, in an epoch beside the one that goes on, before it sends them back.
+    scene.input(ingress, told(first[0].0, first[0].1, Outcome::NotHome(None)));
+    scene.now += Duration::from_millis(500);
+    scene.input(ingress, Input::Tick);
+    let again = sent(&mut scene);
+    assert!(again.len() == 2 && again[0].1 > first[0].1, "{first:?} {again:?}");
+    for (rid, flight) in again {
+        scene.input(ingress, told(rid, flight, Outcome::Refused(Refusal::Degraded)));
+    }
+    assert_eq!([2, 3].map(|rid| scene.answer(rid).cloned()), [const { Some(Answer::Unknown) }; 2]);
 }
 
 #[test]
