@@ -109,8 +109,8 @@ impl ErrorCode {
 
 /// Seconds after which to ask again, of which nobody knows better.
 const RETRY_AFTER: u64 = 2;
-/// Most seconds that somebody is told to wait: limits may be raised, and clients be given others, before a long debt is over.
-const RETRY_AFTER_MAX: u32 = 60;
+/// Longest that somebody is told to wait: limits may be raised, and clients be given others, before a long debt is over.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// An error for the one who asked: a code for programs, a sentence for people. Holds no secrets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -140,7 +140,7 @@ impl Error {
     /// where nobody knows.
     #[must_use]
     pub fn retry_after(&self) -> u64 {
-        self.wait.map_or(RETRY_AFTER, |wait| wait.as_millis().div_ceil(1000).clamp(1, RETRY_AFTER_MAX.into()) as u64)
+        self.wait.map_or(RETRY_AFTER, |wait| wait.min(RETRY_AFTER_MAX).as_millis().div_ceil(1000).max(1) as u64)
     }
 
     /// Shorthand for the most frequent one.

@@ -218,11 +218,16 @@ impl Reader {
             Ok(whole) => whole,
             Err(error) => return Appended::refused(error),
         };
+        let is_one = matches!(rest, Rest::One(_));
         let mut append = pin!(whole.during(async { Ok(services.finish(pass, rest).await) }));
         loop {
             tokio::select! {
                 biased;
-                appended = &mut append => return appended.unwrap_or_else(Appended::refused),
+                appended = &mut append => return appended.unwrap_or_else(|gave_way| {
+                    ahead.refuse_all();
+                    // One waits only before it is appended.
+                    if is_one { Appended::overloaded() } else { Appended::refused(gave_way) }
+                }),
                 Some(request) = poll_fn(|context| inbound.poll_next(context)), if inbound.is_open() && !ahead.is_full() => ahead.keep(request),
             }
         }

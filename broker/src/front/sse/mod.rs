@@ -14,7 +14,7 @@ use super::presence;
 use super::request::{self, header as text_of, may_listen};
 use super::stream::{self, Stream};
 use crate::auth::Pass;
-use crate::error::{Error, ErrorCode, Result};
+use crate::error::{Error, ErrorCode, RETRY_AFTER_MAX, Result};
 use crate::journal::SessionId;
 use crate::metrics::Front;
 use crate::session::{Bounds, Glance, Subscription};
@@ -128,7 +128,7 @@ impl Sse {
     fn refuse_event_source<G: Ground>(&self, ground: &G, parts: &Parts, session: SessionId, error: &Error) -> G::Answer {
         let next = if error.code.may_retry() {
             // No id: what the client resumes from stays what it was.
-            format!("retry: {}", ground.retry_hint().max(error.wait.unwrap_or_default()).as_millis())
+            format!("retry: {}", ground.retry_hint().max(error.wait.unwrap_or_default().min(RETRY_AFTER_MAX)).as_millis())
         } else {
             format!("id: {OVER}{}", error.code.as_str())
         };

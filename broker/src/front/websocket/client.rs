@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::codec::{CloseCode, Decoder, Frame, Inflater, Input, Item, Rules, write_close};
 use super::encoder::{Objects, PLAIN};
 use super::ending::Ending;
-use super::rates::Rates;
+use super::rates::{REFUSED_UNIT, Rates};
 use super::request::{Request, Unread, What};
 use super::{Call, Calls, Outcome, Publish, Shared, Wanted};
 use crate::auth::{Action, Credential, Denied, Pass, Refusal};
@@ -60,8 +60,8 @@ pub(super) struct Client {
     /// What the handshake asked for, until the stay begins.
     wanted: Option<Box<Result<Wanted>>>,
     rates: Rates,
-    /// What was refused by its rates since the last heartbeat. Small, as every connection has it.
-    refused_kib: u32,
+    /// What was refused by its rates since the last heartbeat, in [`REFUSED_UNIT`]s.
+    refused: u32,
     /// No message was finished since a heartbeat that came in the middle of one.
     is_lingering: bool,
     /// The place of a message that is half here, once that is large enough to count.
@@ -102,23 +102,8 @@ impl Client {
         let rules = Rules { message_bytes_max: shared.config.message_bytes, has_deflate };
         let (decoder, rates) = (Decoder::new(rules), Rates::new(&shared.config));
         let wanted = Some(Box::new(wanted));
-        let (is_lingering, is_learning, arriving, resumed, refused_kib) = (false, false, None, None, 0);
-        Self {
-            shared,
-            objects,
-            decoder,
-            calls,
-            pass,
-            place,
-            session,
-            wanted,
-            rates,
-            refused_kib,
-            is_lingering,
-            is_learning,
-            arriving,
-            resumed,
-        }
+        let (is_lingering, is_learning, arriving, resumed, refused) = (false, false, None, None, 0);
+        Self { shared, objects, decoder, calls, pass, place, session, wanted, rates, refused, is_lingering, is_learning, arriving, resumed }
     }
 
     fn hear(&mut self, item: Item<'_>, hands: &mut Hands<'_>) {
@@ -154,8 +139,8 @@ impl Client {
         if let Err((rate, error)) = taken {
             hands.rate_exceeded(rate);
             self.refuse(id, &error, hands);
-            self.refused_kib = self.refused_kib.saturating_add(text.len().div_ceil(1 << 10) as u32);
-            if Rates::is_too_much_refused(&self.shared.config, self.refused_kib) {
+            self.refused = self.refused.saturating_add(text.len().div_ceil(REFUSED_UNIT) as u32);
+            if Rates::is_too_much_refused(&self.shared.config, self.refused) {
                 self.end(&Ending::refused(&error), CloseReason::Refused, hands);
             }
             return;
@@ -443,7 +428,7 @@ impl Inbound for Client {
     }
 
     fn beat(&mut self, hands: &mut Hands<'_>) {
-        self.refused_kib = 0;
+        self.refused = 0;
         // Half a message is memory that its sender holds here: it must not take for ever.
         if self.decoder.is_in_the_middle() && std::mem::replace(&mut self.is_lingering, true) {
             hands.protocol_error(ProtocolError::WebSocket);

@@ -8,6 +8,8 @@ use crate::front::config::WebSocketConfig;
 use crate::limits::{Bucket, rate_exceeded};
 use crate::metrics::Rate;
 
+/// What is refused is counted in so many bytes, so that a connection keeps one word for it.
+pub(super) const REFUSED_UNIT: usize = 16;
 /// What a connection may have refused between two heartbeats, in seconds of its rate of bytes.
 const REFUSED_SECONDS: u64 = 120;
 
@@ -36,10 +38,10 @@ impl Rates {
         self.bytes.take(bytes as u64, now).map_err(too_many(Rate::ConnectionBytes, config.byte_rate))
     }
 
-    /// Whether a connection must end of which so many KiB were refused since the last heartbeat: to read them costs as much as if they were
+    /// Whether a connection must end of which so many [`REFUSED_UNIT`]s were refused since the last heartbeat: to read them costs as much as if they were
     /// taken, a refusal makes nobody send less, and what is compressed costs its sender a thousandth of it.
-    pub(super) fn is_too_much_refused(config: &WebSocketConfig, kib: u32) -> bool {
-        config.byte_rate > 0 && u64::from(kib) << 10 > config.byte_rate.saturating_mul(REFUSED_SECONDS)
+    pub(super) fn is_too_much_refused(config: &WebSocketConfig, refused: u32) -> bool {
+        config.byte_rate > 0 && u64::from(refused) * REFUSED_UNIT as u64 > config.byte_rate.saturating_mul(REFUSED_SECONDS)
     }
 
     /// One more request.
