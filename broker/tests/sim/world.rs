@@ -390,9 +390,7 @@ impl World {
                 }
                 Output::Ready(_) | Output::Evicted(_) => {}
                 Output::Answer { rid, answer } => {
-                    if !is_answer {
-                        self.check_refused(at, slot, rid, &answer)?;
-                    }
+                    self.check_refused(at, slot, rid, (&answer, is_answer))?;
                     self.answered(at, slot, rid, &answer)?;
                 }
                 Output::Event(event) => self.happened(at, slot, &event)?,

@@ -232,18 +232,27 @@ impl World {
         self.check_copies(slot, done)
     }
 
-    /// What its home says here and now: nowhere is what it refuses for want of copies, so that who asks again does not have it twice.
-    pub(super) fn check_refused(&self, at: usize, slot: Slot, rid: u64, answer: &Answer) -> Failed {
-        let Some(part) = self.nodes[at].as_ref().and_then(|node| node.parts.get(&slot)) else { return Ok(()) };
+    /// Nowhere is what is refused for want of copies, so that who asks again does not have it twice: not in the log of its home, where that
+    /// says so here and now, and in nobody's when it was asked for once.
+    pub(super) fn check_refused(&self, at: usize, slot: Slot, rid: u64, (answer, is_from_afar): (&Answer, bool)) -> Failed {
         // Of what is old, by a clock that jumped, the home does not know that it was asked for before.
-        if *answer != Answer::Refused(Refusal::Degraded) || !part.replica.is_home() || self.faults.jump {
+        if *answer != Answer::Refused(Refusal::Degraded) || self.faults.jump {
             return Ok(());
         }
-        let text = text(number_of(rid));
-        match part.log.beyond(0).iter().find(|entry| entry.payload.bytes() == text.as_bytes()) {
-            Some(entry) => Err(format!("invariant 21: {text} of {slot} is refused for want of copies, and stands at {:?}", entry.pos)),
-            None => Ok(()),
+        let number = number_of(rid);
+        let (text, is_first) = (text(number), self.tries.get(&number) == Some(&1));
+        for (holder, node) in self.nodes.iter().enumerate() {
+            let Some(part) = node.as_ref().and_then(|node| node.parts.get(&slot)) else { continue };
+            let is_told_by_it = holder == at && !is_from_afar && part.replica.is_home();
+            if !(is_first || is_told_by_it) {
+                continue;
+            }
+            let found = part.log.beyond(0).iter().find(|entry| entry.payload.bytes() == text.as_bytes()).map(|entry| entry.pos);
+            if let Some(pos) = found {
+                return Err(format!("invariant 21: {text} of {slot} is refused for want of copies, and stands at {pos:?} on {holder}"));
+            }
         }
+        Ok(())
     }
 
     fn check_copies(&mut self, slot: Slot, done: &Done) -> Failed {
