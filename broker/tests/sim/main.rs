@@ -138,6 +138,7 @@ fn every_planted_bug_is_found() {
         Bug::Unbounded,
         Bug::Overtaking,
         Bug::RefuseRetry,
+        Bug::RefuseTaken,
     ];
     let presence = [presence::Bug::Ghosts, presence::Bug::NoRetelling, presence::Bug::NoFarewell];
     let all = bugs.map(Planted::Core).into_iter().chain(presence.map(Planted::Presence));

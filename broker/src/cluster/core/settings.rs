@@ -103,6 +103,8 @@ pub enum Bug {
     Unbounded,
     /// A publish is taken though one before it was sent back and is still to come again.
     Overtaking,
+    /// A publisher is refused what another home may have taken.
+    RefuseTaken,
 }
 
 impl Settings {

@@ -186,7 +186,7 @@ impl Replica {
                 Answer::Done(done)
             }
             // It may stand in a branch, and come to light when lines meet.
-            Outcome::Refused(_) if may_be_taken => Answer::Unknown,
+            Outcome::Refused(_) if may_be_taken && !cx.settings.has(Bug::RefuseTaken) => Answer::Unknown,
             Outcome::Refused(refusal) => Answer::Refused(refusal),
             Outcome::NotHome(_) => Answer::Unknown,
         };
