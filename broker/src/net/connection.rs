@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::body::PIECE_BYTES;
-use super::first_bytes::{first_bytes, said_already};
+use super::first_bytes::first_bytes;
 use super::linger::linger;
 use super::outgoing::{Streams, Tracked};
 use super::pace::{Over, Pace, Patience};
@@ -68,22 +68,11 @@ pub fn on_connection(http: Http) -> OnConnection {
         let http = http.clone();
         Box::pin(async move {
             shard.metrics().connection_accepted();
-            let is_bare = http.entrance.is_none() || read.is_some();
-            let visit = http.visitors.enter(address.ip());
-            // Before the socket is registered: else the runtime tells of it once more, and who only waits for the client's end would look.
-            let read = if visit.is_ok() && is_bare { read.or_else(|| said_already(&stream)) } else { read };
-            let stream = match TcpStream::from_std(stream) {
-                Ok(stream) => stream,
-                Err(error) => {
-                    tracing::warn!(event = "connection_lost", %error, "a connection could not be registered and was closed");
-                    return shard.metrics().connection_closed();
-                }
-            };
-            match visit {
+            match http.visitors.enter(address.ip()) {
                 Err(TooMany) => {
                     shard.refused(RefusedConnection::Address, "limits.connections_per_address", address);
                     shard.metrics().connection_closed();
-                    return if is_bare { refuse(stream) } else { refuse_handshake(stream) };
+                    return if http.entrance.is_some() && read.is_none() { refuse_handshake(stream) } else { refuse(stream) };
                 }
                 Ok(visit) => seat.keep(visit),
             }

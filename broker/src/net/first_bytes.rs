@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -15,15 +14,6 @@ use tokio::net::TcpStream;
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Read at a time: the whole head that most browsers send.
 const READ_BYTES: usize = 2 << 10;
-
-/// What the peer said while its connection was on the way here, if anything. Most say all they want as soon as they are connected: they
-/// are answered without waiting until the runtime has heard of them.
-pub(super) fn said_already(stream: &std::net::TcpStream) -> Option<Bytes> {
-    let mut buffer = [MaybeUninit::<u8>::uninit(); READ_BYTES];
-    // An end or an error is found again by whoever reads next.
-    let ((said, _), _) = rustix::net::recv(stream, &mut buffer, RecvFlags::DONTWAIT).ok()?;
-    (!said.is_empty()).then(|| Bytes::copy_from_slice(said))
-}
 
 /// What the peer said first, of which so much was already `read`, and whether it is HTTP/2. `None` when it left without a word.
 pub(super) async fn first_bytes(stream: &mut TcpStream, mut read: Bytes) -> Option<(Bytes, bool)> {
@@ -76,23 +66,6 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(told.await.unwrap(), Some((Bytes::from_static(PREFACE), true)));
-    }
-
-    #[tokio::test]
-    async fn what_came_with_the_connection_is_there_at_once_and_an_end_is_left_to_the_reader() {
-        let (near, mut far) = pair().await;
-        let near = near.into_std().unwrap();
-        assert_eq!(said_already(&near), None);
-        far.write_all(b"GET / HT").await.unwrap();
-        assert_eq!(said_already(&near), Some(Bytes::from_static(b"GET / HT")));
-        far.write_all(b"TP/1.1\r\n").await.unwrap();
-        let mut near = TcpStream::from_std(near).unwrap();
-        assert_eq!(first_bytes(&mut near, Bytes::from_static(b"GET / HT")).await, Some((Bytes::from_static(b"GET / HT"), false)));
-        far.shutdown().await.unwrap();
-        let near = near.into_std().unwrap();
-        assert_eq!(said_already(&near), Some(Bytes::from_static(b"TP/1.1\r\n")));
-        assert_eq!(said_already(&near), None);
-        assert_eq!(first_bytes(&mut TcpStream::from_std(near).unwrap(), Bytes::new()).await, None);
     }
 
     #[tokio::test]

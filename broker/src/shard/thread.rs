@@ -133,7 +133,7 @@ impl Drop for Seat {
 
 /// What a shard does with a new socket ([`Command::Connection`]) of this address. Given by whoever knows HTTP.
 pub type OnConnection =
-    Arc<dyn Fn(Shard, std::net::TcpStream, SocketAddr, Seat, Option<Bytes>) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync>;
+    Arc<dyn Fn(Shard, tokio::net::TcpStream, SocketAddr, Seat, Option<Bytes>) -> Pin<Box<dyn Future<Output = ()>>> + Send + Sync>;
 
 /// A shard as seen from other threads.
 #[derive(Debug)]
@@ -278,9 +278,12 @@ impl Drop for Life {
 async fn obey(shard: Shard, mut inbound: mpsc::Receiver<Command>, on_connection: OnConnection) {
     while let Some(command) = inbound.recv().await {
         match command {
-            Command::Connection { stream, address, seat, read } => {
-                tokio::task::spawn_local(on_connection(shard.clone(), stream, address, seat, read.map(|read| *read)));
-            }
+            Command::Connection { stream, address, seat, read } => match tokio::net::TcpStream::from_std(stream) {
+                Ok(stream) => {
+                    tokio::task::spawn_local(on_connection(shard.clone(), stream, address, seat, read.map(|read| *read)));
+                }
+                Err(error) => tracing::warn!(event = "connection_lost", %error, "a connection could not be registered and was closed"),
+            },
             Command::Session(stream, seat, opening) => match tokio::net::TcpStream::from_std(stream) {
                 Ok(stream) => {
                     shard.metrics().connection_accepted();
