@@ -240,6 +240,7 @@ impl Cluster {
             hub: hub.clone(),
             slots: slots.clone(),
             wires: wires.clone(),
+            metrics: metrics.clone(),
             show,
         };
         let telling = {
@@ -370,6 +371,7 @@ struct Control {
     hub: Arc<Hub>,
     slots: Arc<Slots>,
     wires: Arc<Wires>,
+    metrics: Arc<Metrics>,
     show: watch::Sender<Seen>,
 }
 
@@ -421,6 +423,7 @@ impl Control {
             bounds: OutboxBounds::default(),
             data,
             ear,
+            metrics: self.metrics.clone(),
             mesh: self.wires.mesh.clone(),
         };
         tokio::join!(mesh::run(setup, stop.clone()), stop.run_until_cancelled(self.control(&membership)));

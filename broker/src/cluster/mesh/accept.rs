@@ -18,15 +18,13 @@ use super::Keeper;
 use super::outbox::Letter;
 use super::socket::Socket;
 use crate::limits::network_of;
+use crate::metrics::Complaints;
 
 /// Connections that have not greeted yet. Whoever reaches the port may open one, so they are few and short-lived, and make room for
 /// one that comes, so that silence cannot keep nodes out, which greet at once.
 pub const GREETINGS_MAX: usize = 64;
 /// After a failed accept: without descriptors the next one fails at once, and again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How often the log says that nothing can be accepted.
-const COMPLAIN_AGAIN: Duration = Duration::from_secs(60);
-
 /// Who is refused knocks several times a second; the same words are told to the log again after this time.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 /// Refusals that are remembered; beyond them nothing is logged but counted all the same.
@@ -103,7 +101,7 @@ pub(super) async fn run<L: Letter>(keeper: Arc<Keeper<L>>, listener: TcpListener
 
 async fn take<L: Letter>(keeper: &Arc<Keeper<L>>, listener: TcpListener) {
     let mut greetings = Greetings::default();
-    let mut complained: Option<Instant> = None;
+    let mut complaints = Complaints::default();
     loop {
         match listener.accept().await {
             Ok((stream, from)) => {
@@ -120,13 +118,10 @@ async fn take<L: Letter>(keeper: &Arc<Keeper<L>>, listener: TcpListener) {
                     tracing::debug!(event = "node_greetings_full", %from, "too many greet at once; one of them was closed");
                 }
             }
-            Err(why) => {
-                // It fails again at once: open files have run out, in nearly every case.
-                if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_AGAIN) {
-                    complained = Some(Instant::now());
-                    tracing::warn!(event = "node_accept_failed", %why, "no connection of another node can be accepted now");
+            Err(error) => {
+                if keeper.metrics.accept_failed("cluster", &error, &mut complaints) {
+                    sleep(ACCEPT_PAUSE).await;
                 }
-                sleep(ACCEPT_PAUSE).await;
             }
         }
     }

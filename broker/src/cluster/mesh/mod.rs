@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use super::link::{Greeter, Link, Peer, Purpose, Refusal};
 use super::membership::{Members, NodeName, Record};
 use crate::log::Tag;
+use crate::metrics::Metrics;
 pub use accept::GREETINGS_MAX;
 pub use outbox::{Letter, OutboxBounds, Posted};
 use outbox::{Outbox, Whom};
@@ -84,6 +85,8 @@ pub struct Setup<L> {
     pub data: Handle,
     /// Is told.
     pub ear: Arc<dyn Ear>,
+    /// Counts connections that could not be accepted.
+    pub metrics: Arc<Metrics>,
     /// What counts.
     pub mesh: Mesh<L>,
 }
@@ -228,6 +231,7 @@ struct Keeper<L> {
     control: Handle,
     data: Handle,
     ear: Arc<dyn Ear>,
+    metrics: Arc<Metrics>,
     mesh: Mesh<L>,
     /// Marked whenever a connection came or went.
     changed: watch::Sender<()>,
@@ -237,7 +241,7 @@ struct Keeper<L> {
 
 /// Keeps connections until `stop`. Runs on the thread that shall own the control connections.
 pub async fn run<L: Letter>(setup: Setup<L>, stop: CancellationToken) {
-    let Setup { me, greeter, listener, members, namesake, bounds, data, ear, mesh } = setup;
+    let Setup { me, greeter, listener, members, namesake, bounds, data, ear, metrics, mesh } = setup;
     let keeper = Arc::new(Keeper {
         roster: Mutex::new(Roster::new(me.clone())),
         me,
@@ -246,6 +250,7 @@ pub async fn run<L: Letter>(setup: Setup<L>, stop: CancellationToken) {
         control: Handle::current(),
         data,
         ear,
+        metrics,
         mesh,
         changed: watch::Sender::new(()),
         refusals: accept::Refusals::default(),

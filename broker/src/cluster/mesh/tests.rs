@@ -10,6 +10,7 @@ use super::super::link::{Identity, Reason};
 use super::super::membership::{Record, State};
 use super::super::release::Release;
 use super::*;
+use crate::clock::Clock;
 
 const SECRET: &str = "a secret of the tests";
 
@@ -133,6 +134,7 @@ fn start_on(data: Handle, name: &str, tag: u64, address: &str) -> Node {
         bounds: OutboxBounds { high: 1 << 20, low: 1 << 10, states: 1 << 10 },
         data,
         ear: heard.clone(),
+        metrics: Metrics::new(1, Clock::start()),
         mesh: mesh.clone(),
     };
     tokio::spawn(run(setup, stop.clone()));

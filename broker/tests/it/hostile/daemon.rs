@@ -97,6 +97,13 @@ impl Daemon {
         of_it.inspect(|line| assert!(line.to_lowercase().contains("\"warn\""), "{line}")).count()
     }
 
+    /// Where other nodes connect.
+    fn nodes(&self) -> SocketAddr {
+        let log = std::fs::read_to_string(&self.log).unwrap();
+        let (_, rest) = log.lines().find(|line| line.contains("\"cluster_joining\"")).unwrap().split_once("\"listen\":\"").unwrap();
+        rest.split('"').next().unwrap().parse().unwrap()
+    }
+
     async fn answers(&self) {
         let to = self.http;
         assert_eq!(ask(to, post("/v1/channels/fine/messages", to, b"x")).await.status, 200);
@@ -205,10 +212,12 @@ async fn without_open_files_newcomers_are_refused_and_the_rest_goes_on() {
 
 #[tokio::test]
 async fn every_listener_that_can_accept_nothing_says_so_once_and_goes_on_when_it_can() {
-    let daemon = Daemon::start(256);
+    let cluster = "cluster.keys=[a-secret-of-the-tests] --set cluster.listen=127.0.0.1:0 --set cluster.node=alone";
+    let daemon = Daemon::start_with(256, cluster);
+    let nodes = daemon.nodes();
     let before = daemon.bound_open_files(Rlimit { current: Some(8), maximum: Some(256) });
     let mut held = Vec::new();
-    for (listener, to) in [("grpc", daemon.grpc), ("admin", daemon.admin), ("http", daemon.http)] {
+    for (listener, to) in [("grpc", daemon.grpc), ("admin", daemon.admin), ("http", daemon.http), ("cluster", nodes)] {
         held.push(TcpStream::connect(to).await.unwrap());
         let said = async {
             while daemon.said_of(listener) == 0 {
@@ -220,8 +229,9 @@ async fn every_listener_that_can_accept_nothing_says_so_once_and_goes_on_when_it
     daemon.bound_open_files(before);
     daemon.answers().await;
     let refused = daemon.metric("tidings_connections_refused_total{reason=\"open_files\"}").await;
-    assert!(refused >= 3, "{refused}");
-    assert_eq!(["grpc", "admin", "http"].map(|listener| daemon.said_of(listener)), [1; 3], "it failed again and again, and was said once");
+    assert!(refused >= 4, "{refused}");
+    let said = ["grpc", "admin", "http", "cluster"].map(|listener| daemon.said_of(listener));
+    assert_eq!(said, [1; 4], "it failed again and again, and was said once");
 }
 
 #[tokio::test]
