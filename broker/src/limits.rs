@@ -63,6 +63,8 @@ pub struct Config {
     #[serde(with = "units::bytes")]
     #[schemars(with = "Size")]
     pub byte_rate: u64,
+    /// Most tokens and signed addresses a second from one IPv4 address or one IPv6 network of 64 bits that are looked at and refused, on average, and twice as many at once; past it those that come from there are refused without being looked at, good ones too, and keys and certificates are not. Many people may share an address: list your proxies in `http.trusted_proxies` first. 0: no bound.
+    pub failure_rate: u32,
     /// Most keys, users and addresses remembered for each of these rates, at about 100 B each; past it those are forgotten that did least, and begin anew.
     pub rate_callers: u32,
     /// Longest a publish waits for room before it is refused.
@@ -149,6 +151,7 @@ impl Default for Config {
             publish_rate: 0,
             subscribe_rate: 0,
             byte_rate: 0,
+            failure_rate: 0,
             rate_callers: 100_000,
             publish_wait: Duration::from_secs(2),
             subscribe_channels: 64,

@@ -1,6 +1,7 @@
 //! Lets callers in, and says what each may do: the handle that fronts and skins hold. What it knows can be exchanged while
 //! they hold it.
 
+mod failures;
 mod rates;
 
 use std::borrow::Cow;
@@ -67,18 +68,16 @@ impl Gate {
         Self(Arc::new(Shared { book, clock, metrics, logged, sets, rates, revocations }))
     }
 
-    /// Whether callers have a rate, so that it matters from where those come who have no name.
+    /// Whether callers have a rate, so that it matters from where somebody comes.
     #[must_use]
     pub fn is_rated(&self) -> bool {
-        let Rates { publishes, subscribes, bytes, .. } = &self.0.rates;
-        [publishes, subscribes, bytes].iter().any(|rate| rate.rate() > 0)
+        self.0.rates.each().iter().any(|rate| rate.rate() > 0)
     }
 
     /// How many callers are remembered for their rates, of the rate with most.
     #[must_use]
     pub fn rate_callers(&self) -> usize {
-        let Rates { publishes, subscribes, bytes, .. } = &self.0.rates;
-        [publishes, subscribes, bytes].map(Callers::count).into_iter().max().unwrap_or(0)
+        self.0.rates.each().map(Callers::count).into_iter().max().unwrap_or(0)
     }
 
     /// What is not believed any more.
@@ -134,15 +133,15 @@ impl Gate {
     /// # Errors
     /// `unauthenticated` or `token_expired` for a credential that is not believed; it is counted and logged.
     pub async fn admit_request(&self, parts: &Parts) -> Result<Pass> {
-        let mut admitted = self.look_at_request(parts);
-        if matches!(&admitted, Err(refusal) if refusal.cause == Denied::UnknownKid) && self.learn_keys().await {
-            admitted = self.look_at_request(parts);
-        }
         let from = parts.extensions.get::<ClientAddress>().map(|address| limits::Caller::Address(address.0));
+        let mut admitted = self.look_at_request(parts, from);
+        if matches!(&admitted, Err(refusal) if refusal.cause == Denied::UnknownKid) && self.learn_keys().await {
+            admitted = self.look_at_request(parts, from);
+        }
         admitted.map(|pass| pass.coming_from(from)).map_err(|refusal| self.refuse(&refusal))
     }
 
-    fn look_at_request(&self, parts: &Parts) -> Result<Pass, Refusal> {
+    fn look_at_request(&self, parts: &Parts, from: Option<limits::Caller<'_>>) -> Result<Pass, Refusal> {
         let book = self.0.book.load();
         // Where nothing is asked for, nothing can be wrong with it.
         if book.is_open() {
@@ -153,24 +152,23 @@ impl Gate {
             Credential::None => parts.extensions.get::<ClientName>().and_then(|client| self.certified(client)),
             _ => None,
         };
-        certified.map_or_else(|| self.look_at(&credential), Ok)
+        certified.map_or_else(|| self.look_at(&credential, from), Ok)
     }
 
-    /// Lets in whoever shows this, or says why not, for those who decide what to make of it.
+    /// Lets in whoever comes from there and shows this, or says why not, for those who decide what to make of it.
     ///
     /// # Errors
     /// The refusal, neither counted nor logged yet.
-    pub fn look_at(&self, credential: &Credential<'_>) -> Result<Pass, Refusal> {
+    pub fn look_at(&self, credential: &Credential<'_>, from: Option<limits::Caller<'_>>) -> Result<Pass, Refusal> {
         let book = self.0.book.load();
         if book.is_open() {
             return Ok(self.pass(&book, Caller::Everyone, Carried::OnPurpose));
         }
         let carried = if matches!(credential, Credential::Cookie(_)) { Carried::ByCookie } else { Carried::OnPurpose };
-        let now = self.now();
-        let caller = book.caller(credential, now)?;
-        if self.is_revoked(&caller, now) {
-            return Err(Refusal::new(Denied::Revoked, REVOKED));
-        }
+        let caller = match book.unsigned(credential) {
+            Some(caller) => caller?,
+            None => self.check_signed(&book, credential, from)?,
+        };
         Ok(self.pass(&book, caller, carried))
     }
 
@@ -180,7 +178,7 @@ impl Gate {
     /// As [`Gate::admit_request`].
     #[cfg(test)]
     pub(crate) fn admit(&self, credential: &Credential<'_>) -> Result<Pass> {
-        self.look_at(credential).map_err(|refusal| self.refuse(&refusal))
+        self.look_at(credential, None).map_err(|refusal| self.refuse(&refusal))
     }
 
     /// Whoever shows nothing.
@@ -242,7 +240,10 @@ impl Gate {
     pub fn refuse(&self, refusal: &Refusal) -> Error {
         let Shared { metrics, logged, clock, .. } = &*self.0;
         metrics.denied(refusal.cause);
-        if let Some(unsaid) = logged.may_say(clock.mono().as_secs()) {
+        // What was over its rate is said where that was found.
+        if refusal.cause != Denied::Rate
+            && let Some(unsaid) = logged.may_say(clock.mono().as_secs())
+        {
             let (cause, why, detail) = (refusal.cause.as_str(), &*refusal.message, &*refusal.detail);
             tracing::info!(event = "denied", cause, why, detail, unsaid, "denied");
         }

@@ -2,6 +2,7 @@
 //! detail for the log. None of them holds a secret, and none holds a token.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use crate::error::{Error, ErrorCode};
 pub use crate::metrics::Denied;
@@ -15,12 +16,14 @@ pub struct Refusal {
     pub message: Cow<'static, str>,
     /// For the log, beside the message.
     pub detail: String,
+    /// How long until it is worth to ask again, where that is known.
+    pub wait: Option<Duration>,
 }
 
 impl Refusal {
     /// A refusal whose sentence says it all.
     pub fn new(cause: Denied, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { cause, message: message.into(), detail: String::new() }
+        Self { cause, message: message.into(), detail: String::new(), wait: None }
     }
 
     /// With more for the log.
@@ -37,6 +40,7 @@ impl Refusal {
             Denied::Expired => ErrorCode::TokenExpired,
             Denied::Revoked => ErrorCode::Revoked,
             Denied::Permission | Denied::Namespace | Denied::Origin => ErrorCode::PermissionDenied,
+            Denied::Rate => ErrorCode::Overloaded,
             _ => ErrorCode::Unauthenticated,
         }
     }
@@ -44,6 +48,6 @@ impl Refusal {
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
-        Self::new(refusal.code(), refusal.message)
+        Self { wait: refusal.wait, ..Self::new(refusal.code(), refusal.message) }
     }
 }

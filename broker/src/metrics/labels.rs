@@ -205,11 +205,13 @@ pub enum Denied {
     Namespace,
     /// A page of an origin that may not.
     Origin,
+    /// A token or address that was not looked at, since too many of where it comes from were refused.
+    Rate,
 }
 
 impl Denied {
     /// Every cause, in the order of [`Denied::index`].
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Missing,
         Self::Malformed,
         Self::TooLarge,
@@ -226,6 +228,7 @@ impl Denied {
         Self::Permission,
         Self::Namespace,
         Self::Origin,
+        Self::Rate,
     ];
 
     /// The label's value.
@@ -248,6 +251,7 @@ impl Denied {
             Self::Permission => "permission",
             Self::Namespace => "namespace",
             Self::Origin => "origin",
+            Self::Rate => "rate",
         }
     }
 
@@ -273,17 +277,20 @@ pub enum Rate {
     CallerSubscribes,
     /// Bytes of what one caller published.
     CallerBytes,
+    /// Tokens and signed addresses from one address that were refused.
+    CallerFailures,
 }
 
 impl Rate {
     /// Every rate, in the order of [`Rate::index`].
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::ConnectionPublishes,
         Self::ConnectionSubscribes,
         Self::ConnectionBytes,
         Self::CallerPublishes,
         Self::CallerSubscribes,
         Self::CallerBytes,
+        Self::CallerFailures,
     ];
 
     /// The label's value.
@@ -296,6 +303,7 @@ impl Rate {
             Self::CallerPublishes => "caller_publishes",
             Self::CallerSubscribes => "caller_subscribes",
             Self::CallerBytes => "caller_bytes",
+            Self::CallerFailures => "caller_failures",
         }
     }
 
@@ -309,6 +317,7 @@ impl Rate {
             Self::CallerPublishes => "limits.publish_rate",
             Self::CallerSubscribes => "limits.subscribe_rate",
             Self::CallerBytes => "limits.byte_rate",
+            Self::CallerFailures => "limits.failure_rate",
         }
     }
 

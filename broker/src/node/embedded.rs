@@ -124,6 +124,7 @@ impl Embedded {
             publishes: callers(limits.publish_rate.into()),
             subscribes: callers(limits.subscribe_rate.into()),
             bytes: callers(limits.byte_rate),
+            failures: callers(limits.failure_rate.into()),
             connections: users.clone(),
         };
         let gate = Gate::with_bounds(Book::read(&config.auth())?, clock, metrics.clone(), rates, revocations);

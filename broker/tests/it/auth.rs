@@ -3,6 +3,7 @@
 mod carriers;
 mod control;
 mod expiry;
+mod failures;
 mod forged;
 mod key_set;
 mod keys_only;

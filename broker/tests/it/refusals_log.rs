@@ -160,6 +160,12 @@ async fn a_rate_that_is_exceeded_over_http_and_grpc_is_said() {
     let line = node.logged("rate_exceeded").await;
     exceeds(&line, "caller_subscribes", "limits.subscribe_rate", "address 127.0.0.1");
     assert!(!line.to_string().contains(&token), "{line}");
+
+    let mut node = daemon(&["limits.failure_rate=1"]).await;
+    let forged = format!("{}A", token.strip_suffix(token.chars().next_back().unwrap()).unwrap().replace('.', ".e"));
+    let forged = request("GET", "/poll?channel=a", node.http, &format!("Authorization: Bearer {forged}\r\n"));
+    while ask(node.http, &forged).await.status != 503 {}
+    exceeds(&node.logged("rate_exceeded").await, "caller_failures", "limits.failure_rate", "address 127.0.0.1");
 }
 
 #[tokio::test]

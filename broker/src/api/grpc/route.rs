@@ -229,18 +229,18 @@ impl Routes {
     fn look_at(&self, headers: &HeaderMap) -> Result<Pass, Refusal> {
         let address = self.origin(headers).map(|origin| limits::Caller::Address(origin.ip()));
         let from = address.or_else(|| self.caller.user.map(limits::Caller::Process));
-        self.look_at_credential(headers).map(|pass| pass.coming_from(from))
+        self.look_at_credential(headers, from).map(|pass| pass.coming_from(from))
     }
 
     /// By what the caller shows; who shows nothing, by its certificate or by who runs it.
-    fn look_at_credential(&self, headers: &HeaderMap) -> Result<Pass, Refusal> {
+    fn look_at_credential(&self, headers: &HeaderMap, from: Option<limits::Caller<'_>>) -> Result<Pass, Refusal> {
         let gate = &self.services.gate;
         match carrier::bearer(headers) {
             Ok(None) => {
                 let certified = self.caller.certificate.as_ref().and_then(|client| gate.certified(client));
                 Ok(certified.or_else(|| gate.peer(self.caller.user?)).unwrap_or_else(|| gate.anyone()))
             }
-            Ok(Some(bearer)) => gate.look_at(&Credential::Bearer(bearer)),
+            Ok(Some(bearer)) => gate.look_at(&Credential::Bearer(bearer), from),
             // Where nothing is asked for, nothing can be wrong with it.
             Err(_) if gate.book().is_open() => Ok(gate.anyone()),
             Err(refusal) => Err(refusal),

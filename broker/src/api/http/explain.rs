@@ -40,12 +40,14 @@ where
     // The library's complaint might quote the token.
     let Question { token, channel, action } = serde_json::from_slice(&bytes).map_err(|_| not_understood())?;
     let channel = ChannelName::parse(&channel)?;
+    let from = pass.comes_from();
     let looked_at = match &token {
-        // Not counted and not logged: nobody was denied anything. So keys are not looked up here: nobody would notice who guesses them.
-        Some(token) => match api.gate.look_at(&Credential::Query(token.into())) {
+        // Not counted and not logged, but against the rate: nobody was denied anything. So keys are not looked up here: nobody would notice
+        // who guesses them.
+        Some(token) => match api.gate.look_at(&Credential::Query(token.into()), from) {
             // As at the door: its bearer would wait for the issuer's keys.
             Err(refusal) if refusal.cause == Denied::UnknownKid && api.gate.learn_keys().await => {
-                api.gate.look_at(&Credential::Query(token.into()))
+                api.gate.look_at(&Credential::Query(token.into()), from)
             }
             looked_at => looked_at,
         },
@@ -63,6 +65,7 @@ where
             out.extend_from_slice(b",\"caller\":");
             write_caller(&mut out, &pass);
         }
+        Err(refusal) if refusal.cause == Denied::Rate => return Err(api.gate.refuse(&refusal)),
         Err(refusal) => write_verdict(&mut out, false, refusal.cause.as_str(), &refusal.message),
     }
     out.push(b'}');

@@ -13,13 +13,22 @@ pub struct Rates {
     pub subscribes: Callers,
     /// Bytes of what is published.
     pub bytes: Callers,
+    /// Tokens and signed addresses that were refused, of each address.
+    pub failures: Callers,
     /// Connections of users.
     pub connections: Arc<Users>,
+}
+
+impl Rates {
+    /// The rates of callers.
+    pub(super) fn each(&self) -> [&Callers; 4] {
+        [&self.publishes, &self.subscribes, &self.bytes, &self.failures]
+    }
 }
 
 impl Default for Rates {
     fn default() -> Self {
         let free = || Callers::new(0, 1);
-        Self { publishes: free(), subscribes: free(), bytes: free(), connections: Users::new(0) }
+        Self { publishes: free(), subscribes: free(), bytes: free(), failures: free(), connections: Users::new(0) }
     }
 }

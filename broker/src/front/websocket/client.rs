@@ -181,12 +181,13 @@ impl Client {
     /// Takes another token now or, when its key is not known, as soon as the issuer's keys were fetched.
     fn authenticate_soon(&mut self, id: Option<u64>, token: String, hands: &mut Hands<'_>) {
         let gate = &self.shared.gate;
-        match gate.look_at(&Credential::Bearer(&token)) {
+        let from = self.pass.comes_from();
+        match gate.look_at(&Credential::Bearer(&token), from) {
             Err(refusal) if refusal.cause == Denied::UnknownKid => {
                 self.is_learning = true;
                 let (gate, resumed) = (gate.clone(), self.resumed.get_or_insert_default().clone());
                 hands.later(Box::pin(async move {
-                    let admitted = if gate.learn_keys().await { gate.look_at(&Credential::Bearer(&token)) } else { Err(refusal) };
+                    let admitted = if gate.learn_keys().await { gate.look_at(&Credential::Bearer(&token), from) } else { Err(refusal) };
                     resumed.lock().push_back(Resumed::Auth(id, admitted));
                     Answer::new(std::future::ready(Vec::new()))
                 }));
