@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,13 +30,14 @@ use crate::log::Tag;
 /// Who was heard within this time is there.
 const FRESH: Duration = Duration::from_secs(1);
 /// What waits for the control thread. It looks at once; this many are an attack or a thread that hangs.
-const INPUTS_MAX: usize = 4096;
+pub(super) const INPUTS_MAX: usize = 4096;
 
 /// What waits for the control thread.
 #[derive(Debug, Default)]
 pub(super) struct Inputs {
     waiting: Mutex<VecDeque<NodeInput>>,
     pub(super) wake: Notify,
+    beats_dropped: AtomicU64,
 }
 
 impl Inputs {
@@ -44,9 +46,21 @@ impl Inputs {
         // A beat is said again; what happened to a connection is not.
         if waiting.len() < INPUTS_MAX || !matches!(input, NodeInput::Beat { .. }) {
             waiting.push_back(input);
+        } else {
+            self.beats_dropped.fetch_add(1, Ordering::Relaxed);
         }
         drop(waiting);
         self.wake.notify_one();
+    }
+
+    /// How many wait.
+    pub(super) fn count(&self) -> usize {
+        self.waiting.lock().len()
+    }
+
+    /// How many beats were dropped since the start, because too many waited.
+    pub(super) fn beats_dropped(&self) -> u64 {
+        self.beats_dropped.load(Ordering::Relaxed)
     }
 
     pub(super) fn take(&self) -> VecDeque<NodeInput> {
@@ -190,5 +204,29 @@ impl mesh::Ear for Ear {
 
     fn is_heard(&self, tag: Tag) -> bool {
         self.heard.lock().get(&tag).is_some_and(|at| self.clock.mono() < *at + FRESH)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::core::{Beat, State};
+
+    #[test]
+    fn past_the_bound_beats_are_dropped_and_counted_and_news_of_connections_are_kept() {
+        let (inputs, from) = (Inputs::default(), Tag::new(1).unwrap());
+        let beat = || {
+            let beat = Beat { seq: 1, state: State::Active, reach: Vec::new(), view: 0, echo: 0, held: Duration::ZERO };
+            NodeInput::Beat { from, beat }
+        };
+        (0..INPUTS_MAX).for_each(|_| inputs.push(beat()));
+        assert_eq!((inputs.count(), inputs.beats_dropped()), (INPUTS_MAX, 0));
+        inputs.push(beat());
+        inputs.push(NodeInput::Ended { tag: from });
+        inputs.push(beat());
+        assert_eq!((inputs.count(), inputs.beats_dropped()), (INPUTS_MAX + 1, 2));
+        assert!(matches!(inputs.take().pop_back(), Some(NodeInput::Ended { .. })));
+        inputs.push(beat());
+        assert_eq!((inputs.count(), inputs.beats_dropped()), (1, 2));
     }
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::condition::Condition;
 use super::core::{Frame, Opening, State};
+use super::ear::Inputs;
 use super::happened::{Answered, Happened, REFUSALS};
 use super::link::Purpose;
 use super::membership::{NodeName, Record};
@@ -87,6 +88,8 @@ pub struct Info {
     pub questions: usize,
     /// Orders of others that are under way here.
     pub orders: usize,
+    /// Heartbeats and news of connections that wait for the control thread.
+    pub inputs: usize,
     /// What happened in slots.
     pub counts: Counts,
 }
@@ -124,6 +127,8 @@ pub struct Counts {
     pub refused: [(u64, u64); REFUSALS.len()],
     /// Connections to this node that did not greet in time.
     pub late: u64,
+    /// Heartbeats of others that were dropped, because too many waited.
+    pub beats_dropped: u64,
 }
 
 impl Counts {
@@ -153,7 +158,14 @@ impl Counts {
 }
 
 impl Info {
-    pub(super) fn new(me: &Record, seen: &Seen, wires: &Wires, slots: SlotSums, condition: Condition, is_duplicate: bool) -> Self {
+    pub(super) fn new(
+        me: &Record,
+        seen: &Seen,
+        (wires, inputs): (&Wires, &Inputs),
+        slots: SlotSums,
+        condition: Condition,
+        is_duplicate: bool,
+    ) -> Self {
         let tag = me.tag;
         let (home, follower) = placed(seen);
         let count = |of: &[(Tag, u64)], tag: Tag| of.iter().find(|(known, _)| *known == tag).map_or(0, |(_, count)| *count);
@@ -214,7 +226,8 @@ impl Info {
             greetings: wires.mesh.greetings(),
             questions: wires.questions.count(),
             orders: wires.orders_under_way(),
-            counts: counts(&wires.happened),
+            inputs: inputs.count(),
+            counts: Counts { beats_dropped: inputs.beats_dropped(), ..counts(&wires.happened) },
         }
     }
 }
@@ -345,5 +358,6 @@ fn counts(happened: &Happened) -> Counts {
         views: read(&happened.views),
         refused: std::array::from_fn(|reason| (here[reason], there[reason])),
         late: read(&happened.late),
+        beats_dropped: 0,
     }
 }

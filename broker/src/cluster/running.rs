@@ -18,7 +18,7 @@ use super::certificate;
 use super::condition::Condition;
 use super::config::Config;
 use super::core::{Member, Node, NodeId, NodeInput, NodeOutput, Settings, State, View};
-use super::ear::{Ear, Inputs};
+use super::ear::{self, Ear, Inputs};
 use super::info::Info;
 use super::letter::Letter;
 use super::link::{Greeter, Identity, Purpose};
@@ -201,6 +201,7 @@ impl Cluster {
         metrics.bound(Bound::ClusterGreetings, mesh::GREETINGS_MAX as u64);
         metrics.bound(Bound::ClusterQuestions, questions::OPEN_MAX as u64);
         metrics.bound(Bound::ClusterOrders, orders::ORDERS_MAX as u64);
+        metrics.bound(Bound::ClusterInputs, ear::INPUTS_MAX as u64);
         let Prepared { me: name, clock, wires, .. } = prepared;
         let me = record.clone();
         tracing::info!(event = "cluster_joining", node = %name, cluster = config.id, listen = %address, advertise = record.links, "this node joins its cluster");
@@ -269,7 +270,7 @@ impl Cluster {
     #[must_use]
     pub fn info(&self) -> Info {
         let seen = self.seen.borrow().clone();
-        Info::new(&self.me, &seen, &self.wires, self.hub.slot_sums(), self.condition(), self.is_duplicate())
+        Info::new(&self.me, &seen, (&self.wires, &self.inputs), self.hub.slot_sums(), self.condition(), self.is_duplicate())
     }
 
     /// How this node stands in the cluster, as of now.

@@ -29,6 +29,8 @@ pub enum Bound {
     DedupeIds,
     /// Messages waiting for the shard for which most wait.
     ShardInbox,
+    /// New sockets and errands that wait for the shard for which most wait.
+    ShardCommands,
     /// Members of channels that are connected here.
     PresenceMembers,
     /// Members that are kept here at all.
@@ -53,6 +55,8 @@ pub enum Bound {
     ClusterQuestions,
     /// Orders of other nodes that are under way here.
     ClusterOrders,
+    /// Heartbeats and news of connections that wait for the cluster's thread.
+    ClusterInputs,
     /// Users and tokens that are revoked.
     Revocations,
     /// Keys, users and addresses that are remembered, of the rate with most.
@@ -65,7 +69,7 @@ pub enum Bound {
 
 impl Bound {
     /// Every bound, in the order of [`Bound::index`].
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::Connections,
         Self::GrpcConnections,
         Self::ConnectionsPending,
@@ -79,6 +83,7 @@ impl Bound {
         Self::HistoryBytes,
         Self::DedupeIds,
         Self::ShardInbox,
+        Self::ShardCommands,
         Self::PresenceMembers,
         Self::PresenceHeld,
         Self::ShardRing,
@@ -91,6 +96,7 @@ impl Bound {
         Self::ClusterGreetings,
         Self::ClusterQuestions,
         Self::ClusterOrders,
+        Self::ClusterInputs,
         Self::Revocations,
         Self::RateCallers,
         Self::Journal,
@@ -114,6 +120,7 @@ impl Bound {
             Self::HistoryBytes => "history_bytes",
             Self::DedupeIds => "dedupe_ids",
             Self::ShardInbox => "shard_inbox",
+            Self::ShardCommands => "shard_commands",
             Self::PresenceMembers => "presence_members",
             Self::PresenceHeld => "presence_held",
             Self::ShardRing => "shard_ring",
@@ -126,6 +133,7 @@ impl Bound {
             Self::ClusterGreetings => "cluster_greetings",
             Self::ClusterQuestions => "cluster_questions",
             Self::ClusterOrders => "cluster_orders",
+            Self::ClusterInputs => "cluster_inputs",
             Self::Revocations => "revocations",
             Self::RateCallers => "rate_callers",
             Self::Journal => "journal",

@@ -159,6 +159,10 @@ pub struct ClusterFigures {
     pub questions: u64,
     /// Orders of others that are under way here.
     pub orders: u64,
+    /// Heartbeats and news of connections that wait for the thread that sees the cluster.
+    pub inputs: u64,
+    /// Heartbeats of others that were dropped, because too many waited.
+    pub beats_dropped: u64,
 }
 
 impl ClusterFigures {
@@ -169,7 +173,7 @@ impl ClusterFigures {
 }
 
 /// Each family with its one line of help.
-pub(super) const HELP: [(&str, &str); 37] = [
+pub(super) const HELP: [(&str, &str); 38] = [
     ("tidings_cluster_members", "Nodes by what they are to this one, itself included."),
     ("tidings_cluster_active", "1 when this node takes its share of the slots."),
     ("tidings_cluster_degraded", "1 while a part of the cluster may go on without this node."),
@@ -207,6 +211,7 @@ pub(super) const HELP: [(&str, &str); 37] = [
     ("tidings_cluster_publishes_answered_total", "Publishes of this node by what the cluster answered."),
     ("tidings_cluster_greetings_refused_total", "Connections of nodes that were refused, by reason and by whom."),
     ("tidings_cluster_greetings_late_total", "Connections to this node that did not greet in time, or made room for others."),
+    ("tidings_cluster_beats_dropped_total", "Heartbeats of nodes that were dropped, because too many waited."),
 ];
 
 /// Appends all families.
@@ -274,6 +279,7 @@ fn links(out: &mut Page<'_>, figures: &ClusterFigures) {
         out.line(&[("reason", reason), ("by", "other_node")], *there as f64);
     }
     out.counter("greetings_late_total", figures.greetings_late);
+    out.counter("beats_dropped_total", figures.beats_dropped);
 }
 
 fn each_queue(figures: &ClusterFigures) -> impl Iterator<Item = (&Peer, (&'static str, Option<Queued>))> {

@@ -89,6 +89,8 @@ pub struct Gauges {
     pub guests: u64,
     /// Messages that wait for each shard, or were taken by it and are not delivered to everyone.
     pub inbox_depths: Vec<u64>,
+    /// New sockets and errands that wait for the shard for which most wait.
+    pub shard_commands: u64,
     /// Channels with state on this node.
     pub channels: u64,
     /// Of these, those that nobody has published to.

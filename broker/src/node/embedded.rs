@@ -177,6 +177,7 @@ impl Embedded {
             users,
             guests: guests.clone(),
             gate: gate.clone(),
+            shards: shards.clone(),
         };
 
         tokio::spawn(stopped.clone().run_until_cancelled_owned(super::key_set::keep(gate.clone(), clock)));
@@ -381,6 +382,7 @@ pub(super) fn show_bounds(config: &Config, open_files: u64, metrics: &Metrics) {
     metrics.bound(Bound::RateCallers, config.limits.rate_callers.into());
     metrics.bound(Bound::Journal, config.admin.journal.into());
     metrics.bound(Bound::ShardInbox, config.shard.inbox as u64);
+    metrics.bound(Bound::ShardCommands, shard::COMMANDS_MAX as u64);
     metrics.bound(Bound::ShardRing, config.shard.ring_bytes as u64);
     metrics.bound(Bound::UnsentBytes, config.limits.unsent_bytes / config.shard_count() as u64);
     metrics.bound(Bound::UnreadBytes, config.limits.unsent_bytes);

@@ -50,6 +50,8 @@ pub(super) fn figures(info: &Info) -> ClusterFigures {
         greetings: info.greetings,
         questions: info.questions as u64,
         orders: info.orders as u64,
+        inputs: info.inputs as u64,
+        beats_dropped: counts.beats_dropped,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::journal::Journal;
 use crate::limits::{Crowd, Users, Visitors};
 use crate::log::SLOTS;
 use crate::metrics::{Gauges, Metrics, NamespaceFigures};
+use crate::shard::Handle;
 
 /// Every slot is swept once in this time.
 const SWEEP_ROUND: Duration = Duration::from_secs(10);
@@ -35,6 +36,7 @@ pub(super) struct Watched {
     pub(super) users: Arc<Users>,
     pub(super) guests: Guests,
     pub(super) gate: Gate,
+    pub(super) shards: Arc<Vec<Arc<Handle>>>,
 }
 
 impl Watched {
@@ -47,6 +49,7 @@ impl Watched {
             connections_per_user: self.users.most().into(),
             guests: self.guests.count() as u64,
             inbox_depths: hub.inboxes().map(|inbox| inbox.depth() as u64).collect(),
+            shard_commands: self.shards.iter().map(|shard| shard.waiting() as u64).max().unwrap_or(0),
             channels: totals.channels as u64,
             channels_silent: totals.channels_silent as u64,
             history_messages: totals.history_messages,

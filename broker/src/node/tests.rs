@@ -198,6 +198,37 @@ async fn the_self_probe_passes_through_every_shard() {
 }
 
 #[tokio::test]
+async fn what_waits_for_a_shard_that_hangs_is_seen() {
+    let node = start(|_| {}).await;
+    let waiting = || node.embedded.watched.gauges().shard_commands;
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    make(&node, 1, move |_| {
+        let _ = wait.recv();
+    });
+    soon(async {
+        while waiting() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    for _ in 0..3 {
+        make(&node, 1, |_| {});
+    }
+    assert!(waiting() >= 3, "the probe may wait there, too");
+    let page = asked(node.addresses().admin, "/metrics").await;
+    assert!(!page.contains("\ntidings_bound_used{bound=\"shard_commands\"} 0\n"), "{page}");
+    assert!(page.contains("\ntidings_bound_limit{bound=\"shard_commands\"} 4096\n"), "{page}");
+    drop(go_on);
+    soon(async {
+        while waiting() > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn a_shard_that_hangs_does_not_hold_up_the_end() {
     let node = start(|config| (config.drain.grace, config.drain.waves) = (Duration::from_secs(2), 4)).await;
     let mut streams = [stream(&node).await, stream(&node).await];

@@ -43,7 +43,7 @@ pub use encoder::{Encoder, Form};
 pub use inbound::{Answer, Hands, Inbound, Later, Teller};
 pub use inspect::{CHANNELS_SHOWN, Listening, Present};
 pub use pipe::Pipe;
-pub use thread::{Command, Handle, Load, OnConnection, OnDeath, Rooms, Seat, spawn};
+pub use thread::{COMMANDS_MAX, Command, Handle, Load, OnConnection, OnDeath, Rooms, Seat, spawn};
 pub use watch::{Watcher, Woken};
 
 use crate::auth::Identity;

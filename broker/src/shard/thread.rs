@@ -27,7 +27,7 @@ use crate::message::ChannelName;
 use crate::metrics::Metrics;
 
 /// Commands that may wait for a shard. New connections beyond it are refused by the acceptor.
-const COMMANDS_MAX: usize = 4096;
+pub const COMMANDS_MAX: usize = 4096;
 
 /// Something to be done on a shard's own thread, inside its runtime.
 pub struct Errand(Box<dyn FnOnce(&Shard) + Send>);
@@ -154,6 +154,12 @@ impl Handle {
         self.commands.try_send(command).map_err(|full| match full {
             mpsc::error::TrySendError::Full(command) | mpsc::error::TrySendError::Closed(command) => command,
         })
+    }
+
+    /// How many commands wait for it: new sockets and errands.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.commands.max_capacity() - self.commands.capacity()
     }
 
     /// Does something on the shard's thread and waits for what came of it. `None` when the shard has stopped.

@@ -107,8 +107,8 @@ async fn who_comes_back_is_counted_on_every_front_and_whether_all_was_still_ther
 }
 
 /// Bounds of which a node uses something only while it is part of a cluster.
-const BETWEEN_NODES: [&str; 6] =
-    ["cluster_link", "cluster_publishes", "cluster_nodes", "cluster_greetings", "cluster_questions", "cluster_orders"];
+const BETWEEN_NODES: [&str; 7] =
+    ["cluster_link", "cluster_publishes", "cluster_nodes", "cluster_greetings", "cluster_questions", "cluster_orders", "cluster_inputs"];
 
 /// Gives orders that every node has to look into.
 async fn ask_without_end(control: Control) {
@@ -203,12 +203,12 @@ async fn every_bound_has_a_limit_and_shows_what_is_used_of_it() {
     is_used(&scene, "shard_inbox").await;
     flood.abort();
 
-    // The others are not used here: a ring is shown once a second as it is then, so hardly ever with something in it; for what an address
+    // The others are not used here: a ring is shown once a second as it is then, so hardly ever with something in it; commands wait only for a shard that hangs (`node/tests.rs`); for what an address
     // or a user has there must be a limit, for callers a rate, for guests another program's server, for revocations a closed node (`auth/control.rs`), for
     // the log a daemon (`log.rs`), and for those between nodes another one, as below.
     let seen: BTreeSet<String> = kept.into_iter().chain(["connections", "history_bytes", "shard_inbox"]).map(str::to_owned).collect();
     let elsewhere: BTreeSet<String> =
-        ["shard_ring", "guests", "revocations", "rate_callers"].into_iter().chain(none).map(str::to_owned).collect();
+        ["shard_ring", "shard_commands", "guests", "revocations", "rate_callers"].into_iter().chain(none).map(str::to_owned).collect();
     assert_eq!(seen.union(&elsewhere).cloned().collect::<BTreeSet<_>>(), documented(), "a bound that no test uses");
     shows(&scene, "tidings_shard_busy_seconds_total", &[], |seconds| seconds > 0.0).await;
     shows(&scene, "tidings_delivery_stage_seconds_count", &["shard"], |count| count >= 3.0).await;
@@ -221,6 +221,8 @@ async fn every_bound_between_nodes_shows_what_is_used_of_it() {
     for bound in BETWEEN_NODES {
         assert!(scene.metric("tidings_bound_limit", &[bound]).await >= 1.0, "{bound} has a limit");
     }
+    // Inputs are taken at once (`cluster/ear.rs`), so none is dropped.
+    assert_eq!(scene.metric("tidings_cluster_beats_dropped_total", &[]).await, 0.0);
     shows(scene, "tidings_bound_used", &["\"cluster_nodes\""], |used| used == 1.0).await;
     // To channels of both nodes, so that many are on their way at each moment.
     let broker = scene.node.broker().clone();

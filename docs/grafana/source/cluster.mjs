@@ -119,12 +119,13 @@ export const cluster = {
         },
         {
           title: "Refused between nodes",
-          about: "Connections and gossip of nodes that were not taken: another key, another cluster, another release, a name that is taken, or no greeting in time. The log says from where.",
+          about: "Connections and gossip of nodes that were not taken: another key, another cluster, another release, a name that is taken, or no greeting in time. The log says from where. Heartbeats are dropped only where the thread that hears them hangs.",
           unit: "cps",
           queries: {
             "{{instance}} {{reason}}, by {{by}}": "rate(tidings_cluster_greetings_refused_total{$of}[$rate]) > 0 or 0 * tidings_cluster_greetings_refused_total{reason=\"key\", $of}",
             "{{instance}} gossip": "rate(tidings_cluster_gossip_refused_total{$of}[$rate])",
             "{{instance}} too late": "rate(tidings_cluster_greetings_late_total{$of}[$rate])",
+            "{{instance}} heartbeats dropped": "rate(tidings_cluster_beats_dropped_total{$of}[$rate])",
           },
         },
       ],

@@ -29,9 +29,9 @@ const NAMES = {
   connections_per_user: "Most of one user", guests: "Guests", channels: "Channels",
   channels_silent: "Channels nobody published to", history_bytes: "Histories", dedupe_ids: "Publish ids", presence_members: "Members present",
   presence_held: "Members kept",
-  shard_inbox: "Fullest inbox", shard_ring: "Fullest ring", unsent_bytes: "Not taken by sockets", unread_bytes: "Answers not read",
+  shard_inbox: "Fullest inbox", shard_ring: "Fullest ring", shard_commands: "Waits for a shard", unsent_bytes: "Not taken by sockets", unread_bytes: "Answers not read",
   incoming_bytes: "Half here", cluster_link: "Fullest link", cluster_publishes: "Publishes on their way", cluster_nodes: "Nodes known",
-  cluster_greetings: "Nodes that greet", cluster_questions: "Questions to nodes", cluster_orders: "Orders of nodes",
+  cluster_greetings: "Nodes that greet", cluster_questions: "Questions to nodes", cluster_orders: "Orders of nodes", cluster_inputs: "News of nodes",
   revocations: "Revoked", rate_callers: "Callers with a rate", journal: "Happenings kept", log_lines: "Lines for the log",
 };
 const IN_BYTES = new Set(["history_bytes", "shard_ring", "unsent_bytes", "unread_bytes", "incoming_bytes", "cluster_link", "cluster_publishes"]);
