@@ -3,7 +3,9 @@
 //! States that the other end asked for have a lane beside it, since they may be large: what is said later of other things overtakes them.
 
 use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::BytesMut;
 use parking_lot::Mutex;
@@ -163,6 +165,15 @@ pub(super) struct Outbox<L> {
     bounds: OutboxBounds,
     whom: Whom,
     wake: Notify,
+    troubles: Troubles,
+}
+
+/// What is still to be said in the log: who posts may hold a slot's lock, and waits for no log. Bytes that waited, 0 for none.
+#[derive(Debug, Default)]
+struct Troubles {
+    filled: AtomicUsize,
+    given_up: AtomicUsize,
+    wake: Notify,
 }
 
 impl<L: Letter> Outbox<L> {
@@ -178,7 +189,7 @@ impl<L: Letter> Outbox<L> {
             is_awaited: false,
             is_closed: false,
         };
-        Self { queue: Mutex::new(queue), bounds, whom, wake: Notify::new() }
+        Self { queue: Mutex::new(queue), bounds, whom, wake: Notify::new(), troubles: Troubles::default() }
     }
 
     /// Puts a letter in, behind all others that it may not overtake. Never waits.
@@ -225,15 +236,36 @@ impl<L: Letter> Outbox<L> {
     }
 
     fn filled(&self, bytes: usize) {
-        let Whom { name, purpose, strain } = &self.whom;
-        strain.filled();
-        tracing::warn!(event = "node_link_full", node = %name, purpose = purpose.as_str(), bytes, "so much waits for a node that publishers and copies wait for it");
+        self.whom.strain.filled();
+        self.troubles.filled.store(bytes, Ordering::Relaxed);
+        self.troubles.wake.notify_one();
     }
 
     fn gave_up(&self, bytes: usize) {
-        let Whom { name, purpose, strain } = &self.whom;
-        strain.gave_up();
-        tracing::warn!(event = "node_link_given_up", node = %name, purpose = purpose.as_str(), bytes, "a node takes nothing of what is said to it: its connection begins anew");
+        self.whom.strain.gave_up();
+        self.troubles.given_up.store(bytes, Ordering::Relaxed);
+        self.troubles.wake.notify_one();
+    }
+
+    /// Says in the log what becomes of the queue, for as long as it is polled.
+    pub(super) async fn tell_troubles(&self) -> Infallible {
+        loop {
+            self.troubles.wake.notified().await;
+            self.tell_troubles_now();
+        }
+    }
+
+    /// Says what was not said yet.
+    pub(super) fn tell_troubles_now(&self) {
+        let Whom { name, purpose, .. } = &self.whom;
+        let bytes = self.troubles.filled.swap(0, Ordering::Relaxed);
+        if bytes > 0 {
+            tracing::warn!(event = "node_link_full", node = %name, purpose = purpose.as_str(), bytes, "so much waits for a node that publishers and copies wait for it");
+        }
+        let bytes = self.troubles.given_up.swap(0, Ordering::Relaxed);
+        if bytes > 0 {
+            tracing::warn!(event = "node_link_given_up", node = %name, purpose = purpose.as_str(), bytes, "a node takes nothing of what is said to it: its connection begins anew");
+        }
     }
 
     /// Waits for letters and moves about `bytes` of them, one at least, into `taken`, and half as much of the other lane. Returns what they
@@ -411,6 +443,19 @@ mod tests {
         assert_eq!(strain(&outbox), (1, 0));
         outbox.post(Plain(101));
         assert_eq!(strain(&outbox), (2, 0));
+    }
+
+    #[tokio::test]
+    async fn who_posts_leaves_the_words_to_whoever_serves_the_connection() {
+        let outbox = outbox();
+        outbox.post(Plain(150));
+        assert_eq!(outbox.troubles.filled.load(Ordering::Relaxed), 150);
+        outbox.post(Plain(60));
+        assert_eq!((outbox.post(Plain(1)), strain(&outbox)), (Posted::Closed, (1, 1)));
+        assert_eq!(outbox.troubles.given_up.load(Ordering::Relaxed), 210);
+        let mut tells = Box::pin(outbox.tell_troubles());
+        assert!(futures_util::FutureExt::now_or_never(&mut tells).is_none());
+        assert_eq!([&outbox.troubles.filled, &outbox.troubles.given_up].map(|bytes| bytes.load(Ordering::Relaxed)), [0, 0]);
     }
 
     #[tokio::test]

@@ -52,7 +52,7 @@ pub(super) async fn run<L: Letter>(
     let (wrote, whom, counts) = (outbox.clone(), peer.clone(), tally.clone());
     let room = ear.clone();
     let mut writing = AbortOnDropHandle::new(tokio::spawn(async move { write(writer, &wrote, &*room, (&whom, id), &counts).await }));
-    tokio::select! {
+    let why = tokio::select! {
         biased;
         () = stop.cancelled() => {
             outbox.close();
@@ -61,7 +61,10 @@ pub(super) async fn run<L: Letter>(
         }
         ended = &mut writing => ended.unwrap_or_else(|died| Err(io::Error::other(died))).map_or_else(|why| why.to_string(), |()| "it takes nothing".to_owned()),
         why = read(frames, &*ear, (&peer, id), &tally, &stop) => why,
-    }
+        never = outbox.tell_troubles() => match never {},
+    };
+    outbox.tell_troubles_now();
+    why
 }
 
 async fn read(
