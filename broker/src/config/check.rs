@@ -81,6 +81,7 @@ impl Config {
         self.check_keys(&mut findings);
         self.check_tokens(&mut findings);
         self.check_namespaces(&mut findings);
+        self.check_payloads_between_nodes(&mut findings);
         self.check_bounds(&mut findings);
         self.check_shards(&mut findings);
         self.check_cluster(&mut findings);
@@ -285,7 +286,6 @@ impl Config {
             }
             let payload = namespace.payload_bytes as u64;
             findings.size(path(".payload_bytes"), payload, 1, PAYLOAD_BYTES_MAX as u64);
-            self.check_payload_between_nodes(&path(".payload_bytes"), payload, findings);
             findings.count(&path(".replicas"), namespace.replicas.into(), 1, 2);
             findings.count(&path(".min_copies"), namespace.min_copies.into(), 1, namespace.replicas.into());
             if namespace.history.size > 0 {
@@ -295,13 +295,28 @@ impl Config {
         }
     }
 
-    /// One that is larger would break the connection to every node that it is for, again and again.
-    fn check_payload_between_nodes(&self, path: &str, payload: u64, findings: &mut Findings) {
-        if self.cluster.is_on() && payload > cluster::PAYLOAD_BYTES_MAX as u64 && payload <= PAYLOAD_BYTES_MAX as u64 {
-            let show = super::units::show_size;
-            let hint = format!("at most {} where `cluster.keys` has a key", show(cluster::PAYLOAD_BYTES_MAX as u64));
-            findings.add(path, format!("{} is more than nodes send each other at once", show(payload)), hint);
+    /// A payload that is larger than nodes send each other would break the connection to every node that it is for, again and again.
+    fn check_payloads_between_nodes(&self, findings: &mut Findings) {
+        if !self.cluster.is_on() {
+            return;
         }
+        for (name, namespace) in self.namespaces.iter() {
+            let payload = namespace.payload_bytes;
+            if payload > cluster::PAYLOAD_BYTES_MAX && payload <= PAYLOAD_BYTES_MAX {
+                let show = |bytes: usize| super::units::show_size(bytes as u64);
+                let hint = format!("at most {} where `cluster.keys` has a key", show(cluster::PAYLOAD_BYTES_MAX));
+                let path = format!("namespaces.{name}.payload_bytes");
+                findings.add(path, format!("{} is more than nodes send each other at once", show(payload)), hint);
+            }
+        }
+    }
+
+    /// What would break a cluster on its way. Asked again where a node starts: a program may build its configuration itself.
+    pub(crate) fn breaks_cluster(&self) -> Option<String> {
+        let mut findings = Findings::default();
+        self.check_payloads_between_nodes(&mut findings);
+        let told = findings.0.into_iter().map(|Finding { path, what, hint }| format!("{path}: {what}: {hint}"));
+        told.reduce(|all, one| format!("{all}; {one}"))
     }
 
     fn check_history_bytes(&self, path: &str, history: &namespace::History, payload: u64, findings: &mut Findings) {

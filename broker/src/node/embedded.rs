@@ -98,6 +98,9 @@ impl Embedded {
     }
 
     pub(super) fn build(config: Config) -> Result<Self, StartError> {
+        if let Some(why) = config.breaks_cluster() {
+            return Err(StartError::Config(why));
+        }
         let clock = Clock::start();
         let shard_count = config.shard_count();
         let metrics = Metrics::new(shard_count, clock);

@@ -70,6 +70,9 @@ pub enum StartError {
     /// A thread could not be started.
     #[error("cannot start a shard: {0}")]
     Shard(#[from] std::io::Error),
+    /// It would break its cluster.
+    #[error("{0}")]
+    Config(String),
     /// It could not become part of its cluster.
     #[cfg(feature = "cluster")]
     #[error(transparent)]

@@ -370,6 +370,20 @@ fn the_page_tells_how_many_crates_an_embedder_gets() {
     assert!(crates.len().abs_diff(told) <= 10, "docs/EMBEDDING.md says {told}, it is {}", crates.len());
 }
 
+#[cfg(feature = "cluster")]
+#[tokio::test]
+async fn a_payload_that_would_break_a_cluster_is_refused_however_the_configuration_came_to_be() {
+    let mut config = Config { shards: 1, ..Config::default() };
+    config.cluster.keys = vec![tidings::cluster::config::Secret("the secret of the nodes of these tests".into())];
+    let rules = |payload_bytes| tidings::hub::namespace::Config { payload_bytes, ..Default::default() };
+    config.namespaces.insert("big", rules((3 << 20) + 1));
+    let refused = Embedded::start(config).unwrap_err().to_string();
+    assert!(refused.contains("namespaces.big.payload_bytes") && refused.contains("at most 3MiB"), "{refused}");
+    let mut alone = Config { shards: 1, ..Config::default() };
+    alone.namespaces.insert("big", rules((3 << 20) + 1));
+    Embedded::start(alone).unwrap();
+}
+
 #[tokio::test]
 async fn without_a_key_nobody_publishes_by_the_service_and_the_program_itself_does() {
     let embedded = Embedded::start(Config { shards: 1, ..Config::default() }).unwrap();
