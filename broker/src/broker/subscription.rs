@@ -1,10 +1,12 @@
 //! Listening from any runtime: woken by the hub, reading the log. For gRPC and for embedding.
 
 use std::collections::VecDeque;
+use std::future::Future as _;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::Delivery;
 use crate::close::CloseReason;
@@ -32,7 +34,9 @@ pub struct Subscription {
     /// Of what was handed out last.
     own: Option<Box<SlotCursor>>,
     /// The broker stopped.
-    closed: CancellationToken,
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// It has read all there was, and nothing has told it since that there is more.
+    waits: bool,
     ended: bool,
     /// Whether it began with a cursor, and then whether nothing was missing.
     resumed: Option<bool>,
@@ -46,8 +50,9 @@ impl Subscription {
         presence: Option<Box<Presence>>,
         closed: CancellationToken,
     ) -> Result<Self> {
-        let (signal, ready) = (Arc::default(), VecDeque::new());
-        let mut subscription = Self { hub, state, marks: None, signal, presence, ready, own: None, closed, ended: false, resumed: None };
+        let (signal, ready, stopped) = (Arc::default(), VecDeque::new(), Box::pin(closed.cancelled_owned()));
+        let (marks, own, waits, ended, resumed) = Default::default();
+        let mut subscription = Self { hub, state, marks, signal, presence, ready, own, stopped, waits, ended, resumed };
         // Listen first, then join: nothing is lost between the two, and what comes by both ways is read once.
         subscription.listen()?;
         let Joined { gaps, recovered } = subscription.state.join(&subscription.hub, &since.clone().into())?;
@@ -69,13 +74,26 @@ impl Subscription {
 
     /// Waits for what comes next. `None` after [`Delivery::Closed`]. May be dropped while it waits: nothing is lost.
     pub async fn next(&mut self) -> Option<Delivery> {
+        std::future::poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// As [`Subscription::next`], for those who look at other things, too.
+    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
         loop {
             if self.ended {
-                return None;
+                return Poll::Ready(None);
             }
             if let Some((delivery, own)) = self.ready.pop_front() {
                 self.own = own;
-                return Some(delivery);
+                return Poll::Ready(Some(delivery));
+            }
+            if self.waits {
+                if self.stopped.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Some(self.close(CloseReason::Stopped)));
+                }
+                ready!(self.poll_raised(context));
+                self.waits = false;
+                continue;
             }
             // Taken down before reading: what is committed after the read raises it again.
             self.signal.lower();
@@ -83,28 +101,27 @@ impl Subscription {
                 Ok((news, at_head)) => {
                     self.mark();
                     if let Some(reason) = self.take(news) {
-                        return Some(self.close(reason));
+                        return Poll::Ready(Some(self.close(reason)));
                     }
-                    if self.ready.is_empty() && at_head && self.closed.clone().run_until_cancelled(self.raised()).await.is_none() {
-                        return Some(self.close(CloseReason::Stopped));
-                    }
+                    self.waits = self.ready.is_empty() && at_head;
                 }
-                Err(_) => return Some(self.close(CloseReason::Stopped)),
+                Err(_) => return Poll::Ready(Some(self.close(CloseReason::Stopped))),
             }
         }
     }
 
-    /// Waits until there is something to read, or to be told of others, which is ready then.
-    async fn raised(&mut self) {
+    /// Ready when there is something to read, or to be told of others, which lies in `ready` then.
+    fn poll_raised(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Self { signal, presence, ready, .. } = self;
-        let Some(presence) = presence.as_mut().filter(|presence| presence.has_ears()) else { return signal.raised().await };
-        std::future::poll_fn(|context| {
+        if let Some(presence) = presence.as_mut().filter(|presence| presence.has_ears()) {
             let tell = |channel: &ChannelName, notice: &Notice| {
                 ready.push_back((Delivery::Presence { channel: channel.clone(), notice: notice.clone() }, None));
             };
-            if presence.poll_told(context, tell).is_ready() { Poll::Ready(()) } else { signal.poll_raised(context) }
-        })
-        .await;
+            if presence.poll_told(context, tell).is_ready() {
+                return Poll::Ready(());
+            }
+        }
+        signal.poll_raised(context)
     }
 
     fn take(&mut self, news: Vec<News>) -> Option<CloseReason> {

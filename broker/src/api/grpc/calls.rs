@@ -114,6 +114,7 @@ impl Answered {
     ) -> Response<Self> {
         let (mut head, body) = response.into_parts();
         let whole = head.extensions.remove();
+        outgoing.begins();
         Response::from_parts(head, Self { body, trailers: None, outgoing, unread, whole, _call: call, _visit: visit })
     }
 }
@@ -124,6 +125,7 @@ impl http_body::Body for Answered {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, Status>>> {
         let Self { body, trailers, outgoing, unread, whole, .. } = &mut *self;
+        outgoing.asked();
         if trailers.is_none() {
             let frame = match ready!(Pin::new(body).poll_frame(context)) {
                 Some(Ok(frame)) => frame,

@@ -2,12 +2,13 @@
 //! closed for ever and answer pings. So an answer of which nothing is taken for too long is given up: its stream is reset, and HTTP/2
 //! throws away what it holds of it.
 //!
-//! Nothing can be said to such a peer: what ends a call comes behind what it does not take.
+//! Nothing can be said to such a peer: what ends a call comes behind what it does not take. So a subscription that is over, by an order of a
+//! backend or because its token does not count any longer, need not be asked to end either.
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -19,18 +20,31 @@ use crate::metrics::{Metrics, RefusedConnection};
 
 /// The end of an answer is not waited for behind what is no more: most answers are so small, and it would take one wake-up more.
 const LAST_BYTES: usize = 1 << 10;
-/// In so many parts of the patience it is looked whether something was taken.
+/// In so many parts of the patience it is looked whether something was taken,
 const LOOKS: u32 = 8;
+/// and as often as that, since it may be over.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The key that sets how long.
 pub(super) const LIMIT: &str = "grpc.write_timeout";
 
+/// An answer that may be over before all of it is taken.
+pub(super) trait Endless: Send {
+    /// Ready when it is: whoever drives it may throw away what it has not handed over. It does what backends ordered.
+    fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()>;
+}
+
 /// One answer: seen by the body that HTTP/2 asks, by the pieces it has, and by the task that drives both.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Outgoing {
+    /// Who gives it, if it goes on for as long as it likes.
+    endless: OnceLock<Weak<Mutex<dyn Endless>>>,
+    /// The body is there and was not asked for anything, or for no more since it gave some: there is no room for that in the window.
+    stands: AtomicBool,
+    was_asked: AtomicBool,
     /// Bytes that are handed over and not written.
     held: AtomicUsize,
-    /// Counts how often some of them were written.
+    /// Counts how often some of them were written, or more was asked for.
     moves: AtomicU64,
     /// Waits until the last few are.
     waits: Mutex<Option<Waker>>,
@@ -38,9 +52,46 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
+    /// It goes on until this one is over.
+    pub(super) fn is_of(&self, endless: Weak<Mutex<dyn Endless>>) {
+        // One call has one listener.
+        let _ = self.endless.set(endless);
+    }
+
+    /// There is a body that can be asked.
+    pub(super) fn begins(&self) {
+        self.stands.store(true, Ordering::Relaxed);
+    }
+
+    /// It was, since there is room for more, and gave nothing yet.
+    pub(super) fn asked(&self) {
+        // It may be asked again and again while it waits with its end.
+        if self.stands.swap(false, Ordering::Relaxed) {
+            self.moves.fetch_add(1, Ordering::Relaxed);
+        }
+        self.was_asked.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its peer has anything to take. One that has taken all it was given may leave its window closed.
+    fn is_untaken(&self) -> bool {
+        self.held.load(Ordering::Relaxed) > 0 || self.stands.load(Ordering::Relaxed) && !self.was_asked.load(Ordering::Relaxed)
+    }
+
+    /// Ready when nothing more is asked for, and it is over.
+    fn poll_over(&self, context: &mut Context<'_>) -> Poll<()> {
+        if !self.stands.load(Ordering::Relaxed) {
+            return Poll::Pending;
+        }
+        match self.endless.get().and_then(Weak::upgrade) {
+            Some(endless) => endless.lock().poll_over(context),
+            None => Poll::Pending,
+        }
+    }
+
     /// So many bytes more, until what this gives is dropped.
     pub(super) fn hold(self: &Arc<Self>, bytes: usize) -> HandedOver {
         self.held.fetch_add(bytes, Ordering::Relaxed);
+        self.stands.store(true, Ordering::Relaxed);
         HandedOver { outgoing: self.clone(), bytes }
     }
 
@@ -58,6 +109,12 @@ impl Outgoing {
     /// Whether it was given up because its peer took nothing of it.
     pub(super) fn is_given_up(&self) -> bool {
         self.is_given_up.load(Ordering::Relaxed)
+    }
+}
+
+impl std::fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outgoing").field("held", &self.held).field("stands", &self.stands).finish_non_exhaustive()
     }
 }
 
@@ -140,20 +197,29 @@ struct Watch {
     timer: Pin<Box<Sleep>>,
     moves: u64,
     since: Instant,
+    /// Nothing was, for a moment.
+    is_still: bool,
 }
 
 impl Watch {
     fn begin(outgoing: &Outgoing, pause: Duration) -> Self {
-        Self { timer: Box::pin(tokio::time::sleep(pause)), moves: outgoing.moves.load(Ordering::Relaxed), since: Instant::now() }
+        Self {
+            timer: Box::pin(tokio::time::sleep(pause)),
+            moves: outgoing.moves.load(Ordering::Relaxed),
+            since: Instant::now(),
+            is_still: false,
+        }
     }
 
-    /// Whether nothing was taken for so long.
-    fn is_too_long(&mut self, outgoing: &Outgoing, patience: Duration) -> bool {
+    /// For how long nothing was taken.
+    fn still(&mut self, outgoing: &Outgoing) -> Duration {
         let moves = outgoing.moves.load(Ordering::Relaxed);
         if moves != self.moves {
             (self.moves, self.since) = (moves, Instant::now());
         }
-        self.since.elapsed() >= patience
+        let still = self.since.elapsed();
+        self.is_still = still >= LOOK;
+        still
     }
 }
 
@@ -165,19 +231,28 @@ impl<F: Future<Output = ()>> Future for Driven<F> {
         if stream.as_mut().poll(context).is_ready() {
             return Poll::Ready(());
         }
-        // Who has taken everything may wait for more as long as it likes.
-        if outgoing.held.load(Ordering::Relaxed) == 0 {
+        // Who has taken everything may wait for more as long as it likes, and is told when it is over.
+        if !outgoing.stands.load(Ordering::Relaxed) && !outgoing.is_untaken() {
             return Poll::Pending;
         }
-        let pause = streams.patience / LOOKS;
+        let pause = (streams.patience / LOOKS).min(LOOK);
         let watch = watch.get_or_insert_with(|| Watch::begin(outgoing, pause));
+        // One of which nothing was taken for a moment is looked at whenever it is woken: what ends it wakes it.
+        let mut looks = watch.is_still;
         while watch.timer.as_mut().poll(context).is_ready() {
-            if watch.is_too_long(outgoing, streams.patience) {
+            looks = true;
+            watch.timer.as_mut().reset(Instant::now() + pause);
+        }
+        if looks {
+            let still = watch.still(outgoing);
+            if still >= streams.patience && outgoing.is_untaken() {
                 outgoing.is_given_up.store(true, Ordering::Relaxed);
                 streams.metrics.turned_away(RefusedConnection::Unread, LIMIT, streams.whose);
                 return Poll::Ready(());
             }
-            watch.timer.as_mut().reset(Instant::now() + pause);
+            if watch.is_still {
+                return outgoing.poll_over(context);
+            }
         }
         Poll::Pending
     }
@@ -192,6 +267,49 @@ mod tests {
     use crate::clock::Clock;
 
     const PATIENCE: Duration = Duration::from_secs(80);
+
+    struct Ended;
+
+    impl Endless for Ended {
+        fn poll_over(&mut self, _: &mut Context<'_>) -> Poll<()> {
+            Poll::Ready(())
+        }
+    }
+
+    /// One that is over.
+    fn over() -> (Arc<Mutex<dyn Endless>>, Arc<Outgoing>, tokio::sync::oneshot::Receiver<()>) {
+        let (ended, (outgoing, reset, _)): (Arc<Mutex<dyn Endless>>, _) = (Arc::new(Mutex::new(Ended)), endless());
+        outgoing.is_of(Arc::downgrade(&ended));
+        outgoing.begins();
+        (ended, outgoing, reset)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_over_is_reset_a_moment_after_the_last_of_it_was_taken() {
+        let (_ended, outgoing, mut reset) = over();
+        outgoing.asked();
+        let held = outgoing.hold(10);
+        for _ in 0..20 {
+            held.moved();
+            tokio::time::sleep(LOOK / 2).await;
+        }
+        assert!((&mut reset).now_or_never().is_none());
+        let began = Instant::now();
+        assert!(reset.await.is_err());
+        assert!(began.elapsed() <= LOOK * 3 && !outgoing.is_given_up(), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_asks_for_more_is_told_and_whose_window_was_never_open_is_not() {
+        let (_ended, asks, mut reset) = over();
+        asks.asked();
+        tokio::time::sleep(PATIENCE * 2).await;
+        assert!((&mut reset).now_or_never().is_none());
+        let (_ended, _never_asked, reset) = over();
+        let began = Instant::now();
+        assert!(reset.await.is_err());
+        assert!(began.elapsed() <= LOOK * 3, "{:?}", began.elapsed());
+    }
 
     /// An answer that never ends, and the one who is told when it is given up.
     fn endless() -> (Arc<Outgoing>, tokio::sync::oneshot::Receiver<()>, Arc<Metrics>) {
@@ -226,11 +344,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_has_taken_everything_may_wait_for_ever_and_has_all_its_time_again_then() {
         let (outgoing, mut ended, _metrics) = endless();
+        outgoing.asked();
         let held = outgoing.hold(10);
         tokio::time::sleep(PATIENCE / 2).await;
         held.moved();
         drop(held);
         tokio::time::sleep(PATIENCE * 10).await;
+        outgoing.asked();
         let _held = outgoing.hold(10);
         tokio::time::sleep(PATIENCE - Duration::from_secs(2)).await;
         assert!((&mut ended).now_or_never().is_none() && !outgoing.is_given_up());

@@ -5,18 +5,20 @@ use std::future::Future as _;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::stream;
+use parking_lot::Mutex;
 use prost::Message;
 use tidings_proto::v1;
 use tidings_proto::v1::subscribe_reply::Reply;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_stream::Stream;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 
-use super::outgoing::{self, Outgoing};
+use super::outgoing::{self, Endless, Outgoing};
 use super::unread::{Held, SHARE_BYTES, Share, Unread};
 use super::{GrpcServices, convert};
 use crate::auth::{Action, Pass};
@@ -88,7 +90,7 @@ impl GrpcServices {
         let mut subscription = self.broker.subscribe(asked).await?;
         let mut listener = Listener {
             entered: self.control.register().enter(session, pass.identity().unwrap_or_default()),
-            stay: Stay::open(self.clone(), sitting, (unread.clone(), outgoing), place, &mut subscription),
+            stay: Stay::open(self.clone(), sitting, (unread.clone(), outgoing.clone()), place, &mut subscription),
             cursor: subscription.cursor(),
             subscription,
             replies: VecDeque::new(),
@@ -96,20 +98,26 @@ impl GrpcServices {
             held: None,
             waiting: Vec::new(),
             heartbeat: rand::random_range(self.heartbeat.clone()),
+            silence_ends: None,
             cursor_due: false,
             is_closed: false,
             ends_at: pass.left().map(|left| Instant::now() + left),
             cluster_told: None,
-            drain,
+            look_at: Instant::now() + CLUSTER_LOOK,
+            timer: Box::pin(sleep_until(Instant::now())),
+            drained: Box::pin(drain.cancelled_owned()),
         };
         listener.say(Reply::Subscribed(v1::Subscribed {}));
         if request.tells_cluster {
             listener.tell_cluster();
         }
-        Ok(Box::pin(stream::unfold(listener, |mut listener| async move {
-            let reply = listener.next_followed().await?;
-            Some((Ok(reply), listener))
-        })))
+        let listener = Arc::new(Mutex::new(listener));
+        if let Some(outgoing) = outgoing {
+            // Not held by it: the listener knows its answer, too.
+            let endless: Arc<Mutex<dyn Endless>> = listener.clone();
+            outgoing.is_of(Arc::downgrade(&endless));
+        }
+        Ok(Box::pin(stream::poll_fn(move |context| listener.lock().poll_followed(context).map(|reply| reply.map(Ok)))))
     }
 }
 
@@ -136,6 +144,8 @@ struct Listener {
     /// Messages that follow `replies`, for which the connection had no room.
     waiting: Vec<Arc<Entry>>,
     heartbeat: Duration,
+    /// When it is told that all is well, if nothing else is to tell; none until it is asked for more.
+    silence_ends: Option<Instant>,
     /// A gap was told, and the cursor still lies before it; at the head a fresh one follows.
     cursor_due: bool,
     is_closed: bool,
@@ -143,78 +153,125 @@ struct Listener {
     ends_at: Option<Instant>,
     /// What it was told last of the cluster, whether it is degraded; none for a caller that did not ask.
     cluster_told: Option<bool>,
-    drain: CancellationToken,
+    look_at: Instant,
+    /// For whatever is due first.
+    timer: Pin<Box<Sleep>>,
+    drained: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl Endless for Listener {
+    fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        while !self.is_closed
+            && let Poll::Ready(reason) = self.poll_ended(context)
+        {
+            if let Some(reason) = reason {
+                self.close(reason);
+            }
+        }
+        if self.is_closed { Poll::Ready(()) } else { Poll::Pending }
+    }
 }
 
 impl Listener {
-    /// As [`Listener::next`], and tells how the client gets on: whoever asks waits when there is nothing, and has everything then.
-    async fn next_followed(&mut self) -> Option<v1::SubscribeReply> {
-        let progress = self.stay.seated.progress().clone();
-        let reply = {
-            let mut next = std::pin::pin!(self.next());
-            std::future::poll_fn(|context| {
-                let reply = next.as_mut().poll(context);
-                if reply.is_pending() {
-                    progress.stands();
-                }
-                reply
-            })
-            .await
-        };
-        progress.handed();
+    /// As [`Listener::poll_next`], and tells how the client gets on: whoever asks waits when there is nothing, and has everything then.
+    fn poll_followed(&mut self, context: &mut Context<'_>) -> Poll<Option<v1::SubscribeReply>> {
+        let reply = self.poll_next(context);
+        let progress = self.stay.seated.progress();
+        if reply.is_pending() {
+            progress.stands();
+        } else {
+            progress.handed();
+            self.silence_ends = None;
+        }
         reply
     }
 
     /// The next reply; `None` after the last.
-    async fn next(&mut self) -> Option<v1::SubscribeReply> {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<v1::SubscribeReply>> {
         // Behind a gap with nothing after it a fresh cursor comes at once, or a client that comes back is told again.
-        let silence_ends = Instant::now() + if self.cursor_due { Duration::ZERO } else { self.heartbeat };
+        let silence = if self.cursor_due { Duration::ZERO } else { self.heartbeat };
+        let silence_ends = *self.silence_ends.get_or_insert_with(|| Instant::now() + silence);
         if self.replies.is_empty() && !self.waiting.is_empty() {
             let entries = std::mem::take(&mut self.waiting);
             self.take(entries);
         }
         while self.replies.is_empty() && !self.is_closed {
-            let ends_at = self.ends_at;
-            let look_at = Instant::now() + CLUSTER_LOOK;
-            tokio::select! {
-                biased;
-                () = self.drain.cancelled() => self.close(CloseReason::Draining),
-                told = self.entered.told() => self.obey(told),
-                () = sleep_until(ends_at.unwrap_or(silence_ends)), if ends_at.is_some() => self.close(CloseReason::TokenExpired),
-                delivery = self.subscription.next() => match delivery {
-                    Some(Delivery::Messages(entries)) => self.take(entries),
-                    Some(Delivery::Gap { channel, gap }) => {
-                        self.stay.services.metrics.off_shard().gap(Front::Grpc, gap.reason);
-                        // What is passed over is no event in a client's life: it may be every other message.
-                        if gap.reason != GapReason::Conflated {
-                            self.stay.tell(What::Gap(channel.clone(), gap.reason));
-                        }
-                        // The cursor stays: who is cut off here is told again, rather than never.
-                        self.say(Reply::Gap(convert::gap(&channel, &gap)));
-                        self.cursor_due = true;
-                    }
-                    Some(Delivery::Presence { channel, notice }) => self.say(Reply::Presence(convert::notice(&channel, notice))),
-                    Some(Delivery::Closed(reason)) => self.close(reason),
-                    None => self.close(CloseReason::Stopped),
-                },
-                () = sleep_until(look_at), if self.cluster_told.is_some() && look_at < silence_ends => {
-                    if self.cluster_told != Some(self.stay.services.broker.is_degraded()) {
-                        self.tell_cluster();
-                    }
+            if let Poll::Ready(reason) = self.poll_ended(context) {
+                if let Some(reason) = reason {
+                    self.close(reason);
                 }
-                () = sleep_until(silence_ends) => {
-                    // Moved on in quiet channels too: a cursor that only grows old could meet a gap that is none.
-                    self.cursor = self.subscription.refresh();
-                    self.cursor_due = false;
-                    self.say(Reply::Heartbeat(v1::Heartbeat {}));
-                }
+                continue;
+            }
+            match self.subscription.poll_next(context) {
+                Poll::Ready(delivery) => self.deliver(delivery),
+                Poll::Pending => ready!(self.poll_due(silence_ends, context)),
             }
         }
         let reply = self.replies.pop_front();
         if self.replies.is_empty() && self.waiting.is_empty() {
             self.held = None;
         }
-        reply
+        Poll::Ready(reply)
+    }
+
+    /// Ready when it has to end, and why, or when it has done what a backend ordered.
+    fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<Option<CloseReason>> {
+        if self.drained.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Some(CloseReason::Draining));
+        }
+        if let Poll::Ready(told) = self.entered.poll_told(context) {
+            self.obey(told);
+            return Poll::Ready(None);
+        }
+        if self.ends_at.is_some_and(|ends_at| ends_at <= Instant::now()) {
+            return Poll::Ready(Some(CloseReason::TokenExpired));
+        }
+        Poll::Pending
+    }
+
+    /// Queues what comes of a delivery.
+    fn deliver(&mut self, delivery: Option<Delivery>) {
+        match delivery {
+            Some(Delivery::Messages(entries)) => self.take(entries),
+            Some(Delivery::Gap { channel, gap }) => {
+                self.stay.services.metrics.off_shard().gap(Front::Grpc, gap.reason);
+                // What is passed over is no event in a client's life: it may be every other message.
+                if gap.reason != GapReason::Conflated {
+                    self.stay.tell(What::Gap(channel.clone(), gap.reason));
+                }
+                // The cursor stays: who is cut off here is told again, rather than never.
+                self.say(Reply::Gap(convert::gap(&channel, &gap)));
+                self.cursor_due = true;
+            }
+            Some(Delivery::Presence { channel, notice }) => self.say(Reply::Presence(convert::notice(&channel, notice))),
+            Some(Delivery::Closed(reason)) => self.close(reason),
+            None => self.close(CloseReason::Stopped),
+        }
+    }
+
+    /// Ready when something was due, by the clock, while nothing came.
+    fn poll_due(&mut self, silence_ends: Instant, context: &mut Context<'_>) -> Poll<()> {
+        let now = Instant::now();
+        if silence_ends <= now {
+            // Moved on in quiet channels too: a cursor that only grows old could meet a gap that is none.
+            self.cursor = self.subscription.refresh();
+            self.cursor_due = false;
+            self.say(Reply::Heartbeat(v1::Heartbeat {}));
+            return Poll::Ready(());
+        }
+        if self.cluster_told.is_some() && self.look_at <= now {
+            self.look_at = now + CLUSTER_LOOK;
+            if self.cluster_told != Some(self.stay.services.broker.is_degraded()) {
+                self.tell_cluster();
+            }
+            return Poll::Ready(());
+        }
+        let look_at = self.cluster_told.is_some().then_some(self.look_at);
+        let due = [self.ends_at, look_at].into_iter().flatten().fold(silence_ends, Instant::min);
+        if self.timer.deadline() != due {
+            self.timer.as_mut().reset(due);
+        }
+        self.timer.as_mut().poll(context)
     }
 
     /// Does what a backend ordered about the one who listens.

@@ -17,7 +17,7 @@ use tonic::transport::Endpoint;
 
 use super::scene::{denied, get, now, ok, post, start, token, verdict};
 use crate::raw::{Raw, request};
-use crate::support::{Framed, Http2, Server, WebSocket, host, soon};
+use crate::support::{Framed, Http2, Server, WebSocket, draft, host, metric, soon};
 
 const BACKEND: &str = "Authorization: Bearer all-key\r\n";
 
@@ -457,5 +457,58 @@ async fn a_backend_orders_over_grpc_as_over_http() {
     assert_eq!(revoked.publish("chat:a", "x").await.unwrap_err().code(), Some(&Code::Revoked));
     let denied = client.with_key("shop-key").unwrap().disconnect(Clients::of_user("ann"), false).await.unwrap_err();
     assert_eq!(denied.code(), Some(&Code::PermissionDenied));
+    node.stop().await;
+}
+
+/// A subscription to `chat:a` from its beginning, of which nothing is taken but that it began.
+async fn untaken(node: &Node, token: &str) -> Streaming<v1::SubscribeReply> {
+    let address = format!("http://{}", node.addresses().grpc.unwrap());
+    let endpoint = Endpoint::from_shared(address).unwrap().initial_stream_window_size(4 << 10);
+    let since = Some(v1::subscribe_request::Since::Earliest(true));
+    let mut request = tonic::Request::new(v1::SubscribeRequest { channels: vec!["chat:a".into()], since, ..Default::default() });
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    let mut replies = BrokerClient::new(endpoint.connect().await.unwrap()).subscribe(request).await.unwrap().into_inner();
+    assert!(matches!(soon("a reply", replies.message()).await.unwrap().unwrap().reply, Some(Reply::Subscribed(_))));
+    replies
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_nothing_of_a_grpc_stream_is_ended_all_the_same_and_what_it_held_is_freed() {
+    let node = start(|config| config.tokens.leeway = Duration::ZERO).await;
+    for _ in 0..10 {
+        node.broker().publish(draft("chat:a", &"x".repeat(20_000))).await.unwrap();
+    }
+    let admin = node.addresses().admin;
+    let closed = async |reason: &str| metric(admin, "tidings_sessions_closed_total", &["\"grpc\"", reason]).await;
+    let until_closed = async |reason: &str| soon(reason, async { while closed(reason).await < 1.0 {} }).await;
+    let mut stays = Vec::new();
+    for user in ["ann", "bob", "cid"] {
+        stays.push(untaken(&node, &bearing(user, user)).await);
+    }
+    let grants = json!([{ "match": "chat:*", "can": ["subscribe", "history"] }]);
+    stays.push(untaken(&node, &token(json!({ "sub": "dan", "exp": now() + 3, "channels": grants }))).await);
+    let behind = async || metric(admin, "tidings_sessions_behind", &["\"grpc\""]).await;
+    soon("nothing is taken", async { while behind().await < 4.0 {} }).await;
+    assert!(metric(admin, "tidings_bound_used", &["\"unread_bytes\""]).await > 0.0);
+    // Whoever orders waits for a second, and they have been looked at by then.
+    for (path, user, reason) in
+        [("disconnect", "ann", "disconnected"), ("unsubscribe", "bob", "unsubscribed"), ("revoke", "cid", "revoked")]
+    {
+        let body = if path == "unsubscribe" { json!({ "user": user, "channel": "chat:*" }) } else { json!({ "user": user }) };
+        let done = order(&node, &format!("/v1/{path}"), body).await;
+        assert_eq!(done["ended"], 1, "{path}: {done}");
+        until_closed(reason).await;
+    }
+    until_closed("token_expired").await;
+    for mut stay in stays {
+        let ended = loop {
+            match soon("the end", stay.message()).await {
+                Ok(reply) => assert!(matches!(reply.expect("it was not told").reply, Some(Reply::Message(_)))),
+                Err(status) => break status,
+            }
+        };
+        assert!(format!("{ended:?}").contains("CANCEL"), "{ended:?}");
+    }
+    soon("all of it is freed", async { while metric(admin, "tidings_bound_used", &["\"unread_bytes\""]).await > 0.0 {} }).await;
     node.stop().await;
 }
