@@ -25,42 +25,70 @@ pub(super) enum Asked {
 pub(super) fn asked(request: &v1::PublishRequest, channels_max: usize) -> Result<Asked> {
     match (request.channel.is_empty(), request.channels.len()) {
         (true, 0) => Err(Error::invalid("no channel is given: set `channel`, or `channels` for several")),
-        (false, 0) => Ok(Asked::One(content(request)?.for_channel(ChannelName::parse(&request.channel)?))),
+        (false, 0) => Ok(Asked::One(whole_content(request)?.for_channel(ChannelName::parse(&request.channel)?))),
         (false, _) => Err(Error::invalid("give `channel` or `channels`, not both")),
         (true, count) if count > channels_max => {
             Err(Error::new(ErrorCode::TooLarge, format!("a publish goes to at most {channels_max} channels, this one to {count}")))
         }
         (true, _) => {
             // What is wrong with the message is wrong for every channel: told once, for the whole call.
-            let content = content(request)?;
+            let content = whole_content(request)?;
             let for_each = |name: &String| Ok(content.clone().for_channel(ChannelName::parse(name)?));
             Ok(Asked::Several(request.channels.iter().map(for_each).collect()))
         }
     }
 }
 
-fn content(request: &v1::PublishRequest) -> Result<Content> {
+/// The words of a publish, but for its headers and for several channels, which few have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Words<'a> {
+    pub(super) channel: &'a str,
+    pub(super) data: &'a [u8],
+    pub(super) content_type: &'a str,
+    pub(super) event: &'a str,
+    pub(super) id: &'a str,
+    pub(super) retry_id: &'a [u8],
+    pub(super) ttl_ms: u64,
+}
+
+impl<'a> From<&'a v1::PublishRequest> for Words<'a> {
+    fn from(request: &'a v1::PublishRequest) -> Self {
+        let v1::PublishRequest { channel, data, content_type, event, id, retry_id, ttl_ms, .. } = request;
+        Self { channel, data, content_type, event, id, retry_id, ttl_ms: *ttl_ms }
+    }
+}
+
+/// Reads a publish to one channel, without headers.
+pub(super) fn plain(words: &Words<'_>) -> Result<Draft> {
+    Ok(content(words)?.for_channel(ChannelName::parse(words.channel)?))
+}
+
+fn whole_content(request: &v1::PublishRequest) -> Result<Content> {
+    let content = content(&request.into())?;
+    Ok(Content { headers: Headers::parse(&request.headers)?, ..content })
+}
+
+fn content(words: &Words<'_>) -> Result<Content> {
     Ok(Content {
-        id: publish_id(request)?,
-        event: given(&request.event).map(EventName::parse).transpose()?,
-        payload: Payload::new(&request.data, given(&request.content_type))?,
-        headers: Headers::parse(&request.headers)?,
-        ttl: (request.ttl_ms > 0).then(|| Duration::from_millis(request.ttl_ms)),
+        id: publish_id(words)?,
+        event: given(words.event).map(EventName::parse).transpose()?,
+        payload: Payload::new(words.data, given(words.content_type))?,
+        headers: Headers::default(),
+        ttl: (words.ttl_ms > 0).then(|| Duration::from_millis(words.ttl_ms)),
     })
 }
 
-fn publish_id(request: &v1::PublishRequest) -> Result<Option<PublishId>> {
-    if let Some(id) = given(&request.id) {
+fn publish_id(words: &Words<'_>) -> Result<Option<PublishId>> {
+    if let Some(id) = given(words.id) {
         return PublishId::keyed(id).map(Some);
     }
-    if request.retry_id.is_empty() {
+    if words.retry_id.is_empty() {
         return Ok(None);
     }
-    let bytes: [u8; 16] = request
+    let bytes: [u8; 16] = words
         .retry_id
-        .as_ref()
         .try_into()
-        .map_err(|_| Error::invalid(format!("`retry_id` has exactly 16 bytes, this one has {}", request.retry_id.len())))?;
+        .map_err(|_| Error::invalid(format!("`retry_id` has exactly 16 bytes, this one has {}", words.retry_id.len())))?;
     Ok(Some(PublishId::Retry(u128::from_be_bytes(bytes))))
 }
 

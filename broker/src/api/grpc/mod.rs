@@ -3,6 +3,8 @@
 //! It turns wire messages into the broker's values and back, asks the gate, and owns its connections. What a publish
 //! or a subscribe means, it does not know. tonic and the generated code appear nowhere else.
 
+mod ack;
+mod acks;
 mod calls;
 mod carriers;
 mod control;
@@ -11,6 +13,7 @@ mod fields;
 mod health;
 mod incoming;
 mod outgoing;
+mod plain;
 mod preface;
 mod publish;
 mod publish_stream;

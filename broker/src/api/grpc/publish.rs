@@ -3,7 +3,7 @@
 use tidings_proto::v1;
 
 use super::GrpcServices;
-use super::convert::{self, Asked};
+use super::convert::{self, Asked, Words};
 use super::status::publish_error;
 use crate::auth::Pass;
 use crate::broker::{self, Attempt, Published, Receipt};
@@ -34,7 +34,7 @@ impl Step {
             Ok(receipt) => receipt.committed().await,
             Err(error) => Err(error),
         };
-        counted(published, self.bytes, metrics)
+        counted(published, self.bytes, metrics).map(|published| convert::result(&published))
     }
 
     /// The same, when there is nothing to wait for.
@@ -55,14 +55,14 @@ impl Step {
 
 /// What is to be answered, as far as it is known.
 pub(super) enum Known {
-    Answer(Result<v1::PublishResult>),
+    Answer(Result<Published>),
     NotYet(Appended),
 }
 
-fn counted(published: Result<Published>, bytes: u64, metrics: &Metrics) -> Result<v1::PublishResult> {
+fn counted(published: Result<Published>, bytes: u64, metrics: &Metrics) -> Result<Published> {
     let outcome = published.as_ref().map(|published| published.duplicate).map_err(|error| error.code);
     metrics.published(Source::Grpc, outcome, bytes);
-    published.map(|published| convert::result(&published))
+    published
 }
 
 /// A publish, as far as it comes without a wait.
@@ -111,12 +111,21 @@ impl GrpcServices {
     /// Appends it, if it is one message for one channel, which finds room nearly always.
     pub(super) fn begin(&self, pass: &Pass, request: &v1::PublishRequest) -> Begun {
         match convert::asked(request, self.batch_messages) {
-            Ok(Asked::One(draft)) => match self.try_one(pass, Ok(draft)) {
-                Tried::Appended(step) => Begun::Appended(Appended::One(step)),
-                Tried::NoRoom(draft) => Begun::Waits(Rest::One(draft)),
-            },
+            Ok(Asked::One(draft)) => self.begin_one(pass, Ok(draft)),
             Ok(Asked::Several(drafts)) => Begun::Waits(Rest::Several(drafts)),
             Err(error) => Begun::Appended(Appended::refused(error)),
+        }
+    }
+
+    /// The same for one message to one channel, without headers.
+    pub(super) fn begin_plain(&self, pass: &Pass, words: &Words<'_>) -> Begun {
+        self.begin_one(pass, convert::plain(words))
+    }
+
+    fn begin_one(&self, pass: &Pass, draft: Result<Draft>) -> Begun {
+        match self.try_one(pass, draft) {
+            Tried::Appended(step) => Begun::Appended(Appended::One(step)),
+            Tried::NoRoom(draft) => Begun::Waits(Rest::One(draft)),
         }
     }
 

@@ -11,22 +11,35 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use futures_core::Stream;
+use bytes::{Buf as _, Bytes};
+use futures_core::Stream as _;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use prost::Message as _;
 use tidings_proto::v1;
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::body::Body;
+use tonic::codec::{DecodeBuf, Decoder};
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status, Streaming};
 
 use super::GrpcServices;
+use super::ack;
+use super::acks::{Acks, Handed, acks};
+use super::incoming::Watched;
+use super::plain::Plain;
 use super::publish::{Appended, Begun, Known, Rest};
 use super::requests::{Requests, bytes_of};
 use super::service::Carried;
-use super::status::{draining, of_layer, publish_error};
+use super::status::{draining, of_layer, status};
 use super::unread::{Held, Share};
 use crate::auth::Pass;
-use crate::error::Error;
+use crate::error::{Error, ErrorCode};
 use crate::metrics::{Metrics, ProtocolError};
+
+/// The path of the call. The generated service does not see it: it knows requests and acks as its own types only, and what is read and
+/// written a million times a second is read where it lies and written once.
+pub(super) const PATH: &str = "/tidings.v1.Broker/PublishStream";
 
 /// Most requests of one stream that wait for an append: enough that an append which waits a moment refuses nobody.
 const WAITING_MAX: usize = 1024;
@@ -39,83 +52,44 @@ const READ_AHEAD_MAX: usize = 64 * 1024;
 const PUBLISHED_AT_A_TIME: usize = 64;
 /// In such steps it counts what they take.
 const AHEAD_STEP_BYTES: usize = 64 << 10;
-/// Most appended messages whose acks the client has not taken.
-const ACKS_MAX: usize = 4096;
-/// What an ack takes, about.
-const ACK_BYTES: usize = 384;
-/// Acks of a stream that do not count: no more than what every stream costs.
-const UNCOUNTED_BYTES_MAX: usize = 4 << 10;
-
-/// The acks, in the order of the requests.
-pub(super) type Acks = Pin<Box<dyn Stream<Item = Result<v1::PublishAck, Status>> + Send>>;
-
-/// An ack whose commit is waited for.
-type Waiting = Pin<Box<dyn Future<Output = v1::PublishAck> + Send>>;
-
-/// What the reading task hands to the stream of acks.
-struct Step {
-    what: What,
-    /// What it and those right before it take of what the connection may leave unread.
-    held: Option<Box<Held>>,
-}
-
-enum What {
-    /// On one node nearly every one is known with its append.
-    Known(v1::PublishAck),
-    NotYet(Waiting),
-    /// The last one: why the stream ends.
-    End(Status),
-}
-
-impl From<What> for Step {
-    fn from(what: What) -> Self {
-        Self { what, held: None }
-    }
-}
 
 /// Publishes what comes in until the client has no more, is gone, or the node drains.
-///
-/// What was appended gathers between the two while the connection is busy, and goes out many acks to a frame: a client that
-/// is slow to read would be flooded by a frame for each.
-pub(super) fn publish_stream(
-    services: GrpcServices,
-    pass: Pass,
-    said: Streaming<v1::PublishStreamRequest>,
-    Carried { unread, requests }: Carried,
-    drain: CancellationToken,
-) -> Acks {
-    let (steps, taken) = mpsc::channel(ACKS_MAX);
+pub(super) fn answer(services: &GrpcServices, mut request: Request<Watched<Incoming>>, drain: CancellationToken) -> Response<Body> {
+    let (Some(pass), Some(Carried { unread, requests })) = (request.extensions_mut().remove::<Pass>(), request.extensions_mut().remove())
+    else {
+        return status(&Error::new(ErrorCode::Internal, "the call came past the gate")).into_http();
+    };
+    if let Some(refused) = compressed(request.headers()) {
+        return refused.into_http();
+    }
+    let said = Streaming::new_request(Raw, request.into_body(), None, Some(services.config.message_bytes));
     let inbound = Inbound::new(said, drain, services.config.message_bytes, services.metrics.clone());
-    let (ahead, acks) = (ReadAhead::new(unread.share()), unread.share());
-    tokio::spawn(Reader { services, pass, inbound, ahead, requests, steps, acks, uncounted: 0 }.read());
-    Box::pin(InTurn { steps: taken, waiting: None })
+    let (ahead, (acks, answers)) = (ReadAhead::new(unread.share()), acks(unread.share()));
+    tokio::spawn(Reader { services: services.clone(), pass, inbound, ahead, requests, acks }.read());
+    let mut response = Response::new(Body::new(answers));
+    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
 }
 
-/// Answers steps in their order, each when its commit is known.
-struct InTurn {
-    steps: mpsc::Receiver<Step>,
-    /// The step whose commit is waited for.
-    waiting: Option<(Waiting, Option<Box<Held>>)>,
+/// Says no to what is compressed, in the words of all other calls.
+fn compressed(headers: &HeaderMap) -> Option<Status> {
+    let encoding = headers.get("grpc-encoding").filter(|encoding| *encoding != "identity")?;
+    let encoding = String::from_utf8_lossy(encoding.as_bytes());
+    let mut refused = Status::unimplemented(format!("Content is compressed with `{encoding}` which isn't supported"));
+    refused.metadata_mut().insert("grpc-accept-encoding", MetadataValue::from_static("identity"));
+    Some(refused)
 }
 
-impl Stream for InTurn {
-    type Item = Result<v1::PublishAck, Status>;
+/// Leaves each message as it is.
+struct Raw;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { steps, waiting } = &mut *self;
-        loop {
-            if let Some((commit, _)) = waiting {
-                let ack = ready!(commit.as_mut().poll(context));
-                *waiting = None;
-                return Poll::Ready(Some(Ok(ack)));
-            }
-            let Some(Step { what, held }) = ready!(steps.poll_recv(context)) else { return Poll::Ready(None) };
-            match what {
-                What::Known(ack) => return Poll::Ready(Some(Ok(ack))),
-                What::NotYet(commit) => *waiting = Some((commit, held)),
-                What::End(status) => return Poll::Ready(Some(Err(status))),
-            }
-        }
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        // Split off and shared, not copied.
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
     }
 }
 
@@ -127,11 +101,7 @@ struct Reader {
     ahead: ReadAhead,
     /// Those of the connection that wait.
     requests: Arc<Requests>,
-    steps: mpsc::Sender<Step>,
-    /// What the client may leave of its acks.
-    acks: Share,
-    /// What the last steps take that do not count yet.
-    uncounted: usize,
+    acks: Acks,
 }
 
 /// Why the reader cannot go on at once.
@@ -139,7 +109,7 @@ enum Halt {
     /// A request whose append waits for room.
     NoRoom { seq: u64, rest: Rest },
     /// The client has as many acks to take as it may have, or its connection has as much.
-    Full(Step),
+    Full,
     /// The requests have ended, or nobody takes acks any more.
     Over,
 }
@@ -154,57 +124,71 @@ impl Reader {
                 None => Some(poll_fn(|context| self.poll_held(context)).await),
             };
             if let Some(Halt::NoRoom { seq, rest }) = held {
+                // Those before it do not wait for what it waits for. Nor does it wait for them: it is counted while it waits for room alone.
+                let _ = self.hand_on();
                 let appended = self.wait(rest).await;
                 held = self.answer(seq, appended);
             }
             match held {
                 None => {}
-                Some(Halt::Full(step)) => {
-                    let is_taken = self.send(step).await;
-                    if !is_taken {
+                Some(Halt::Full) => {
+                    if self.acks.hand_on_in_time().await == Handed::ToNobody {
                         return;
                     }
                 }
                 Some(Halt::NoRoom { .. } | Halt::Over) => break,
             }
         }
+        if self.hand_on().is_some() && self.acks.hand_on_in_time().await == Handed::ToNobody {
+            return;
+        }
         if let Some(End::Because(status)) = self.inbound.end {
-            let _ = self.steps.send(What::End(status).into()).await;
+            self.acks.end(status);
         }
     }
 
-    /// Hands a step on when there is room for it. `false` when nobody takes any more.
-    async fn send(&mut self, mut step: Step) -> bool {
-        if step.held.is_none() && self.uncounted >= UNCOUNTED_BYTES_MAX {
-            let held = tokio::select! {
-                held = self.acks.hold(self.uncounted) => held,
-                () = self.steps.closed() => return false,
-            };
-            (step.held, self.uncounted) = (Some(Box::new(held)), 0);
-        }
-        self.steps.send(step).await.is_ok()
-    }
-
-    /// Publishes what comes in for as long as that takes no wait. One function with one request in it: requests are large, and
-    /// each future that hands one out moves it.
+    /// Publishes what comes in for as long as that takes no wait, and then hands the acks on.
     fn poll_held(&mut self, context: &mut Context<'_>) -> Poll<Halt> {
         for _ in 0..PUBLISHED_AT_A_TIME {
-            let Some(request) = ready!(self.inbound.poll_next(context)) else { return Poll::Ready(Halt::Over) };
-            if let Some(held) = self.publish(&request) {
+            let request = match self.inbound.poll_next(context) {
+                Poll::Ready(Some(request)) => request,
+                Poll::Ready(None) => return Poll::Ready(Halt::Over),
+                Poll::Pending => return self.hand_on().map_or(Poll::Pending, Poll::Ready),
+            };
+            if let Some(held) = self.publish_raw(&request) {
                 return Poll::Ready(held);
             }
+        }
+        if let Some(held) = self.hand_on() {
+            return Poll::Ready(held);
         }
         context.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Appends a message, and hands its ack on.
+    /// Appends a message, and adds its ack.
+    fn publish_raw(&mut self, request: &Bytes) -> Option<Halt> {
+        match Plain::read(request) {
+            Some(Plain { seq, words }) => {
+                let begun = self.services.begin_plain(&self.pass, &words);
+                self.begun(seq, begun)
+            }
+            None => match self.inbound.decode(request) {
+                Some(request) => self.publish(&request),
+                None => Some(Halt::Over),
+            },
+        }
+    }
+
     fn publish(&mut self, request: &v1::PublishStreamRequest) -> Option<Halt> {
-        let seq = request.seq;
         let begun = match &request.publish {
             Some(publish) => self.services.begin(&self.pass, publish),
             None => Begun::Appended(Appended::refused(Error::invalid("the request holds no `publish`"))),
         };
+        self.begun(request.seq, begun)
+    }
+
+    fn begun(&mut self, seq: u64, begun: Begun) -> Option<Halt> {
         match begun {
             Begun::Appended(appended) => self.answer(seq, appended),
             Begun::Waits(rest) => Some(Halt::NoRoom { seq, rest }),
@@ -228,53 +212,49 @@ impl Reader {
                     // One waits only before it is appended.
                     if is_one { Appended::overloaded() } else { Appended::refused(gave_way) }
                 }),
-                Some(request) = poll_fn(|context| inbound.poll_next(context)), if inbound.is_open() && !ahead.is_full() => ahead.keep(request),
+                Some(request) = poll_fn(|context| inbound.poll_next(context)), if inbound.is_open() && !ahead.is_full() => {
+                    if let Some(request) = inbound.decode(&request) {
+                        ahead.keep(request);
+                    }
+                }
             }
         }
     }
 
-    /// Hands an ack on, or the wait for it.
+    /// Adds an ack, or the wait for it.
     fn answer(&mut self, seq: u64, appended: Appended) -> Option<Halt> {
         if appended.is_overloaded() {
             self.ahead.refuse_all();
         }
-        let mut step: Step = match appended.known(&self.services.metrics) {
-            Known::Answer(result) => {
-                self.uncounted += ACK_BYTES;
-                What::Known(ack(seq, result)).into()
-            }
+        let goes_now = match appended.known(&self.services.metrics) {
+            Known::Answer(result) => self.acks.add(seq, result),
             Known::NotYet(appended) => {
-                self.uncounted += ACK_BYTES * appended.outcomes();
-                let metrics = self.services.metrics.clone();
-                What::NotYet(Box::pin(async move { ack(seq, appended.committed(&metrics).await) })).into()
+                let (metrics, outcomes) = (self.services.metrics.clone(), appended.outcomes());
+                let committed = async move {
+                    let mut acks = Vec::new();
+                    ack::write_result(&mut acks, seq, appended.committed(&metrics).await);
+                    acks
+                };
+                self.acks.add_waiting(Box::pin(committed), outcomes);
+                true
             }
         };
-        // Many at once: it costs more to count than an ack does.
-        if self.uncounted >= UNCOUNTED_BYTES_MAX {
-            let Some(held) = self.acks.hold_now(self.uncounted) else { return Some(Halt::Full(step)) };
-            (step.held, self.uncounted) = (Some(Box::new(held)), 0);
-        }
-        // A wait that is not needed is not begun.
-        match self.steps.try_send(step) {
-            Ok(()) => None,
-            Err(TrySendError::Full(step)) => Some(Halt::Full(step)),
-            Err(TrySendError::Closed(_)) => Some(Halt::Over),
+        if goes_now { self.hand_on() } else { None }
+    }
+
+    /// Hands the acks on, if that takes no wait.
+    fn hand_on(&mut self) -> Option<Halt> {
+        match self.acks.hand_on() {
+            Handed::On => None,
+            Handed::NoRoom => Some(Halt::Full),
+            Handed::ToNobody => Some(Halt::Over),
         }
     }
 }
 
-fn ack(seq: u64, result: crate::error::Result<v1::PublishResult>) -> v1::PublishAck {
-    use v1::publish_ack::Outcome;
-    let outcome = match result {
-        Ok(result) => Outcome::Result(result),
-        Err(error) => Outcome::Error(publish_error(error)),
-    };
-    v1::PublishAck { seq, outcome: Some(outcome) }
-}
-
 /// The requests, until they end.
 struct Inbound {
-    requests: Streaming<v1::PublishStreamRequest>,
+    requests: Streaming<Bytes>,
     drain: CancellationToken,
     /// Kept, since to begin and end a wait for each request costs more than to look.
     drained: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -290,7 +270,7 @@ enum End {
 }
 
 impl Inbound {
-    fn new(requests: Streaming<v1::PublishStreamRequest>, drain: CancellationToken, message_bytes: usize, metrics: Arc<Metrics>) -> Self {
+    fn new(requests: Streaming<Bytes>, drain: CancellationToken, message_bytes: usize, metrics: Arc<Metrics>) -> Self {
         let drained = Box::pin(drain.clone().cancelled_owned());
         Self { requests, drain, drained, message_bytes, metrics, end: None }
     }
@@ -299,8 +279,8 @@ impl Inbound {
         self.end.is_none()
     }
 
-    /// The next request; `None` for ever after the last.
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<v1::PublishStreamRequest>> {
+    /// The next request, as it came; `None` for ever after the last.
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if !self.is_open() {
             return Poll::Ready(None);
         }
@@ -326,6 +306,12 @@ impl Inbound {
         };
         self.end = Some(end);
         Poll::Ready(None)
+    }
+
+    /// What it says. With what is no message the requests end.
+    fn decode(&mut self, request: &Bytes) -> Option<v1::PublishStreamRequest> {
+        let decoded = v1::PublishStreamRequest::decode(request.clone());
+        decoded.inspect_err(|error| self.end = Some(End::Because(of_layer(Status::internal(error.to_string()), self.message_bytes)))).ok()
     }
 }
 

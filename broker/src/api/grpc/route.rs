@@ -25,6 +25,7 @@ use super::health::Readiness;
 use super::incoming::{Bounds, Patience, Watched};
 use super::outgoing::Streams;
 use super::preface::WRONG_PROTOCOL;
+use super::publish_stream;
 use super::requests::Requests;
 use super::serve::Caller;
 use super::service::{BrokerService, Carried};
@@ -37,7 +38,7 @@ use crate::limits::{self, TooMany, Visit};
 use crate::metrics::{ProtocolError, RefusedConnection, Source};
 
 /// Calls whose caller speaks when it likes, and for as long as it likes. All others have one message and its end.
-const STREAMS: [&str; 2] = ["/tidings.v1.Broker/PublishStream", "/grpc.reflection."];
+const STREAMS: [&str; 2] = [publish_stream::PATH, "/grpc.reflection."];
 
 /// Calls that are a publish each. What comes in a stream is charged message by message.
 const PUBLISHES: [&str; 2] = ["/tidings.v1.Broker/Publish", "/tidings.v1.Broker/PublishBatch"];
@@ -83,7 +84,7 @@ impl Routes {
         let v1 = reflection().build_v1().map_err(io::Error::other)?.max_decoding_message_size(QUESTION_BYTES);
         let v1alpha = reflection().build_v1alpha().map_err(io::Error::other)?.max_decoding_message_size(QUESTION_BYTES);
         let by_name = [
-            (broker_server::SERVICE_NAME, handler(broker, told_by_the_table(&services))),
+            (broker_server::SERVICE_NAME, publish_streams(services.clone(), drain.clone(), handler(broker, told_by_the_table(&services)))),
             (health_server::SERVICE_NAME, handler(health, as_it_is)),
             ("grpc.reflection.v1.ServerReflection", handler(v1, as_it_is)),
             // What older tools ask for; the same answers.
@@ -275,6 +276,14 @@ where
     Arc::new(move |request| {
         let (answer, tell) = (service.clone().call(request), tell.clone());
         Box::pin(async move { answer.await.map(tell) })
+    })
+}
+
+/// Publish streams are answered without the generated service, all else by it.
+fn publish_streams(services: GrpcServices, drain: CancellationToken, others: Handler) -> Handler {
+    Arc::new(move |request| match request.uri().path() {
+        publish_stream::PATH => ready(publish_stream::answer(&services, request, drain.clone())),
+        _ => others(request),
     })
 }
 

@@ -10,7 +10,6 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::GrpcServices;
 use super::outgoing::Outgoing;
-use super::publish_stream::{Acks, publish_stream};
 use super::query::PAGE_BYTES_MAX;
 use super::requests::{Requests, Whole, bytes_of};
 use super::session::{self, Origin};
@@ -118,11 +117,11 @@ impl Broker for BrokerService {
         large(Ok(answered), room)
     }
 
-    type PublishStreamStream = Acks;
+    type PublishStreamStream = futures_util::stream::Empty<Result<v1::PublishAck, Status>>;
 
-    async fn publish_stream(&self, request: Request<Streaming<v1::PublishStreamRequest>>) -> Answer<Acks> {
-        let (pass, carried) = (pass(&request)?.clone(), connection(&request)?.clone());
-        Ok(Response::new(publish_stream(self.services.clone(), pass, request.into_inner(), carried, self.drain.clone())))
+    /// The route answers it, with `publish_stream.rs`.
+    async fn publish_stream(&self, _: Request<Streaming<v1::PublishStreamRequest>>) -> Answer<Self::PublishStreamStream> {
+        Err(status(&Error::new(ErrorCode::Internal, "the call came past its route")))
     }
 
     type SubscribeStream = Replies;
