@@ -49,7 +49,7 @@ pub struct Config {
     #[serde(with = "units::bytes")]
     #[schemars(with = "Size")]
     pub unsent_bytes: u64,
-    /// Most bytes of requests that have begun and are not whole, in bodies and in messages of gRPC calls and WebSocket clients, and of publishes that are whole and wait; past it the one that has waited longest is refused. Of those that wait one gRPC connection may have an eighth, and 16 MiB.
+    /// Most bytes of requests that have begun and are not whole, in bodies and in messages of gRPC calls and WebSocket clients, and of publishes that are whole and wait; past it the one that has waited longest is refused. Of those that wait one gRPC connection may have an eighth, and 16 MiB. What comes in of a gRPC publish stream whose acks are not taken counts, too, as 512 KiB; past the bound the connection that has left them longest is cut.
     #[serde(with = "units::bytes")]
     #[schemars(with = "Size")]
     pub incoming_bytes: u64,

@@ -15,6 +15,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::outgoing::Outgoing;
+use super::standing::Stands;
 use super::unread::{Held, Piece, Unread};
 use crate::limits::Visit;
 
@@ -103,19 +104,21 @@ pub(super) struct Answered {
     whole: Option<Arc<Held>>,
     _call: Call,
     _visit: Option<Visit>,
+    _asks: Option<Stands>,
 }
 
 impl Answered {
-    /// What is handed over of it counts on this connection until it is written; the visit is that of a client behind a proxy.
+    /// What is handed over of it counts on this connection until it is written; the visit is that of a client behind a proxy, and what
+    /// it asks may not be read.
     pub(super) fn new(
         response: Response<Body>,
         (outgoing, unread): (Arc<Outgoing>, Arc<Unread>),
-        (call, visit): (Call, Option<Visit>),
+        (call, visit, asks): (Call, Option<Visit>, Option<Stands>),
     ) -> Response<Self> {
         let (mut head, body) = response.into_parts();
         let whole = head.extensions.remove();
         outgoing.begins();
-        Response::from_parts(head, Self { body, trailers: None, outgoing, unread, whole, _call: call, _visit: visit })
+        Response::from_parts(head, Self { body, trailers: None, outgoing, unread, whole, _call: call, _visit: visit, _asks: asks })
     }
 }
 

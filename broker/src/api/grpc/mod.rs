@@ -23,6 +23,7 @@ mod route;
 mod serve;
 mod service;
 mod session;
+mod standing;
 mod status;
 mod subscribe;
 mod unread;

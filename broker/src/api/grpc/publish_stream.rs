@@ -31,6 +31,7 @@ use super::plain::Plain;
 use super::publish::{Appended, Begun, Known, Rest};
 use super::requests::{Requests, bytes_of};
 use super::service::Carried;
+use super::standing::Standing;
 use super::status::{draining, of_layer, status};
 use super::unread::{Held, Share};
 use crate::auth::Pass;
@@ -55,7 +56,8 @@ const AHEAD_STEP_BYTES: usize = 64 << 10;
 
 /// Publishes what comes in until the client has no more, is gone, or the node drains.
 pub(super) fn answer(services: &GrpcServices, mut request: Request<Watched<Incoming>>, drain: CancellationToken) -> Response<Body> {
-    let (Some(pass), Some(Carried { unread, requests })) = (request.extensions_mut().remove::<Pass>(), request.extensions_mut().remove())
+    let (Some(pass), Some(Carried { unread, requests, standing })) =
+        (request.extensions_mut().remove::<Pass>(), request.extensions_mut().remove())
     else {
         return status(&Error::new(ErrorCode::Internal, "the call came past the gate")).into_http();
     };
@@ -65,7 +67,7 @@ pub(super) fn answer(services: &GrpcServices, mut request: Request<Watched<Incom
     let said = Streaming::new_request(Raw, request.into_body(), None, Some(services.config.message_bytes));
     let inbound = Inbound::new(said, drain, services.config.message_bytes, services.metrics.clone());
     let (ahead, (acks, answers)) = (ReadAhead::new(unread.share()), acks(unread.share()));
-    tokio::spawn(Reader { services: services.clone(), pass, inbound, ahead, requests, acks }.read());
+    tokio::spawn(Reader { services: services.clone(), pass, inbound, ahead, requests, standing, acks }.read());
     let mut response = Response::new(Body::new(answers));
     response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
@@ -101,6 +103,8 @@ struct Reader {
     ahead: ReadAhead,
     /// Those of the connection that wait.
     requests: Arc<Requests>,
+    /// Those of its streams that are not read.
+    standing: Arc<Standing>,
     acks: Acks,
 }
 
@@ -129,14 +133,13 @@ impl Reader {
                 let appended = self.wait(rest).await;
                 held = self.answer(seq, appended);
             }
-            match held {
-                None => {}
-                Some(Halt::Full) => {
-                    if self.acks.hand_on_in_time().await == Handed::ToNobody {
-                        return;
-                    }
-                }
-                Some(Halt::NoRoom { .. } | Halt::Over) => break,
+            let goes_on = match held {
+                None => true,
+                Some(Halt::Full) => self.standing.during(self.acks.hand_on_in_time()).await == Handed::On,
+                Some(Halt::NoRoom { .. } | Halt::Over) => false,
+            };
+            if !goes_on {
+                break;
             }
         }
         if self.hand_on().is_some() && self.acks.hand_on_in_time().await == Handed::ToNobody {
@@ -197,14 +200,18 @@ impl Reader {
 
     /// Waits until it is appended, and goes on reading meanwhile.
     async fn wait(&mut self, rest: Rest) -> Appended {
-        let Self { services, pass, inbound, ahead, requests, .. } = self;
+        let Self { services, pass, inbound, ahead, requests, standing, .. } = self;
         let whole = match requests.keep(rest.bytes()) {
             Ok(whole) => whole,
             Err(error) => return Appended::refused(error),
         };
         let is_one = matches!(rest, Rest::One(_));
         let mut append = pin!(whole.during(async { Ok(services.finish(pass, rest).await) }));
+        let mut stands = None;
         loop {
+            if ahead.is_full() && inbound.is_open() && stands.is_none() {
+                stands = Some(standing.begin());
+            }
             tokio::select! {
                 biased;
                 appended = &mut append => return appended.unwrap_or_else(|gave_way| {

@@ -30,15 +30,19 @@ use super::requests::Requests;
 use super::serve::Caller;
 use super::service::{BrokerService, Carried};
 use super::session::{self, Origin};
+use super::standing::Standing;
 use super::status::{CODE_KEY, of_layer, status};
 use super::unread::Unread;
 use crate::auth::{Credential, Denied, Pass, Refusal, carrier};
 use crate::error::{Error, ErrorCode};
-use crate::limits::{self, TooMany, Visit};
+use crate::limits::{self, Crowd, TooMany, Visit};
 use crate::metrics::{ProtocolError, RefusedConnection, Source};
 
 /// Calls whose caller speaks when it likes, and for as long as it likes. All others have one message and its end.
-const STREAMS: [&str; 2] = [publish_stream::PATH, "/grpc.reflection."];
+const STREAMS: [&str; 2] = [publish_stream::PATH, REFLECTION];
+const REFLECTION: &str = "/grpc.reflection.";
+/// Of what is half here of all requests the streams of reflection may hold such a part.
+const STRANGERS_SHARE: usize = 8;
 
 /// Calls that are a publish each. What comes in a stream is charged message by message.
 const PUBLISHES: [&str; 2] = ["/tidings.v1.Broker/Publish", "/tidings.v1.Broker/PublishBatch"];
@@ -62,6 +66,10 @@ pub(super) struct Routes {
     calls: Arc<Calls>,
     unread: Arc<Unread>,
     requests: Arc<Requests>,
+    standing: Arc<Standing>,
+    /// For reflection, which is for everybody: strangers push out nobody who publishes.
+    strangers: Arc<Crowd>,
+    asks: Arc<Standing>,
     streams: Streams,
     by_name: Arc<[(&'static str, Handler)]>,
 }
@@ -92,16 +100,19 @@ impl Routes {
         ];
         let unread = Unread::new(services.unread.clone());
         let streams = Streams::new(services.config.write_timeout, services.metrics.clone(), None);
-        let requests = Requests::new(services.incoming.clone());
-        Ok(Self { services, caller: Caller::default(), calls: Arc::default(), unread, requests, streams, by_name: by_name.into() })
+        let (requests, standing) = (Requests::new(services.incoming.clone()), Standing::new(services.incoming.clone()));
+        let strangers = Crowd::new(services.incoming.bound() / STRANGERS_SHARE);
+        let (caller, calls, asks) = (Caller::default(), Arc::default(), Standing::new(strangers.clone()));
+        Ok(Self { services, caller, calls, unread, requests, standing, strangers, asks, streams, by_name: by_name.into() })
     }
 
     /// For a connection with this caller at the other end; `whose` it is stands in the log.
     pub(super) fn of(self, caller: Caller, whose: Option<limits::Caller<'static>>) -> Self {
         let unread = Unread::new(self.services.unread.clone());
         let streams = Streams::new(self.services.config.write_timeout, self.services.metrics.clone(), whose);
-        let requests = Requests::new(self.services.incoming.clone());
-        Self { caller, calls: Arc::default(), unread, requests, streams, ..self }
+        let (requests, standing) = (Requests::new(self.services.incoming.clone()), Standing::new(self.services.incoming.clone()));
+        let asks = Standing::new(self.strangers.clone());
+        Self { caller, calls: Arc::default(), unread, requests, standing, asks, streams, ..self }
     }
 
     /// What runs the calls of this connection.
@@ -112,6 +123,11 @@ impl Routes {
     /// What this connection was given and has not taken.
     pub(super) fn unread(&self) -> Arc<Unread> {
         self.unread.clone()
+    }
+
+    /// Its streams that are not read, and those that may not be, of which nobody here knows.
+    pub(super) fn standing(&self) -> [Arc<Standing>; 2] {
+        [self.standing.clone(), self.asks.clone()]
     }
 
     /// The calls of this connection.
@@ -190,7 +206,8 @@ impl Routes {
             let origin = Origin(self.origin(request.headers()));
             request.extensions_mut().insert(origin);
         }
-        request.extensions_mut().insert(Carried { unread: self.unread.clone(), requests: self.requests.clone() });
+        let (unread, requests, standing) = (self.unread.clone(), self.requests.clone(), self.standing.clone());
+        request.extensions_mut().insert(Carried { unread, requests, standing });
         Ok(())
     }
 
@@ -259,11 +276,12 @@ impl hyper::service::Service<Request<Incoming>> for Routes {
         if request.uri().path() == SUBSCRIBE {
             request.extensions_mut().insert(outgoing.clone());
         }
+        let asks = request.uri().path().starts_with(REFLECTION).then(|| self.asks.begin());
         let (visit, answer) = match self.visit(request.headers()) {
             Ok(visit) => (visit, self.answer(request)),
             Err(error) => (None, ready(status(&error).into_http())),
         };
-        Box::pin(async move { answer.await.map(|response| Answered::new(response, (outgoing, unread), (call, visit))) })
+        Box::pin(async move { answer.await.map(|response| Answered::new(response, (outgoing, unread), (call, visit, asks))) })
     }
 }
 

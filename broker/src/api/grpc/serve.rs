@@ -33,10 +33,11 @@ use crate::tls::{Entrance, client_name};
 /// Longest a caller takes for the first bytes of its connection.
 const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Small unread frames count against half of this window, and a peer that uses it up is cut off as an attacker. Pipelined
-/// publishes come near that with hyper's own 1 MiB, and at once with adaptive windows.
+/// publishes come near that with hyper's own 1 MiB, and at once with adaptive windows. What fills it counts
+/// ([`super::standing`]).
 const CONNECTION_WINDOW: u32 = 16 << 20;
 /// What one stream may hold unread.
-const STREAM_WINDOW: u32 = 256 << 10;
+pub(super) const STREAM_WINDOW: u32 = 256 << 10;
 /// What one stream may hold unsent. A subscriber that does not read is behind after this much, and pulls.
 const SEND_BUFFER: usize = 64 << 10;
 /// Most bytes of one request's metadata.
@@ -283,18 +284,26 @@ where
     let Some((stream, caller, first)) = begun else { return };
     let routes = routes.of(caller, whose);
     let http2 = http2_builder(routes.streams(), streams_max);
-    let (calls, unread) = (routes.calls(), routes.unread());
+    let (calls, unread, [standing, asks]) = (routes.calls(), routes.unread(), routes.standing());
+    // At which bound it is, when it must make room for others.
+    let pushed_out = async || {
+        tokio::select! {
+            () = unread.pushed_out() => "limits.unsent_bytes",
+            () = standing.pushed_out() => "limits.incoming_bytes",
+            () = asks.pushed_out() => "limits.incoming_bytes",
+        }
+    };
     let (reader, writer) = tokio::io::split(stream);
     let whole = tokio::io::join(io::Cursor::new(first).chain(reader), writer);
     let mut connection = std::pin::pin!(http2.serve_connection(TokioIo::new(whole), routes));
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = unread.pushed_out() => return cut(&porter.metrics, whose),
+        limit = pushed_out() => return cut(&porter.metrics, limit, whose),
         () = drain.cancelled() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = connection => ended,
-                () = unread.pushed_out() => return cut(&porter.metrics, whose),
+                limit = pushed_out() => return cut(&porter.metrics, limit, whose),
             }
         }
         why = newcomer.must_go(&calls) => {
@@ -327,9 +336,9 @@ where
     }
 }
 
-/// Counts a connection that makes room for others, and says so: it has left unread longest what it was given.
-fn cut(metrics: &Metrics, whose: Option<limits::Caller<'static>>) {
-    metrics.turned_away(RefusedConnection::Unread, "limits.unsent_bytes", whose);
+/// Counts a connection that makes room for others, and says so: it has left unread longest what it was given, and may have sent on.
+fn cut(metrics: &Metrics, limit: &'static str, whose: Option<limits::Caller<'static>>) {
+    metrics.turned_away(RefusedConnection::Unread, limit, whose);
 }
 
 /// A connection's place and its count, both given back when it ends.

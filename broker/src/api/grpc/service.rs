@@ -13,6 +13,7 @@ use super::outgoing::Outgoing;
 use super::query::PAGE_BYTES_MAX;
 use super::requests::{Requests, Whole, bytes_of};
 use super::session::{self, Origin};
+use super::standing::Standing;
 use super::status::status;
 use super::subscribe::Replies;
 use super::unread::{Room, Unread};
@@ -68,6 +69,8 @@ pub(super) struct Carried {
     pub(super) unread: Arc<Unread>,
     /// Its requests that are whole.
     pub(super) requests: Arc<Requests>,
+    /// Its streams that are not read.
+    pub(super) standing: Arc<Standing>,
 }
 
 /// On which connection: put there beside who calls.

@@ -299,3 +299,65 @@ async fn batches_that_wait_for_room_count_and_the_one_that_has_waited_longest_gi
     drop((waits, slow));
     soon("all of it is given back", async { while waiting().await > 0.0 {} }).await;
 }
+
+/// Publishes of so many bytes each, one connection's on so many streams.
+fn publishes(slow: &Slow, streams: usize, count: u64, bytes: usize) -> Vec<Head> {
+    let publish = |seq| {
+        let publish = v1::PublishRequest { channel: "a".into(), data: vec![b'x'; bytes].into(), ..Default::default() };
+        v1::PublishStreamRequest { seq, publish: Some(publish) }
+    };
+    let requests: Vec<_> = (0..count).map(publish).collect();
+    (0..streams).map(|_| slow.call("PublishStream", &requests)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sent_behind_acks_that_nobody_takes_counts_and_the_connection_that_stands_longest_is_cut() {
+    let scene = Scene::with(Commit::AtOnce, |config| {
+        config.limits.incoming_bytes = 4 << 20;
+        // Acks are no matter here.
+        config.limits.unsent_bytes = 64 << 20;
+    })
+    .await;
+    let counts = async || scene.metric("tidings_bound_used", &["\"incoming_bytes\""]).await;
+    let cut = async || scene.metric("tidings_connections_refused_total", &["unread"]).await;
+    // Four streams count as two megabytes, of which a connection may have one.
+    let mut stand = Vec::new();
+    for megabytes in 1..=4 {
+        let slow = Slow::connect(scene.grpc(), 1 << 10).await;
+        let streams = publishes(&slow, 4, 20_000, 100);
+        soon("its streams stand", async { while counts().await < f64::from(megabytes << 20) {} }).await;
+        stand.push((slow, streams));
+    }
+    assert_eq!((counts().await, cut().await), (f64::from(4 << 20), 0.0), "all that may be");
+    let newest = Slow::connect(scene.grpc(), 1 << 10).await;
+    let streams = publishes(&newest, 1, 20_000, 100);
+    let (oldest, _streams) = stand.remove(0);
+    assert!(soon("the oldest is cut", oldest.connection).await.unwrap().is_err());
+    assert!(cut().await == 1.0 && counts().await <= f64::from(4 << 20));
+    // Whoever takes acks gets all of them, and the others stay.
+    let reads = Slow::connect(scene.grpc(), 1 << 20).await;
+    let mut acks = soon("a head", publishes(&reads, 1, 20_000, 100).remove(0)).await.unwrap().unwrap().into_body();
+    assert_eq!(read::<v1::PublishAck>(&mut acks, 20_000).await.len(), 20_000);
+    assert!(stand.iter().all(|(slow, _)| !slow.connection.is_finished()) && !newest.connection.is_finished());
+    assert_eq!(cut().await, 1.0);
+    let (slow, mut streams_of_one) = stand.remove(0);
+    let mut acks = soon("a head", streams_of_one.remove(0)).await.unwrap().unwrap().into_body();
+    assert_eq!(read::<v1::PublishAck>(&mut acks, 20_000).await.len(), 20_000, "it goes on");
+    drop((slow, streams_of_one, stand, newest, streams));
+    soon("nothing stands", async { while counts().await > 0.0 {} }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn small_answers_that_nobody_takes_are_as_many_as_streams_and_go_with_their_connection() {
+    let scene = Scene::with(Commit::AtOnce, |config| config.grpc.idle_timeout = Duration::from_secs(1)).await;
+    scene.publish("small", &"x".repeat(300)).await;
+    // Small enough to be handed over whole, and no room even for that.
+    let slow = Slow::connect(scene.grpc(), 1).await;
+    let answers: Vec<Head> = (0..300).map(|_| slow.history("small")).collect();
+    soon("they count", async { while unread(&scene).await < f64::from(64 << 10) {} }).await;
+    assert!(unread(&scene).await <= f64::from(256 << 10), "256 streams with a kilobyte each");
+    // All that could be made is made: there is no call under way.
+    let _ = soon("the connection ends", slow.connection).await;
+    until_all_is_given_back(&scene).await;
+    drop(answers);
+}
