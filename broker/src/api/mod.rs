@@ -6,3 +6,4 @@ pub mod draft;
 pub mod grpc;
 pub mod http;
 mod order;
+mod refusals;

@@ -2,6 +2,7 @@
 //! they hold it.
 
 mod failures;
+mod known;
 mod rates;
 
 use std::borrow::Cow;
@@ -119,6 +120,12 @@ impl Gate {
             }
         });
         outcome
+    }
+
+    /// The clock by which it judges.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.0.clock
     }
 
     /// What it knows now.
@@ -513,12 +520,7 @@ impl Pass {
         if callers.rate() == 0 {
             return Ok(());
         }
-        let user = self.user().map(|name| limits::Caller::User(name));
-        let caller = match &self.caller {
-            Caller::Backend(backend) => Some(limits::Caller::Key(&backend.name)),
-            Caller::Token(_) | Caller::Everyone | Caller::Anyone => user.or_else(|| self.comes_from()),
-        };
-        let Some(caller) = caller else { return Ok(()) };
+        let Some(caller) = self.name().or_else(|| self.comes_from()) else { return Ok(()) };
         let Shared { clock, metrics, .. } = &*self.gate.0;
         take(callers, caller, amount, clock.mono()).map_err(|wait| {
             metrics.caller_rate_exceeded(rate, caller);

@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
@@ -11,10 +12,12 @@ use super::{Record, SessionId};
 use crate::limits::network_of;
 
 /// Who causes them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Source {
     Network(Option<IpAddr>),
     Session(SessionId),
+    /// A key or a user, which has proven its name: wherever it comes from, it is one.
+    Named(Arc<str>),
 }
 
 impl Source {
@@ -41,7 +44,7 @@ impl Fair {
 
     /// Keeps one, whose number is higher than all before. Gives back what had to leave for it.
     pub(super) fn keep(&mut self, source: Source, record: Record) -> Option<Record> {
-        let numbers = self.sources.entry(source).or_default();
+        let numbers = self.sources.entry(source.clone()).or_default();
         if let Some(oldest) = numbers.front() {
             self.by_count.remove(&(numbers.len(), Reverse(*oldest)));
         }
@@ -68,10 +71,10 @@ impl Fair {
     }
 
     /// The newest of a source's that passes, among so many.
-    pub(super) fn newest_of(&mut self, source: Source, among: usize, is_wanted: impl Fn(&Record) -> bool) -> Option<&mut Record> {
+    pub(super) fn newest_of(&mut self, source: &Source, among: usize, is_wanted: impl Fn(&Record) -> bool) -> Option<&mut Record> {
         let by_number = &self.by_number;
         let is_wanted = |number: &u64| by_number.get(number).is_some_and(&is_wanted);
-        let number = self.sources.get(&source)?.iter().rev().take(among).copied().find(is_wanted)?;
+        let number = self.sources.get(source)?.iter().rev().take(among).copied().find(is_wanted)?;
         self.by_number.get_mut(&number)
     }
 

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 
 pub use id::SessionId;
 pub use progress::{BehindCounts, HasNews, Lacks, Progress, Signs};
-pub use record::{Names, Record, What};
+pub use record::{Names, PublishRefused, Record, What};
 pub use sitting::{Seated, Sitting};
 
 use crate::clock::Moment;
@@ -63,6 +63,11 @@ impl Journal {
     pub fn broke_protocol(&self, kind: ProtocolError, why: &str, address: SocketAddr, unix_ms: u64) {
         let kind = kind.as_str();
         self.refused_unnamed(&Error::invalid(format!("it does not speak HTTP as it must, {kind}: {why}")), address, unix_ms);
+    }
+
+    /// A publish was refused that belongs to no session. Whoever says so has counted it.
+    pub fn publish_refused(&self, refused: PublishRefused, unix_ms: u64) {
+        self.keep(Record { number: 0, unix_ms, times: 1, session: None, front: None, what: What::PublishRefused(Box::new(refused)) });
     }
 
     fn refused_unnamed(&self, error: &Error, address: SocketAddr, unix_ms: u64) {

@@ -1,7 +1,7 @@
 //! One thing that happened to a session, and its line in the log. The names here are what docs/OPERATING.md promises.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::close::CloseReason;
 use crate::error::{Error, ErrorCode};
 use crate::log::GapReason;
 use crate::message::ChannelName;
-use crate::metrics::Front;
+use crate::metrics::{Front, Source};
 
 /// Names shown of a list; the rest is counted.
 const NAMES_MAX: usize = 8;
@@ -77,6 +77,8 @@ pub enum What {
         /// Why, in words.
         message: Arc<str>,
     },
+    /// Somebody's publish was refused, over a way that has no session. Not said in the log, which has lines for who is denied and for rates.
+    PublishRefused(Box<PublishRefused>),
     /// It listens to one more channel.
     Subscribed(ChannelName),
     /// It does not listen to a channel any more.
@@ -99,6 +101,27 @@ pub enum What {
         /// How long it lasted.
         lasted: Duration,
     },
+}
+
+/// A publish that was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishRefused {
+    /// Why, for programs.
+    pub code: ErrorCode,
+    /// Why, in words.
+    pub message: Box<str>,
+    /// The rule that denied, where one did.
+    pub rule: Option<&'static str>,
+    /// To which channel; `None` where it was refused before that was read, or names none.
+    pub channel: Option<ChannelName>,
+    /// Whose: `key shop`, `user ann`, `address 192.0.2.1`.
+    pub by: Arc<str>,
+    /// Whether that is a name which was proven, and no address.
+    pub is_named: bool,
+    /// From where, as far as that is known.
+    pub address: Option<IpAddr>,
+    /// Over which way.
+    pub source: Source,
 }
 
 /// The first names of a list, and how many more there are.
@@ -155,6 +178,7 @@ impl What {
             Self::Refused { .. } => "session_refused",
             Self::Polled { .. } => "session_polled",
             Self::Denied { .. } => "session_denied",
+            Self::PublishRefused(_) => "publish_refused",
             Self::Subscribed(_) => "session_subscribed",
             Self::Unsubscribed(_) => "session_unsubscribed",
             Self::Gap(..) => "session_gap",
@@ -170,6 +194,7 @@ impl What {
     pub fn reason(&self) -> Option<&'static str> {
         match self {
             Self::Refused { code, .. } | Self::Denied { code, .. } => Some(code.as_str()),
+            Self::PublishRefused(refused) => Some(refused.code.as_str()),
             Self::Gap(_, reason) => Some(reason.as_str()),
             Self::Cut { limit } => Some(limit),
             Self::Closed { reason, .. } => Some(reason.as_str()),
@@ -191,6 +216,7 @@ impl fmt::Display for What {
                 write!(f, "polled without a name and was answered, with {messages} messages to its network in all")
             }
             Self::Denied { message, .. } => write!(f, "was refused something: {message}"),
+            Self::PublishRefused(refused) => write!(f, "a publish of {} was refused: {}", refused.by, refused.message),
             Self::Subscribed(channel) => write!(f, "listens to {channel} too"),
             Self::Unsubscribed(channel) => write!(f, "left {channel}"),
             Self::Gap(channel, reason) => write!(f, "was told that messages of {channel} are missing: {}", reason.as_str()),
@@ -211,6 +237,7 @@ impl Record {
             (What::Refused { code, address, .. }, What::Refused { code: known, address: from, .. }) => {
                 code == known && address.map(|address| address.ip()) == from.map(|address| address.ip())
             }
+            (What::PublishRefused(one), What::PublishRefused(known)) => one.code == known.code && one.by == known.by,
             (What::FellBehind, What::FellBehind) | (What::CaughtUp, What::CaughtUp) => self.session == other.session,
             (What::Gap(channel, reason), What::Gap(of, known)) => self.session == other.session && channel == of && reason == known,
             _ => false,
@@ -219,12 +246,12 @@ impl Record {
 
     /// Whether it can repeat another one at all. What each session says once is not looked up: all who come back in a storm would pay.
     pub(super) fn may_repeat(&self) -> bool {
-        matches!(self.what, What::Denied { .. } | What::Refused { .. } | What::FellBehind | What::CaughtUp | What::Gap(..))
+        matches!(self.what, What::FellBehind | What::CaughtUp | What::Gap(..)) || self.is_refusal()
     }
 
     /// Whether a client was refused something.
     pub(super) fn is_refusal(&self) -> bool {
-        matches!(self.what, What::Refused { .. } | What::Denied { .. })
+        matches!(self.what, What::Refused { .. } | What::Denied { .. } | What::PublishRefused(_))
     }
 
     /// Whether both are the same refusal, of the same client and in the same words.
@@ -232,6 +259,7 @@ impl Record {
         let is_same = match (&self.what, &other.what) {
             (What::Refused { code, message, .. }, What::Refused { code: known, message: said, .. })
             | (What::Denied { code, message }, What::Denied { code: known, message: said }) => code == known && message == said,
+            (What::PublishRefused(one), What::PublishRefused(known)) => one == known,
             _ => false,
         };
         is_same && self.session == other.session && self.front == other.front
@@ -266,7 +294,7 @@ impl Record {
                 line!(info, channels = display(channels), resumed = *resumed, address = address.map(display));
             }
             What::Refused { code, address, .. } => line!(info, code = code.as_str(), address = address.map(display)),
-            What::Polled { .. } => {}
+            What::Polled { .. } | What::PublishRefused(_) => {}
             What::Denied { code, .. } => line!(info, code = code.as_str()),
             What::Subscribed(channel) => line!(debug, channel = display(channel)),
             What::Unsubscribed(channel) => line!(debug, channel = display(channel)),

@@ -18,7 +18,7 @@ impl Refusals {
     /// Keeps one, whose number is higher than all before. Gives back what had to leave for it.
     pub(super) fn keep(&mut self, record: Record) -> Option<Record> {
         let source = source_of(&record);
-        if let Some(known) = self.0.newest_of(source, AGAIN_LOOKED_AT, |known| known.is_again(&record)) {
+        if let Some(known) = self.0.newest_of(&source, AGAIN_LOOKED_AT, |known| known.is_again(&record)) {
             (known.times, known.unix_ms) = (known.times.saturating_add(1), record.unix_ms);
             return Some(record);
         }
@@ -40,6 +40,8 @@ impl Refusals {
 fn source_of(record: &Record) -> Source {
     match (&record.what, record.session) {
         (What::Refused { address, .. }, _) => Source::of(*address),
+        (What::PublishRefused(refused), _) if refused.is_named => Source::Named(refused.by.clone()),
+        (What::PublishRefused(refused), _) => Source::of(refused.address.map(|address| (address, 0).into())),
         (_, Some(session)) => Source::Session(session),
         (_, None) => Source::of(None),
     }
@@ -48,9 +50,10 @@ fn source_of(record: &Record) -> Source {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
-    use crate::journal::SessionId;
-    use crate::metrics::Front;
+    use crate::error::{Error, ErrorCode};
+    use crate::journal::{PublishRefused, SessionId};
+    use crate::message::ChannelName;
+    use crate::metrics::{self, Front};
 
     fn refused(number: u64, session: &str, from: &str, why: &str) -> Record {
         let what = What::refused(&Error::invalid(why.to_owned()), Some(from.parse().unwrap()));
@@ -94,6 +97,31 @@ mod tests {
         }
         let left: Vec<u64> = kept(&refusals).into_iter().map(|(number, _)| number).collect();
         assert_eq!(left, [999, 998, 997, 996, 995, 994, 993, 992, 2, 1]);
+    }
+
+    #[test]
+    fn a_key_that_floods_pushes_out_no_other_though_both_come_from_one_address() {
+        let mut refusals = Refusals::new(10);
+        let of = |number: u64, by: &str, is_named: bool, why: &str| {
+            let refused = PublishRefused {
+                code: ErrorCode::PermissionDenied,
+                message: why.into(),
+                rule: Some("no_scope"),
+                channel: Some(ChannelName::parse("news").unwrap()),
+                by: by.into(),
+                is_named,
+                address: Some("192.0.2.1".parse().unwrap()),
+                source: metrics::Source::Http,
+            };
+            Record { number, unix_ms: number, times: 1, session: None, front: None, what: What::PublishRefused(Box::new(refused)) }
+        };
+        refusals.keep(of(1, "key quiet", true, "no"));
+        refusals.keep(of(2, "address 192.0.2.1", false, "no"));
+        refusals.keep(of(3, "address 192.0.2.1", false, "no"));
+        for number in 4..1000 {
+            refusals.keep(of(number, "key wild", true, &format!("no {number}")));
+        }
+        assert_eq!(kept(&refusals), [(999, 1), (998, 1), (997, 1), (996, 1), (995, 1), (994, 1), (993, 1), (992, 1), (2, 2), (1, 1)]);
     }
 
     #[test]

@@ -135,9 +135,9 @@ impl Embedded {
         let readiness = Readiness::new(clock, admin::probe_window(config.admin.probe_interval));
         let (draining, stopped, failed) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
         let incoming = Crowd::new(config.limits.incoming_bytes as usize);
-        let routes = Routes::new(table(&config, (&broker, &gate, &control), &metrics, (&visitors, &incoming)));
-        let bounds = shard_bounds(&config);
         let journal = Journal::new(config.admin.journal as usize);
+        let routes = Routes::new(table(&config, (&broker, &gate, &control), (&metrics, &journal), (&visitors, &incoming)));
+        let bounds = shard_bounds(&config);
         let rooms =
             shard::Rooms { hub: hub.clone(), metrics: metrics.clone(), journal: journal.clone(), register, draining: draining.clone() };
         let newcomers = Crowd::new(config.limits.connections_pending as usize);
@@ -338,7 +338,7 @@ pub(super) fn door_limits(config: &Config) -> broker::Limits {
 pub(super) fn table(
     config: &Config,
     (broker, gate, control): (&Broker, &Gate, &Control),
-    metrics: &Arc<Metrics>,
+    (metrics, journal): (&Arc<Metrics>, &Journal),
     (visitors, incoming): (&Arc<Visitors>, &Arc<Crowd>),
 ) -> Table {
     let cors = Cors::new(&config.cors);
@@ -353,6 +353,7 @@ pub(super) fn table(
             gate: gate.clone(),
             control: control.clone(),
             metrics: metrics.clone(),
+            journal: journal.clone(),
             origins: Origins::new(&config.cors.origins, config.http.tls.is_on()),
             incoming: incoming.clone(),
             limits: api::http::Limits {

@@ -28,7 +28,7 @@ impl Embedded {
         self.broker.limit(door_limits(config));
         let before = self.routes.now();
         let kept = (&before.visitors, &before.api.incoming);
-        self.routes.exchange(table(config, (&self.broker, &self.gate, &self.control), &self.metrics, kept));
+        self.routes.exchange(table(config, (&self.broker, &self.gate, &self.control), (&self.metrics, &self.journal), kept));
         let connections_max = config.connections_max(self.open_files);
         self.acceptor.connections_max.store(connections_max as usize, Ordering::Relaxed);
         show_bounds(config, self.open_files, &self.metrics);

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 use tidings::admin::config::AdminKey;
 use tidings::auth::config::{Key, KeyHash};
+use tidings::auth::pattern::Pattern;
+use tidings::hub::namespace;
 use tidings_proto::v1;
 use tidings_proto::v1::broker_client::BrokerClient;
 use tonic::transport::{Channel, Endpoint};
@@ -270,5 +272,79 @@ async fn a_flood_of_refusals_is_one_line_and_pushes_out_nobodys_story_but_its_ow
         before = format!("&before={next}");
     }
     assert_eq!((seen.len(), seen.is_sorted_by(|a, b| a > b)), (KEPT, true));
+    node.stop().await;
+}
+
+fn with_key<T>(key: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+    request
+}
+
+#[tokio::test]
+async fn a_publish_that_is_refused_is_found_by_who_published_and_by_the_channel() {
+    const ADMIN: &str = "tdk_admin";
+    let (node, admin) = node(|config| {
+        (config.dev, config.insecure) = (false, true);
+        config.keys.push(Key { channels: vec![Pattern::parse("shop:*").unwrap()], ..Key::new("shop", KeyHash::of(b"shop-key")) });
+        config.keys.push(Key::new("wild", KeyHash::of(b"wild-key")));
+        config.admin.keys.push(AdminKey { name: "op".into(), sha256: KeyHash::of(ADMIN.as_bytes()) });
+        config.namespaces.insert("shop", namespace::Config { payload_bytes: 10, ..namespace::Config::default() });
+        config.limits.publish_rate = 5;
+    })
+    .await;
+    let (http, grpc) = (node.addresses().http, node.addresses().grpc.unwrap());
+    let post = async |path: &str, key: Option<&str>, body: &str| {
+        let key = key.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
+        let head = format!("{key}Content-Length: {}\r\n", body.len());
+        ask(http, format!("{}{body}", request("POST", path, http, &head))).await.status
+    };
+    let found = async |text: &str| {
+        let path = format!("/api/sessions?event=publish_refused&text={text}");
+        let (_, found) = call(admin, "GET", &path, &format!("Authorization: Bearer {ADMIN}\r\n"), "").await;
+        let all = found["happenings"].as_array().unwrap().clone();
+        assert!(!found.to_string().contains("-key"), "a key is told: {found}");
+        all
+    };
+    // Of what is found there is one: over what, why, by which rule and in whose name.
+    let is_told = async |text: &str, over: &str, reason: &str, rule: Option<&str>, by: &str| {
+        let all = found(text).await;
+        assert_eq!(all.len(), 1, "{text}: {all:?}");
+        let one = &all[0];
+        let told = (&one["over"], &one["reason"], &one["rule"], &one["by"]);
+        assert_eq!(told, (&json!(over), &json!(reason), &json!(rule), &json!(by)), "{text}");
+        assert!(one["message"].as_str().unwrap().starts_with(&format!("a publish of {by} was refused: ")), "{one}");
+    };
+
+    assert_eq!(post("/v1/channels/by-path/messages", Some("shop-key"), "x").await, 403);
+    is_told("by-path", "http", "permission_denied", Some("no_scope"), "key shop").await;
+    assert_eq!(post("/v1/publish", Some("shop-key"), r#"{"channel":"by-body","text":"x"}"#).await, 403);
+    is_told("by-body", "http", "permission_denied", Some("no_scope"), "key shop").await;
+    assert_eq!(post("/v1/publish", Some("shop-key"), r#"{"channels":["shop:1","of-many"],"text":"x"}"#).await, 200);
+    is_told("of-many", "http", "permission_denied", Some("no_scope"), "key shop").await;
+    assert_eq!(post("/v1/channels/shop:2/messages", Some("shop-key"), "more than ten bytes").await, 413);
+    is_told("shop:2", "http", "too_large", None, "key shop").await;
+    assert_eq!(post("/v1/channels/nameless/messages", None, "x").await, 401);
+    is_told("nameless", "http", "unauthenticated", Some("no_credential"), "address 127.0.0.1").await;
+    assert_eq!(post("/v1/channels/guessed/messages", Some("guess"), "x").await, 401);
+    is_told("guessed", "http", "unauthenticated", Some("no_credential"), "address 127.0.0.1").await;
+
+    let channel: Channel = Endpoint::from_shared(format!("http://{grpc}")).unwrap().connect().await.unwrap();
+    let mut client = BrokerClient::new(channel);
+    let publish = |channel: &str| v1::PublishRequest { channel: channel.into(), data: "x".into(), ..Default::default() };
+    client.publish(with_key("shop-key", publish("by-call"))).await.unwrap_err();
+    is_told("by-call", "grpc", "permission_denied", Some("no_scope"), "key shop").await;
+    let requests = [v1::PublishStreamRequest { seq: 1, publish: Some(publish("by-stream")) }];
+    let mut acks = client.publish_stream(with_key("shop-key", tokio_stream::iter(requests))).await.unwrap().into_inner();
+    assert_eq!(acks.message().await.unwrap().unwrap().seq, 1);
+    is_told("by-stream", "grpc", "permission_denied", Some("no_scope"), "key shop").await;
+    client.publish(publish("anything")).await.unwrap_err();
+    let strangers = found("grpc").await;
+    assert!(strangers.iter().any(|one| one["by"] == "address 127.0.0.1"), "{strangers:?}");
+
+    while post("/v1/channels/floodgate/messages", Some("wild-key"), "x").await == 200 {}
+    is_told("floodgate", "http", "overloaded", None, "key wild").await;
+    assert_eq!(found("limits.publish_rate").await.len(), 1);
+    assert_eq!(found("key%20shop").await.len(), 6);
     node.stop().await;
 }

@@ -20,7 +20,7 @@ pub(super) fn recent(admin: &Admin, query: &Query) -> Result<Value> {
     let events: Vec<&str> = query.get("event").map(|events| events.split(',').collect()).unwrap_or_default();
     let text = query.get("text").map(str::to_lowercase);
     let is_wanted = |record: &Record| {
-        (events.is_empty() || events.iter().any(|event| record.what.event().strip_prefix("session_") == Some(event)))
+        (events.is_empty() || events.iter().any(|event| named(record.what.event()) == *event))
             && text.as_ref().is_none_or(|text| described(record).to_string().to_lowercase().contains(text))
     };
     let records = if text.is_some() || events.contains(&"polled") {
@@ -38,6 +38,11 @@ pub(super) async fn story(admin: &Admin, name: &str) -> Result<Value> {
     let now = admin.inside.find(session).await;
     let story: Vec<Value> = admin.journal.story(session).iter().map(described).collect();
     Ok(json!({"session": name, "now": now, "story": story}))
+}
+
+/// The name of an event, as it is asked for.
+fn named(event: &str) -> &str {
+    event.strip_prefix("session_").unwrap_or(event)
 }
 
 fn described(record: &Record) -> Value {
@@ -66,6 +71,13 @@ fn described(record: &Record) -> Value {
             (value["messages"], value["since_ms"]) = ((*messages).into(), (*since_ms).into());
         }
         What::Refused { address, .. } => value["address"] = address.map(|address| address.to_string()).into(),
+        What::PublishRefused(refused) => {
+            value["by"] = (&*refused.by).into();
+            value["channel"] = refused.channel.as_ref().map(|channel| channel.as_str()).into();
+            value["rule"] = refused.rule.into();
+            value["over"] = refused.source.as_str().into();
+            value["address"] = refused.address.map(|address| address.to_string()).into();
+        }
         What::Closed { lasted, .. } => value["lasted_ms"] = (lasted.as_millis() as u64).into(),
         _ => {}
     }

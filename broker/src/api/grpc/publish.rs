@@ -5,10 +5,11 @@ use tidings_proto::v1;
 use super::GrpcServices;
 use super::convert::{self, Asked, Words};
 use super::status::publish_error;
+use crate::api::refusals;
 use crate::auth::Pass;
 use crate::broker::{self, Attempt, Published, Receipt};
 use crate::error::{Error, ErrorCode, Result};
-use crate::message::Draft;
+use crate::message::{ChannelName, Draft};
 use crate::metrics::{Metrics, Source};
 
 /// A publish that has its place, or its refusal, and waits for the commit.
@@ -100,6 +101,11 @@ enum Tried {
 }
 
 impl GrpcServices {
+    /// Tells that a publish was refused.
+    pub(super) fn publish_refused(&self, pass: &Pass, channel: Option<&ChannelName>, error: &Error) {
+        refusals::tell(&self.journal, Source::Grpc, (pass, None), channel, error);
+    }
+
     /// Appends what a request asks for.
     pub(super) async fn append(&self, pass: &Pass, request: &v1::PublishRequest) -> Appended {
         match self.begin(pass, request) {
@@ -113,7 +119,10 @@ impl GrpcServices {
         match convert::asked(request, self.batch_messages) {
             Ok(Asked::One(draft)) => self.begin_one(pass, Ok(draft)),
             Ok(Asked::Several(drafts)) => Begun::Waits(Rest::Several(drafts)),
-            Err(error) => Begun::Appended(Appended::refused(error)),
+            Err(error) => {
+                self.publish_refused(pass, ChannelName::parse(&request.channel).ok().as_ref(), &error);
+                Begun::Appended(Appended::refused(error))
+            }
         }
     }
 
@@ -130,15 +139,26 @@ impl GrpcServices {
     }
 
     fn try_one(&self, pass: &Pass, draft: Result<Draft>) -> Tried {
-        let draft = match draft.and_then(|draft| pass.check_publish(&draft).map(|()| draft)) {
+        let draft = match draft {
             Ok(draft) => draft,
-            Err(error) => return Tried::Appended(Step::refused(error)),
+            Err(error) => {
+                self.publish_refused(pass, None, &error);
+                return Tried::Appended(Step::refused(error));
+            }
         };
+        if let Err(error) = pass.check_publish(&draft) {
+            self.publish_refused(pass, Some(&draft.channel), &error);
+            return Tried::Appended(Step::refused(error));
+        }
+        let channel = draft.channel.clone();
         let bytes = draft.payload.bytes().len() as u64;
         let receipt = match self.broker.append_at_once(draft) {
             Ok(Attempt::Appended(receipt)) => Ok(receipt),
             Ok(Attempt::NoRoom(draft)) => return Tried::NoRoom(draft),
-            Err(error) => Err(error),
+            Err(error) => {
+                self.publish_refused(pass, Some(&channel), &error);
+                Err(error)
+            }
         };
         Tried::Appended(Step { receipt, bytes })
     }
@@ -146,13 +166,13 @@ impl GrpcServices {
     /// Appends what was begun.
     pub(super) async fn finish(&self, pass: &Pass, rest: Rest) -> Appended {
         match rest {
-            Rest::One(draft) => Appended::One(self.wait(draft).await),
+            Rest::One(draft) => Appended::One(self.wait(pass, draft).await),
             Rest::Several(drafts) => {
                 let mut steps = Vec::with_capacity(drafts.len());
                 for draft in drafts {
                     steps.push(match self.try_one(pass, draft) {
                         Tried::Appended(step) => step,
-                        Tried::NoRoom(draft) => self.wait(draft).await,
+                        Tried::NoRoom(draft) => self.wait(pass, draft).await,
                     });
                 }
                 Appended::Several(steps)
@@ -161,9 +181,10 @@ impl GrpcServices {
     }
 
     /// Appends one message that may be published, when there is room.
-    async fn wait(&self, draft: Draft) -> Step {
-        let bytes = draft.payload.bytes().len() as u64;
-        Step { receipt: self.broker.append(draft).await, bytes }
+    async fn wait(&self, pass: &Pass, draft: Draft) -> Step {
+        let (bytes, channel) = (draft.payload.bytes().len() as u64, draft.channel.clone());
+        let receipt = self.broker.append(draft).await.inspect_err(|error| self.publish_refused(pass, Some(&channel), error));
+        Step { receipt, bytes }
     }
 
     /// Publishes several messages: all are appended before the first commit is waited for.

@@ -186,7 +186,11 @@ impl Reader {
     fn publish(&mut self, request: &v1::PublishStreamRequest) -> Option<Halt> {
         let begun = match &request.publish {
             Some(publish) => self.services.begin(&self.pass, publish),
-            None => Begun::Appended(Appended::refused(Error::invalid("the request holds no `publish`"))),
+            None => {
+                let error = Error::invalid("the request holds no `publish`");
+                self.services.publish_refused(&self.pass, None, &error);
+                Begun::Appended(Appended::refused(error))
+            }
         };
         self.begun(request.seq, begun)
     }
@@ -203,7 +207,10 @@ impl Reader {
         let Self { services, pass, inbound, ahead, requests, standing, .. } = self;
         let whole = match requests.keep(rest.bytes()) {
             Ok(whole) => whole,
-            Err(error) => return Appended::refused(error),
+            Err(error) => {
+                services.publish_refused(pass, None, &error);
+                return Appended::refused(error);
+            }
         };
         let is_one = matches!(rest, Rest::One(_));
         let mut append = pin!(whole.during(async { Ok(services.finish(pass, rest).await) }));
@@ -216,6 +223,7 @@ impl Reader {
                 biased;
                 appended = &mut append => return appended.unwrap_or_else(|gave_way| {
                     ahead.refuse_all();
+                    services.publish_refused(pass, None, &gave_way);
                     // One waits only before it is appended.
                     if is_one { Appended::overloaded() } else { Appended::refused(gave_way) }
                 }),

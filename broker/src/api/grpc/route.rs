@@ -44,6 +44,8 @@ const REFLECTION: &str = "/grpc.reflection.";
 /// Of what is half here of all requests the streams of reflection may hold such a part.
 const STRANGERS_SHARE: usize = 8;
 
+/// How the paths of all calls that publish begin, streams included.
+const PUBLISH: &str = "/tidings.v1.Broker/Publish";
 /// Calls that are a publish each. What comes in a stream is charged message by message.
 const PUBLISHES: [&str; 2] = ["/tidings.v1.Broker/Publish", "/tidings.v1.Broker/PublishBatch"];
 
@@ -151,7 +153,6 @@ impl Routes {
             return handler(request);
         }
         // Let in before a byte of the body is read.
-        let gate = &self.services.gate;
         match self.look_at(request.headers()) {
             // Nor is anything read of who may do nothing at all.
             Ok(pass) => match self.let_in(&mut request, pass) {
@@ -163,14 +164,14 @@ impl Routes {
                 Box::pin(async move {
                     let gate = &routes.services.gate;
                     let looked_at = if gate.learn_keys().await { routes.look_at(request.headers()) } else { Err(refusal) };
-                    let admitted = looked_at.map_err(|refusal| gate.refuse(&refusal));
+                    let admitted = looked_at.map_err(|refusal| routes.not_admitted(&request, &refusal));
                     match admitted.and_then(|pass| routes.let_in(&mut request, pass)) {
                         Ok(()) => handler(request).await,
                         Err(error) => Ok(routes.turn_away(&request, &error)),
                     }
                 })
             }
-            Err(refusal) => ready(self.turn_away(&request, &gate.refuse(&refusal))),
+            Err(refusal) => ready(self.turn_away(&request, &self.not_admitted(&request, &refusal))),
         }
     }
 
@@ -195,11 +196,20 @@ impl Routes {
 
     /// Somebody who may do something at all is no newcomer any more, and the request is his.
     fn let_in(&self, request: &mut Request<Watched<Incoming>>, pass: Pass) -> Result<(), Error> {
-        pass.check_anything()?;
+        let (path, services) = (request.uri().path(), &self.services);
+        let refused = |error: &Error| {
+            if path.starts_with(PUBLISH) {
+                services.publish_refused(&pass, None, error);
+            }
+        };
+        pass.check_anything().inspect_err(refused)?;
         self.calls.make();
         if PUBLISHES.contains(&request.uri().path()) {
             // Nothing is read of who may publish nothing now. When it is here it is charged, message by message.
-            pass.check_pace_of_publish(1).inspect_err(|error| self.services.metrics.published(Source::Grpc, Err(error.code), 0))?;
+            pass.check_pace_of_publish(1).inspect_err(|error| {
+                services.metrics.published(Source::Grpc, Err(error.code), 0);
+                refused(error);
+            })?;
         }
         request.extensions_mut().insert(pass);
         if request.uri().path() == SUBSCRIBE {
@@ -209,6 +219,16 @@ impl Routes {
         let (unread, requests, standing) = (self.unread.clone(), self.requests.clone(), self.standing.clone());
         request.extensions_mut().insert(Carried { unread, requests, standing });
         Ok(())
+    }
+
+    /// What is shown is not believed, so its bearer is known by where it comes from.
+    fn not_admitted<B>(&self, request: &Request<B>, refusal: &Refusal) -> Error {
+        let error = self.services.gate.refuse(refusal);
+        if request.uri().path().starts_with(PUBLISH) {
+            let stranger = self.services.gate.anyone().known_by(self.from(request.headers()));
+            self.services.publish_refused(&stranger, None, &error);
+        }
+        error
     }
 
     /// Says no. Who wanted to listen is told the name of its session, under which an operator finds why.
@@ -245,9 +265,13 @@ impl Routes {
 
     /// Who calls, and from where: the address of the connection, or what a trusted proxy says; over the Unix socket who runs the caller.
     fn look_at(&self, headers: &HeaderMap) -> Result<Pass, Refusal> {
+        let from = self.from(headers);
+        self.look_at_credential(headers, from).map(|pass| pass.known_by(from))
+    }
+
+    fn from(&self, headers: &HeaderMap) -> Option<limits::Caller<'static>> {
         let address = self.origin(headers).map(|origin| limits::Caller::Address(origin.ip()));
-        let from = address.or_else(|| self.caller.user.map(limits::Caller::Process));
-        self.look_at_credential(headers, from).map(|pass| pass.coming_from(from))
+        address.or_else(|| self.caller.user.map(limits::Caller::Process))
     }
 
     /// By what the caller shows; who shows nothing, by its certificate or by who runs it.

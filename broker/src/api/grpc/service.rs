@@ -32,22 +32,23 @@ type Answer<T> = std::result::Result<Response<T>, Status>;
 
 impl BrokerService {
     /// A publish that is whole.
-    fn keep(&self, connection: &Carried, bytes: usize) -> Result<Whole, Status> {
-        connection.requests.keep(bytes).map_err(|error| self.refuse(&error))
+    fn keep(&self, pass: &Pass, connection: &Carried, bytes: usize) -> Result<Whole, Status> {
+        connection.requests.keep(bytes).map_err(|error| self.refuse(pass, &error))
     }
 
     /// Room for its outcomes.
-    async fn room(&self, whole: &Whole, connection: &Carried, bytes: usize) -> Result<Room, Status> {
-        whole.room(&connection.unread, bytes).await.map_err(|error| self.refuse(&error))
+    async fn room(&self, pass: &Pass, whole: &Whole, connection: &Carried, bytes: usize) -> Result<Room, Status> {
+        whole.room(&connection.unread, bytes).await.map_err(|error| self.refuse(pass, &error))
     }
 
     /// What becomes of it, if it is not thrown away before that is known.
-    async fn during<T>(&self, whole: &Whole, work: impl Future<Output = Result<T>>) -> Result<T, Status> {
-        whole.during(work).await.map_err(|error| self.refuse(&error))
+    async fn during<T>(&self, pass: &Pass, whole: &Whole, work: impl Future<Output = Result<T>>) -> Result<T, Status> {
+        whole.during(work).await.map_err(|error| self.refuse(pass, &error))
     }
 
     /// Counts a publish of which nothing else is known.
-    fn refuse(&self, error: &Error) -> Status {
+    fn refuse(&self, pass: &Pass, error: &Error) -> Status {
+        self.services.publish_refused(pass, None, error);
         self.services.metrics.published(Source::Grpc, Err(error.code), 0);
         status(error)
     }
@@ -98,14 +99,14 @@ const OUTCOME_BYTES: usize = 512;
 impl Broker for BrokerService {
     async fn publish(&self, request: Request<v1::PublishRequest>) -> Answer<v1::PublishResult> {
         let (publish, connection, pass) = (request.get_ref(), connection(&request)?, pass(&request)?);
-        let whole = self.keep(connection, bytes_of(publish))?;
+        let whole = self.keep(pass, connection, bytes_of(publish))?;
         // One outcome is as little as any answer.
         let room = match outcomes(publish).min(self.services.batch_messages) {
             1 => None,
-            several => Some(self.room(&whole, connection, several * OUTCOME_BYTES).await?),
+            several => Some(self.room(pass, &whole, connection, several * OUTCOME_BYTES).await?),
         };
         let publishing = async { Ok(self.services.append(pass, publish).await.committed(&self.services.metrics).await) };
-        let result = self.during(&whole, publishing).await?;
+        let result = self.during(pass, &whole, publishing).await?;
         match room {
             None => answer(result),
             Some(room) => large(result, room),
@@ -114,9 +115,9 @@ impl Broker for BrokerService {
 
     async fn publish_batch(&self, request: Request<v1::PublishBatchRequest>) -> Answer<v1::PublishBatchResponse> {
         let (batch, connection, pass) = (request.get_ref(), connection(&request)?, pass(&request)?);
-        let whole = self.keep(connection, batch.messages.iter().map(|publish| size_of_val(publish) + bytes_of(publish)).sum())?;
-        let room = self.room(&whole, connection, batch.messages.iter().map(outcomes).sum::<usize>() * OUTCOME_BYTES).await?;
-        let answered = self.during(&whole, async { Ok(self.services.batch(pass, batch).await) }).await?;
+        let whole = self.keep(pass, connection, batch.messages.iter().map(|publish| size_of_val(publish) + bytes_of(publish)).sum())?;
+        let room = self.room(pass, &whole, connection, batch.messages.iter().map(outcomes).sum::<usize>() * OUTCOME_BYTES).await?;
+        let answered = self.during(pass, &whole, async { Ok(self.services.batch(pass, batch).await) }).await?;
         large(Ok(answered), room)
     }
 

@@ -28,7 +28,7 @@ impl Published {
     /// As over HTTP.
     pub async fn answer(self) -> Result<Vec<u8>> {
         let answered = match self.appended {
-            Ok(appended) => appended.answer(&self.api).await,
+            Ok(appended) => appended.answer(&self.api, |_, _| {}).await,
             Err(error) => Err(error),
         };
         answered.inspect_err(|error| self.api.metrics.published(Source::WebSocket, Err(error.code), 0))

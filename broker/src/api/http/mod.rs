@@ -27,13 +27,16 @@ use http_body_util::Full;
 
 pub use self::connected::{Connected, Published};
 use self::route::{Action, Routed};
+use crate::api::refusals;
 use crate::auth::carrier;
 use crate::auth::origin::Origins;
-use crate::auth::{self, Gate};
+use crate::auth::{self, Gate, Pass};
 use crate::broker::Broker;
 use crate::control::Control;
-use crate::error::Result;
-use crate::limits::Crowd;
+use crate::error::{Error, Result};
+use crate::journal::Journal;
+use crate::limits::{Caller, ClientAddress, Crowd};
+use crate::message::ChannelName;
 use crate::metrics::{Metrics, Source};
 
 /// What the HTTP API needs. Cheap to clone; one per node is enough.
@@ -47,6 +50,8 @@ pub struct HttpApi {
     pub control: Control,
     /// Where calls are counted.
     pub metrics: Arc<Metrics>,
+    /// Where it is told which publishes are refused.
+    pub journal: Journal,
     /// Origins whose pages may change things here besides our own.
     pub origins: Origins,
     /// Bodies that are half here, in bytes.
@@ -94,7 +99,11 @@ where
     let (parts, body) = request.into_parts();
     let mut body = pin!(body);
     let answered = match route::route(&parts.method, parts.uri.path()) {
-        Ok(Routed::Action(action)) => act(api, action, &parts, body.as_mut()).await,
+        Ok(Routed::Action(action)) => {
+            let mut asked = Asked { pass: None, is_publish: action.is_publish(), channel: action.publishes_to().cloned() };
+            let acted = act(api, action, &parts, body.as_mut(), &mut asked).await;
+            acted.inspect_err(|error| asked.refused(api, &parts, error))
+        }
         Ok(Routed::Options(allow)) => Ok(answer::options(allow)),
         Ok(Routed::WrongMethod(allow)) => Ok(answer::wrong_method(allow)),
         Err(error) => Err(error),
@@ -106,11 +115,40 @@ where
     if parts.method == Method::HEAD { answer::without_body(response) } else { response }
 }
 
-async fn act<B>(api: &HttpApi, action: Action, parts: &Parts, body: Pin<&mut B>) -> Result<Response<Full<Bytes>>>
+/// What a request turned out to be, for whoever tells that it was refused.
+struct Asked {
+    /// Whose it is, once that is known.
+    pass: Option<Pass>,
+    is_publish: bool,
+    /// To which channel it publishes, once that is known and if it is one.
+    channel: Option<ChannelName>,
+}
+
+impl Asked {
+    fn refused(&self, api: &HttpApi, parts: &Parts, error: &Error) {
+        if !self.is_publish {
+            return;
+        }
+        match &self.pass {
+            Some(pass) => api.publish_refused(pass, parts, self.channel.as_ref(), error),
+            None => api.publish_refused(&api.gate.anyone(), parts, self.channel.as_ref(), error),
+        }
+    }
+}
+
+impl HttpApi {
+    fn publish_refused(&self, pass: &Pass, parts: &Parts, channel: Option<&ChannelName>, error: &Error) {
+        let from = parts.extensions.get::<ClientAddress>().map(|address| Caller::Address(address.0));
+        refusals::tell(&self.journal, Source::Http, (pass, from), channel, error);
+    }
+}
+
+async fn act<B>(api: &HttpApi, action: Action, parts: &Parts, body: Pin<&mut B>, asked: &mut Asked) -> Result<Response<Full<Bytes>>>
 where
     B: Body<Data = Bytes>,
 {
-    let pass = api.gate.admit_request(parts).await?;
+    let Asked { pass, channel: to, .. } = asked;
+    let pass = &*pass.insert(api.gate.admit_request(parts).await?);
     if action.changes_state() {
         api.origins.check(parts, pass.is_by_browser(&parts.headers), "change anything").map_err(|refusal| api.gate.refuse(&refusal))?;
     }
@@ -122,16 +160,16 @@ where
     }
     let query = carrier::without_token(parts.uri.query().unwrap_or_default());
     match action {
-        Action::PublishJson => counted(api, publish::json(api, &pass, parts, &query, body).await),
-        Action::PublishRaw(channel) => counted(api, publish::raw(api, &pass, parts, channel, &query, body).await),
-        Action::History(channel) => read::history(api, &pass, &channel, &query).await,
-        Action::Clear(channel) => read::clear(api, &pass, &channel, &query).await,
-        Action::Presence(channel) => presence::presence(api, &pass, &channel, &query).await,
-        Action::Channels => read::channels(api, &pass, &query).await,
-        Action::Disconnect => control::disconnect(api, &pass, &query, body).await,
-        Action::Unsubscribe => control::unsubscribe(api, &pass, &query, body).await,
-        Action::Revoke => control::revoke(api, &pass, &query, body).await,
-        Action::Explain => explain::explain(api, &pass, &query, body).await,
+        Action::PublishJson => counted(api, publish::json(api, pass, parts, &query, body, to).await),
+        Action::PublishRaw(channel) => counted(api, publish::raw(api, pass, parts, channel, &query, body).await),
+        Action::History(channel) => read::history(api, pass, &channel, &query).await,
+        Action::Clear(channel) => read::clear(api, pass, &channel, &query).await,
+        Action::Presence(channel) => presence::presence(api, pass, &channel, &query).await,
+        Action::Channels => read::channels(api, pass, &query).await,
+        Action::Disconnect => control::disconnect(api, pass, &query, body).await,
+        Action::Unsubscribe => control::unsubscribe(api, pass, &query, body).await,
+        Action::Revoke => control::revoke(api, pass, &query, body).await,
+        Action::Explain => explain::explain(api, pass, &query, body).await,
     }
 }
 

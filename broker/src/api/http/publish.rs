@@ -49,11 +49,19 @@ where
     }
     let bytes = body::read(body, api.limits.payload_bytes_max, api).await?;
     let content = Content { payload: Payload::new(&bytes, content_type)?, event, id, headers: Headers::default(), ttl };
-    one(api, pass, channel, content).await
+    one(api, (pass, parts), channel, content).await
 }
 
 /// `POST /v1/publish`: the body describes the message and where it goes.
-pub(super) async fn json<B>(api: &HttpApi, pass: &Pass, parts: &Parts, query: &str, body: B) -> Result<Response<Full<Bytes>>>
+/// Where to is written to `to` as soon as it is known, so that a refusal can name it.
+pub(super) async fn json<B>(
+    api: &HttpApi,
+    pass: &Pass,
+    parts: &Parts,
+    query: &str,
+    body: B,
+    to: &mut Option<ChannelName>,
+) -> Result<Response<Full<Bytes>>>
 where
     B: Body<Data = Bytes>,
 {
@@ -62,18 +70,24 @@ where
     // How much of it is payload nobody knows yet: it passes unless there is room for none.
     pass.check_pace_of_publish(1)?;
     let bytes = body::read(body, api.limits.json_bytes_max(), api).await?;
-    answered(api, pass, Publish::parse(api, &bytes)?, bytes.len()).await
+    let publish = Publish::parse(api, &bytes)?;
+    if let Targets::One(channel) = &publish.target {
+        *to = Some(channel.clone());
+    }
+    answered(api, (pass, parts), publish, bytes.len()).await
 }
 
 /// Publishes what `bytes` were read for. What waits counts with what is half here.
-async fn answered(api: &HttpApi, pass: &Pass, publish: Publish, bytes: usize) -> Result<Response<Full<Bytes>>> {
-    let published = async { publish.append(api, pass, Source::Http).await?.answer(api).await };
+async fn answered(api: &HttpApi, (pass, parts): (&Pass, &Parts), publish: Publish, bytes: usize) -> Result<Response<Full<Bytes>>> {
+    // As a whole it is refused where all of a request is.
+    let refused = |channel: &str, error: &Error| api.publish_refused(pass, parts, ChannelName::parse(channel).ok().as_ref(), error);
+    let published = async { publish.append(api, pass, Source::Http).await?.answer(api, refused).await };
     counted(&api.incoming, bytes, published).await.unwrap_or_else(|| Err(gave_way())).map(answer::json)
 }
 
-async fn one(api: &HttpApi, pass: &Pass, channel: ChannelName, content: Content) -> Result<Response<Full<Bytes>>> {
+async fn one(api: &HttpApi, asker: (&Pass, &Parts), channel: ChannelName, content: Content) -> Result<Response<Full<Bytes>>> {
     let bytes = content.payload.bytes().len();
-    answered(api, pass, Publish { target: Targets::One(channel), content }, bytes).await
+    answered(api, asker, Publish { target: Targets::One(channel), content }, bytes).await
 }
 
 /// A publish that was understood.
@@ -166,11 +180,11 @@ enum Receipts {
 }
 
 impl Appended {
-    /// Waits for the commits: the answer as JSON.
+    /// Waits for the commits: the answer as JSON. Of several channels each that refused is told to `refused`.
     ///
     /// # Errors
     /// As [`Publish::append`].
-    pub(super) async fn answer(self, api: &HttpApi) -> Result<Vec<u8>> {
+    pub(super) async fn answer(self, api: &HttpApi, refused: impl Fn(&str, &Error)) -> Result<Vec<u8>> {
         let Self { receipts, bytes, source } = self;
         let receipts = match receipts {
             Receipts::One(receipt) => {
@@ -195,7 +209,10 @@ impl Appended {
             api.metrics.published(source, counted, bytes);
             match outcome {
                 Ok(published) => write_published(&mut out, &published),
-                Err(error) => write_failed(&mut out, &channel, &error),
+                Err(error) => {
+                    refused(&channel, &error);
+                    write_failed(&mut out, &channel, &error);
+                }
             }
         }
         out.extend_from_slice(b"]}");

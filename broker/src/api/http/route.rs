@@ -22,6 +22,18 @@ pub(super) enum Action {
 }
 
 impl Action {
+    pub(super) fn is_publish(&self) -> bool {
+        matches!(self, Self::PublishJson | Self::PublishRaw(_))
+    }
+
+    /// To which channel it publishes, as far as its path says so.
+    pub(super) fn publishes_to(&self) -> Option<&ChannelName> {
+        match self {
+            Self::PublishRaw(channel) => Some(channel),
+            _ => None,
+        }
+    }
+
     /// Whether the call leaves something behind.
     pub(super) fn changes_state(&self) -> bool {
         match self {

@@ -10,14 +10,14 @@ let shown_from;
 
 /** How bad it is. */
 function kind({ event, reason }) {
-  if (["session_refused", "session_denied", "session_cut"].includes(event)) return "bad";
+  if (["session_refused", "session_denied", "session_cut", "publish_refused"].includes(event)) return "bad";
   if (event === "session_closed") return ["client_gone", "finished", "draining"].includes(reason) ? "good" : "bad";
   return ["session_gap", "session_fell_behind"].includes(event) ? "warn" : "good";
 }
 
 const words = (one) => one.event.replace("session_", "").replaceAll("_", " ");
 const details = (one) =>
-  [one.channels && `to ${one.channels}`, one.address && `from ${one.address}`, one.lasted_ms !== undefined && `after ${span(one.lasted_ms / 1000)}`, one.times && `${one.times} times`, one.since_ms && `since ${clock(one.since_ms)}`].filter(Boolean).join(", ");
+  [(one.channels ?? one.channel) && `to ${one.channels ?? one.channel}`, one.over && `over ${one.over}`, one.rule && `rule ${one.rule}`, one.address && `from ${one.address}`, one.lasted_ms !== undefined && `after ${span(one.lasted_ms / 1000)}`, one.times && `${one.times} times`, one.since_ms && `since ${clock(one.since_ms)}`].filter(Boolean).join(", ");
 
 function draw() {
   const columns = [
