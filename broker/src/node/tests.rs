@@ -202,15 +202,12 @@ async fn what_waits_for_a_shard_that_hangs_is_seen() {
     let node = start(|_| {}).await;
     let waiting = || node.embedded.watched.gauges().shard_commands;
     let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let (begin, begun) = tokio::sync::oneshot::channel::<()>();
     make(&node, 1, move |_| {
+        let _ = begin.send(());
         let _ = wait.recv();
     });
-    soon(async {
-        while waiting() > 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    soon(begun).await.unwrap();
     for _ in 0..3 {
         make(&node, 1, |_| {});
     }
