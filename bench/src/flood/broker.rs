@@ -107,12 +107,12 @@ impl Broker {
     }
 
     /// Looks at the memory for as long as something goes on, and keeps the most that was seen.
-    pub(crate) async fn watch(&mut self, going_on: impl Future<Output = ()>, most: &mut u64) -> anyhow::Result<()> {
+    pub(crate) async fn watch<T>(&mut self, going_on: impl Future<Output = T>, most: &mut u64) -> anyhow::Result<T> {
         let mut looks = interval(LOOK);
         let mut going_on = std::pin::pin!(going_on);
         loop {
             tokio::select! {
-                () = &mut going_on => return Ok(()),
+                done = &mut going_on => return Ok(done),
                 _ = looks.tick() => *most = (*most).max(self.memory()?),
             }
         }

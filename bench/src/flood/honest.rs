@@ -2,7 +2,7 @@
 //! from when it was due.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,35 +11,27 @@ use futures_util::StreamExt as _;
 use hdrhistogram::Histogram;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_websockets::{ClientBuilder, WebSocketStream};
 
 use crate::flood::broker::{KEY, soon};
-use crate::flood::table::Row;
 
 /// Half of them over an event stream, half over a WebSocket.
 pub(crate) const SUBSCRIBERS: usize = 20;
 /// Messages a second.
 pub(crate) const RATE: u64 = 200;
-/// Somebody new comes this often, on average.
-const VISITS: Duration = Duration::from_millis(50);
+/// Somebody new comes this often, on average: 200 a second, of which a slice holds enough for a slowest hundredth.
+const VISITS: Duration = Duration::from_millis(5);
+/// Visits under way at most. Whoever would be one more is counted as turned away; with the subscribers they stay below what one address may have.
+const VISITORS_MAX: usize = 64;
 /// A visit that takes longer was turned away.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest time that is told apart, in microseconds.
 const LATENCY_MAX: u64 = 60_000_000;
 
-/// Where what is measured now belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Phase {
-    Ignored,
-    Quiet,
-    Flood,
-}
-
-/// What was noticed in one kind of phase.
+/// What was noticed in one slice of time.
 #[derive(Clone, Debug)]
 pub(crate) struct Noticed {
     /// From due to read, in microseconds, over all subscribers.
@@ -57,12 +49,11 @@ impl Noticed {
 
 struct Shared {
     began: Instant,
-    phase: AtomicU8,
+    /// Where what is noticed now belongs. Whoever notices something holds it until that is booked.
+    slice: Mutex<Option<Arc<Mutex<Noticed>>>>,
     /// Number of the newest message that was published.
     newest: AtomicU64,
     refused: AtomicU64,
-    quiet: Mutex<Noticed>,
-    flood: Mutex<Noticed>,
 }
 
 impl Shared {
@@ -70,23 +61,15 @@ impl Shared {
         self.began.elapsed().as_micros() as u64
     }
 
-    fn slot(&self) -> Option<&Mutex<Noticed>> {
-        match self.phase.load(Ordering::Relaxed) {
-            phase if phase == Phase::Quiet as u8 => Some(&self.quiet),
-            phase if phase == Phase::Flood as u8 => Some(&self.flood),
-            _ => None,
-        }
+    fn slice(&self) -> Option<Arc<Mutex<Noticed>>> {
+        self.slice.lock().ok().and_then(|slice| slice.clone())
     }
 
     fn heard(&self, due: u64) {
-        if let Some(mut noticed) = self.slot().and_then(|slot| slot.lock().ok()) {
+        if let Some(slice) = self.slice()
+            && let Ok(mut noticed) = slice.lock()
+        {
             noticed.messages.saturating_record(self.micros().saturating_sub(due).max(1));
-        }
-    }
-
-    fn visited(&self, micros: u64) {
-        if let Some(mut noticed) = self.slot().and_then(|slot| slot.lock().ok()) {
-            noticed.visits.saturating_record(micros.max(1));
         }
     }
 }
@@ -103,15 +86,8 @@ pub(crate) struct Honest {
 impl Honest {
     /// Connects everybody and begins to publish.
     pub(crate) async fn start(http: SocketAddr) -> anyhow::Result<Self> {
-        let slot = || anyhow::Ok(Mutex::new(Noticed::nothing()?));
-        let shared = Arc::new(Shared {
-            began: Instant::now(),
-            phase: AtomicU8::new(Phase::Ignored as u8),
-            newest: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-            quiet: slot()?,
-            flood: slot()?,
-        });
+        let shared =
+            Arc::new(Shared { began: Instant::now(), slice: Mutex::new(None), newest: AtomicU64::new(0), refused: AtomicU64::new(0) });
         let mut subscribers = Vec::new();
         for number in 0..SUBSCRIBERS {
             let shared = shared.clone();
@@ -125,27 +101,29 @@ impl Honest {
         }
         let stop = CancellationToken::new();
         let publisher = tokio::spawn(publish(TcpStream::connect(http).await?, shared.clone(), stop.clone()));
-        let visitor = tokio::spawn(visit(http, shared.clone(), stop.clone()));
+        let visitor = tokio::spawn(visits(http, shared.clone(), stop.clone()));
         Ok(Self { shared, subscribers, publisher, visitor, stop })
     }
 
-    /// Lets them go on for so long, and books what they notice to this phase.
-    pub(crate) async fn measure(&self, phase: Phase, long: Duration) {
-        self.shared.phase.store(phase as u8, Ordering::Relaxed);
+    /// Lets them go on for so long, and tells what they noticed. A visit belongs to the time when it was due, so that a slow one is waited for
+    /// and not left out.
+    pub(crate) async fn measure(&self, long: Duration) -> anyhow::Result<Noticed> {
+        let slice = Arc::new(Mutex::new(Noticed::nothing()?));
+        let exchange = |to| self.shared.slice.lock().map(|mut now| *now = to).map_err(|_| anyhow::anyhow!("a subscriber panicked"));
+        exchange(Some(slice.clone()))?;
         sleep(long).await;
-        self.shared.phase.store(Phase::Ignored as u8, Ordering::Relaxed);
+        exchange(None)?;
+        while Arc::strong_count(&slice) > 1 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let noticed = slice.lock().map_err(|_| anyhow::anyhow!("a subscriber panicked"))?.clone();
+        ensure!(!noticed.messages.is_empty() && !noticed.visits.is_empty(), "nobody heard anything");
+        Ok(noticed)
     }
 
-    /// Moves what was noticed into a row.
-    pub(crate) fn take(&self, row: &mut Row) -> anyhow::Result<()> {
-        let take = |slot: &Mutex<Noticed>| -> anyhow::Result<Noticed> {
-            let mut noticed = slot.lock().map_err(|_| anyhow::anyhow!("a subscriber panicked"))?;
-            Ok(std::mem::replace(&mut *noticed, Noticed::nothing()?))
-        };
-        (row.quiet, row.flood) = (take(&self.shared.quiet)?, take(&self.shared.flood)?);
-        row.turned_away = self.shared.refused.swap(0, Ordering::Relaxed);
-        ensure!(!row.flood.messages.is_empty() && !row.quiet.messages.is_empty(), "nobody heard anything during `{}`", row.name);
-        Ok(())
+    /// How many honest clients came and were not served since this was asked last.
+    pub(crate) fn turned_away(&self) -> u64 {
+        self.shared.refused.swap(0, Ordering::Relaxed)
     }
 
     /// Publishes no more, waits until everyone has everything, and says who has not.
@@ -282,22 +260,42 @@ async fn publish(stream: TcpStream, shared: Arc<Shared>, stop: CancellationToken
     Ok(())
 }
 
-/// Somebody new, again and again: connects, asks, reads, goes.
-async fn visit(http: SocketAddr, shared: Arc<Shared>, stop: CancellationToken) {
+/// Somebody new, again and again, whether those before were served or not.
+async fn visits(http: SocketAddr, shared: Arc<Shared>, stop: CancellationToken) {
+    let mut visitors = JoinSet::new();
+    let mut due = Instant::now();
     while !stop.is_cancelled() {
         // Not in step with anything that a flood does.
-        sleep(VISITS.mul_f64(rand::random_range(0.5..1.5))).await;
-        let began = Instant::now();
-        let one = async {
-            let mut stream = TcpStream::connect(http).await?;
-            stream.write_all(b"GET /poll?channel=calm:news HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).await?;
-            std::io::Result::Ok(answer.starts_with(b"HTTP/1.1 200"))
-        };
-        match timeout(PATIENCE, one).await {
-            Ok(Ok(true)) => shared.visited(began.elapsed().as_micros() as u64),
-            _ => drop(shared.refused.fetch_add(1, Ordering::Relaxed)),
+        due += VISITS.mul_f64(rand::random_range(0.5..1.5));
+        sleep_until(due).await;
+        while visitors.try_join_next().is_some() {}
+        if visitors.len() >= VISITORS_MAX {
+            shared.refused.fetch_add(1, Ordering::Relaxed);
+            continue;
         }
+        visitors.spawn(visit(http, shared.clone(), shared.slice()));
+    }
+    while visitors.join_next().await.is_some() {}
+}
+
+/// Connects, asks, reads, goes.
+async fn visit(http: SocketAddr, shared: Arc<Shared>, slice: Option<Arc<Mutex<Noticed>>>) {
+    let began = Instant::now();
+    let one = async {
+        let mut stream = TcpStream::connect(http).await?;
+        stream.write_all(b"GET /poll?channel=calm:news HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        std::io::Result::Ok(answer.starts_with(b"HTTP/1.1 200"))
+    };
+    match timeout(PATIENCE, one).await {
+        Ok(Ok(true)) => {
+            if let Some(slice) = slice
+                && let Ok(mut noticed) = slice.lock()
+            {
+                noticed.visits.saturating_record((began.elapsed().as_micros() as u64).max(1));
+            }
+        }
+        _ => drop(shared.refused.fetch_add(1, Ordering::Relaxed)),
     }
 }

@@ -1,10 +1,10 @@
 //! One broker with small bounds, honest clients, and one flood after the other from other addresses: what do the honest ones
 //! notice, and how much memory does it take?
 //!
-//! Phases alternate within one run, quiet and flood in turn, so that the machine is the same for both. Always judged: that no honest
-//! client loses, repeats or disorders a message, that none who comes is turned away, and that memory keeps within its bound. Only with
-//! `--judge`: that the honest clients' p99 during a flood is at most twice that of the quiet beside it; this needs a machine
-//! without other guests.
+//! Slices of time alternate within one run: quiet, the flood elsewhere, the flood at the broker, so that the machine is the same for all.
+//! Always judged: that no honest client loses, repeats or disorders a message, that none who comes is turned away, and that memory
+//! keeps within its bound. Only with `--judge`: that during a flood the p99 of messages is at most twice that of the quiet beside it,
+//! and the p99 of visits at most twice that beside the same flood elsewhere; this needs a machine without other guests.
 //!
 //! Flooders share the machine's cores with the broker. Their rates are far above the broker's limits and bounded all the same: a
 //! generator that eats the processors would measure itself.
@@ -18,22 +18,23 @@ mod tokens;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::{Args, Subcommand};
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use broker::Broker;
-use floods::{FLOODS, Target};
-use honest::{Honest, Phase};
+use floods::{FLOODS, Flood, Target};
+use honest::Honest;
 use table::Row;
 
 /// How many times slower the slowest hundredth may become.
 const RATIO_MAX: f64 = 2.0;
-/// What is on its way when a phase begins belongs to neither.
+/// What is on its way when a slice begins belongs to neither.
 const SETTLE: Duration = Duration::from_millis(400);
 
 /// What to do, and with which broker.
@@ -50,7 +51,7 @@ pub(crate) struct Arguments {
 enum Command {
     /// Flood a broker with small bounds, and look at what honest clients notice
     Run(Options),
-    /// Reads what comes and forgets it; what `--elsewhere` floods
+    /// Does nothing but answer; what `--elsewhere` floods
     #[command(hide = true)]
     Sink,
     /// What a token costs the broker in a storm of connects, by its algorithm
@@ -61,17 +62,17 @@ enum Command {
 struct Options {
     /// Floods; none: all
     floods: Vec<String>,
-    /// How long a phase is, in seconds
+    /// How long a slice is, in seconds
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// How many quiet phases and phases of each flood there are
+    /// How many slices of quiet, and with each flood, there are
     #[arg(long, default_value_t = 1)]
     rounds: u32,
-    /// Fail when a flood makes the honest clients more than twice as slow, too
+    /// Fail when the broker makes the honest clients more than twice as slow, too; goes with `--elsewhere`
     #[arg(long)]
     judge: bool,
-    /// Flood a program beside the broker that only reads, while the honest clients stay with the broker: what they still notice is
-    /// the machine and the generator. For floods that wait for no answer
+    /// Besides, send each flood to a program beside the broker that does nothing but answer, while the honest clients stay with the
+    /// broker: what they notice then is the machine and the generator
     #[arg(long)]
     elsewhere: bool,
     /// Let all slow writers write in the same moment
@@ -97,38 +98,30 @@ async fn attack(options: &Options, program: &Path) -> anyhow::Result<()> {
     let unknown: Vec<&String> = options.floods.iter().filter(|name| FLOODS.iter().all(|flood| flood.name != **name)).collect();
     ensure!(unknown.is_empty(), "there is no flood {unknown:?}; there are: {}", FLOODS.map(|flood| flood.name).join(", "));
     let mut broker = Broker::start(program, broker::CONFIG)?;
-    let honest_target = Target { http: broker.http, grpc: broker.grpc, in_step: options.in_step };
-    let sink = options.elsewhere.then(sink::Sink::start).transpose()?;
-    let target = sink.as_ref().map_or(honest_target, |sink| Target { http: sink.address, grpc: sink.address, ..honest_target });
-    floods::prepare(honest_target).await.context("the history to ask for was not published")?;
+    let target = Target { http: broker.http, grpc: broker.grpc, in_step: options.in_step };
+    let sink = (options.elsewhere || options.judge).then(sink::Sink::start).transpose()?;
+    floods::prepare(target).await.context("the history to ask for was not published")?;
     let honest = Honest::start(broker.http).await?;
-    let phase = Duration::from_secs_f64(options.seconds);
-    honest.measure(Phase::Ignored, phase).await;
+    let slice = Duration::from_secs_f64(options.seconds);
+    sleep(slice).await;
     let at_rest = broker.memory()?;
     println!("{} subscribers, {} messages/s, at rest {} MiB", honest::SUBSCRIBERS, honest::RATE, at_rest >> 20);
 
     let mut rows = Vec::new();
     for flood in FLOODS.iter().filter(|flood| options.floods.is_empty() || options.floods.iter().any(|name| name == flood.name)) {
-        let mut row = Row::new(flood.name)?;
+        let mut row = Row::new(flood.name);
         for _ in 0..options.rounds {
-            honest.measure(Phase::Quiet, phase).await;
-            let stop = CancellationToken::new();
-            let done = Arc::new(std::sync::atomic::AtomicU64::new(0));
-            let flooding = floods::begin(*flood, target, stop.clone(), done.clone())?;
-            honest.measure(Phase::Ignored, SETTLE).await;
-            let before = done.load(Ordering::Relaxed);
-            let (busy, own, began) = (broker.busy()?, broker::own_busy()?, tokio::time::Instant::now());
-            broker.watch(honest.measure(Phase::Flood, phase), &mut row.memory).await?;
-            let seconds = began.elapsed().as_secs_f64();
-            row.rate = (done.load(Ordering::Relaxed) - before) as f64 / seconds;
-            row.busy = (broker.busy()? - busy) / seconds;
-            row.generator = (broker::own_busy()? - own) / seconds;
-            stop.cancel();
-            flooding.await.context("the flood")?;
-            // Memory that it takes to let go counts too.
-            broker.watch(sleep(SETTLE), &mut row.memory).await?;
+            row.quiet.push(honest.measure(slice).await?);
+            if let Some(sink) = &sink {
+                let flooding = Flooding::begin(*flood, Target { http: sink.address, grpc: sink.address, ..target })?;
+                sleep(SETTLE).await;
+                row.elsewhere.push(honest.measure(slice).await?);
+                flooding.end().await?;
+                sleep(SETTLE).await;
+            }
+            at_the_broker(*flood, target, &mut broker, (&honest, slice), &mut row).await?;
         }
-        honest.take(&mut row)?;
+        row.turned_away = honest.turned_away();
         println!("{}", row.name);
         rows.push(row);
         broker.is_alive()?;
@@ -150,11 +143,56 @@ async fn attack(options: &Options, program: &Path) -> anyhow::Result<()> {
         if row.turned_away > 0 {
             faults.push(format!("{}: {} honest clients were turned away", row.name, row.turned_away));
         }
-        if options.judge && row.ratio() > RATIO_MAX {
-            faults.push(format!("{}: the p99 of messages is {:.2} times that of the quiet beside it", row.name, row.ratio()));
+        if options.judge && row.messages_ratio() > RATIO_MAX {
+            faults.push(format!("{}: the p99 of messages is {:.2} times that of the quiet beside it", row.name, row.messages_ratio()));
+        }
+        if options.judge && row.visits_ratio() > RATIO_MAX {
+            faults.push(format!("{}: the p99 of visits is {:.2} times that beside the same flood elsewhere", row.name, row.visits_ratio()));
         }
     }
     ensure!(faults.is_empty(), "the floods were noticed:\n{}", faults.join("\n"));
     println!("no message lost, nobody turned away, memory within {} MiB", broker::MEMORY_MAX >> 20);
     Ok(())
+}
+
+/// One slice of a flood at the broker: what the honest ones notice, and what it costs.
+async fn at_the_broker(
+    flood: Flood,
+    target: Target,
+    broker: &mut Broker,
+    (honest, slice): (&Honest, Duration),
+    row: &mut Row,
+) -> anyhow::Result<()> {
+    let flooding = Flooding::begin(flood, target)?;
+    sleep(SETTLE).await;
+    let before = flooding.done.load(Ordering::Relaxed);
+    let (busy, own, began) = (broker.busy()?, broker::own_busy()?, tokio::time::Instant::now());
+    row.flood.push(broker.watch(honest.measure(slice), &mut row.memory).await??);
+    row.seconds += began.elapsed().as_secs_f64();
+    row.done += flooding.done.load(Ordering::Relaxed) - before;
+    row.busy += broker.busy()? - busy;
+    row.generator += broker::own_busy()? - own;
+    flooding.end().await?;
+    // Memory that it takes to let go counts too.
+    broker.watch(sleep(SETTLE), &mut row.memory).await
+}
+
+/// A flood that goes on.
+struct Flooding {
+    stop: CancellationToken,
+    done: Arc<AtomicU64>,
+    thread: JoinHandle<()>,
+}
+
+impl Flooding {
+    fn begin(flood: Flood, target: Target) -> anyhow::Result<Self> {
+        let (stop, done) = (CancellationToken::new(), Arc::new(AtomicU64::new(0)));
+        let thread = floods::begin(flood, target, stop.clone(), done.clone())?;
+        Ok(Self { stop, done, thread })
+    }
+
+    async fn end(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        self.thread.await.context("the flood")
+    }
 }
