@@ -74,9 +74,13 @@ impl Row {
         ratio(self.quiet.messages(0.99), self.flood.messages(0.99))
     }
 
-    /// How much slower the slowest hundredth of visits is than while the same flood goes elsewhere. What they lose to the quiet in both is the
-    /// flooders' and the processors', which the broker cannot give back.
+    /// How much slower the slowest hundredth of visits is than in the quiet, or while the same flood goes elsewhere if that is slower: what they
+    /// lose there is the flooders' and the processors', which the broker cannot give back.
     pub(crate) fn visits_ratio(&self) -> f64 {
+        ratio(self.quiet.visits(0.99).max(self.elsewhere.visits(0.99)), self.flood.visits(0.99))
+    }
+
+    fn visits_ratio_elsewhere(&self) -> f64 {
         ratio(self.elsewhere.visits(0.99), self.flood.visits(0.99))
     }
 }
@@ -114,7 +118,7 @@ pub(crate) fn of(rows: &[Row], at_rest: u64) -> String {
             three(&|slices| slices.visits(0.5)),
             three(&|slices| slices.visits(0.99)),
             ratio(row.quiet.visits(0.99), row.flood.visits(0.99)),
-            if row.elsewhere.visit_count() == 0 { "-".to_owned() } else { format!("{:.2}", row.visits_ratio()) },
+            if row.elsewhere.visit_count() == 0 { "-".to_owned() } else { format!("{:.2}", row.visits_ratio_elsewhere()) },
             row.turned_away,
             row.memory >> 20,
         );
@@ -145,6 +149,8 @@ mod tests {
         assert!(row.visits_ratio() < 2.0);
         row.flood = slices(&[110, 9000, 300])?;
         assert!((2.9..3.1).contains(&row.visits_ratio()), "{}", row.visits_ratio());
+        row.quiet = slices(&[150])?;
+        assert!((1.9..2.1).contains(&row.visits_ratio()), "nor is the quiet to be beaten");
         assert_eq!(slices(&[100, 200])?.visits(0.5), 150);
         Ok(())
     }
