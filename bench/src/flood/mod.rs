@@ -119,9 +119,11 @@ async fn attack(options: &Options, program: &Path) -> anyhow::Result<()> {
                 flooding.end().await?;
                 sleep(SETTLE).await;
             }
+            // Who was turned away until now met only the machine and the generator.
+            honest.turned_away();
             at_the_broker(*flood, target, &mut broker, (&honest, slice), &mut row).await?;
+            row.turned_away += honest.turned_away();
         }
-        row.turned_away = honest.turned_away();
         println!("{}", row.name);
         rows.push(row);
         broker.is_alive()?;

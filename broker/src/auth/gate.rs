@@ -3,6 +3,7 @@
 
 mod failures;
 mod known;
+mod look;
 mod rates;
 
 use std::borrow::Cow;
@@ -13,6 +14,7 @@ use arc_swap::ArcSwap;
 use http::header::{self, HeaderMap};
 use http::request::Parts;
 
+pub use look::Look;
 pub use rates::Rates;
 
 use super::action::Action;
@@ -141,14 +143,14 @@ impl Gate {
     /// `unauthenticated` or `token_expired` for a credential that is not believed; it is counted and logged.
     pub async fn admit_request(&self, parts: &Parts) -> Result<Pass> {
         let from = parts.extensions.get::<ClientAddress>().map(|address| limits::Caller::Address(address.0));
-        let mut admitted = self.look_at_request(parts, from);
-        if matches!(&admitted, Err(refusal) if refusal.cause == Denied::UnknownKid) && self.learn_keys().await {
-            admitted = self.look_at_request(parts, from);
+        let mut admitted = self.look_at_request(parts, from, Look::First);
+        if matches!(&admitted, Err(refusal) if refusal.cause == Denied::UnknownKid) && self.learn_keys(from).await {
+            admitted = self.look_at_request(parts, from, Look::Again);
         }
         admitted.map(|pass| pass.coming_from(from)).map_err(|refusal| self.refuse(&refusal))
     }
 
-    fn look_at_request(&self, parts: &Parts, from: Option<limits::Caller<'_>>) -> Result<Pass, Refusal> {
+    fn look_at_request(&self, parts: &Parts, from: Option<limits::Caller<'_>>, look: Look) -> Result<Pass, Refusal> {
         let book = self.0.book.load();
         // Where nothing is asked for, nothing can be wrong with it.
         if book.is_open() {
@@ -159,14 +161,14 @@ impl Gate {
             Credential::None => parts.extensions.get::<ClientName>().and_then(|client| self.certified(client)),
             _ => None,
         };
-        certified.map_or_else(|| self.look_at(&credential, from), Ok)
+        certified.map_or_else(|| self.look_at(&credential, from, look), Ok)
     }
 
     /// Lets in whoever comes from there and shows this, or says why not, for those who decide what to make of it.
     ///
     /// # Errors
     /// The refusal, neither counted nor logged yet.
-    pub fn look_at(&self, credential: &Credential<'_>, from: Option<limits::Caller<'_>>) -> Result<Pass, Refusal> {
+    pub fn look_at(&self, credential: &Credential<'_>, from: Option<limits::Caller<'_>>, look: Look) -> Result<Pass, Refusal> {
         let book = self.0.book.load();
         if book.is_open() {
             return Ok(self.pass(&book, Caller::Everyone, Carried::OnPurpose));
@@ -174,7 +176,7 @@ impl Gate {
         let carried = if matches!(credential, Credential::Cookie(_)) { Carried::ByCookie } else { Carried::OnPurpose };
         let caller = match book.unsigned(credential) {
             Some(caller) => caller?,
-            None => self.check_signed(&book, credential, from)?,
+            None => self.check_signed(&book, credential, from, look)?,
         };
         Ok(self.pass(&book, caller, carried))
     }
@@ -185,7 +187,7 @@ impl Gate {
     /// As [`Gate::admit_request`].
     #[cfg(test)]
     pub(crate) fn admit(&self, credential: &Credential<'_>) -> Result<Pass> {
-        self.look_at(credential, None).map_err(|refusal| self.refuse(&refusal))
+        self.look_at(credential, None, Look::First).map_err(|refusal| self.refuse(&refusal))
     }
 
     /// Whoever shows nothing.
@@ -209,11 +211,6 @@ impl Gate {
         let book = self.0.book.load();
         let backend = book.certified(client)?.clone();
         Some(self.pass(&book, Caller::Backend(backend), Carried::ByCertificate))
-    }
-
-    /// Asks for the key set and waits for it, for a moment. `true` when it came: look again.
-    pub async fn learn_keys(&self) -> bool {
-        self.0.book.load().set_url().is_some() && self.0.sets.learn(self.0.clock.mono()).await
     }
 
     /// Where the one who fetches hears what is wanted.

@@ -27,6 +27,6 @@ pub use book::{Book, Problem};
 pub use carrier::Credential;
 pub use certificate::ClientName;
 pub use claims::Identity;
-pub use gate::{Gate, Pass, Rates};
+pub use gate::{Gate, Look, Pass, Rates};
 pub use refusal::{Denied, Refusal};
 pub use revocations::{Revocation, Revocations, Revoked};

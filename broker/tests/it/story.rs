@@ -334,10 +334,15 @@ async fn a_publish_that_is_refused_is_found_by_who_published_and_by_the_channel(
     let publish = |channel: &str| v1::PublishRequest { channel: channel.into(), data: "x".into(), ..Default::default() };
     client.publish(with_key("shop-key", publish("by-call"))).await.unwrap_err();
     is_told("by-call", "grpc", "permission_denied", Some("no_scope"), "key shop").await;
-    let requests = [v1::PublishStreamRequest { seq: 1, publish: Some(publish("by-stream")) }];
+    let two_lines = v1::PublishRequest { event: "two\nlines".into(), ..publish("shop:3") };
+    let requests =
+        [publish("by-stream"), two_lines].map(Some).into_iter().zip(1..).map(|(publish, seq)| v1::PublishStreamRequest { seq, publish });
     let mut acks = client.publish_stream(with_key("shop-key", tokio_stream::iter(requests))).await.unwrap().into_inner();
-    assert_eq!(acks.message().await.unwrap().unwrap().seq, 1);
+    for seq in 1..=2 {
+        assert_eq!(acks.message().await.unwrap().unwrap().seq, seq);
+    }
     is_told("by-stream", "grpc", "permission_denied", Some("no_scope"), "key shop").await;
+    is_told("shop:3", "grpc", "invalid_request", None, "key shop").await;
     client.publish(publish("anything")).await.unwrap_err();
     let strangers = found("grpc").await;
     assert!(strangers.iter().any(|one| one["by"] == "address 127.0.0.1"), "{strangers:?}");
@@ -345,6 +350,6 @@ async fn a_publish_that_is_refused_is_found_by_who_published_and_by_the_channel(
     while post("/v1/channels/floodgate/messages", Some("wild-key"), "x").await == 200 {}
     is_told("floodgate", "http", "overloaded", None, "key wild").await;
     assert_eq!(found("limits.publish_rate").await.len(), 1);
-    assert_eq!(found("key%20shop").await.len(), 6);
+    assert_eq!(found("key%20shop").await.len(), 7);
     node.stop().await;
 }

@@ -98,7 +98,12 @@ impl Acks {
         self.put(held)
     }
 
-    /// The same when there is room for it.
+    /// Whether there is something to hand on.
+    pub(super) fn has_some(&self) -> bool {
+        self.count > 0
+    }
+
+    /// The same when there is room for it. Nothing is lost when this is not awaited to its end.
     pub(super) async fn hand_on_in_time(&mut self) -> Handed {
         let held = if self.uncounted < UNCOUNTED_BYTES_MAX {
             None

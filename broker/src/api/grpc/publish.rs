@@ -81,6 +81,11 @@ pub(super) enum Rest {
 }
 
 impl Rest {
+    /// The channel, of one message to one.
+    pub(super) fn channel(&self) -> Option<&ChannelName> {
+        if let Self::One(draft) = self { Some(&draft.channel) } else { None }
+    }
+
     /// What it takes, about. The bytes of a message that goes to several channels are there once.
     pub(super) fn bytes(&self) -> usize {
         match self {
@@ -117,22 +122,28 @@ impl GrpcServices {
     /// Appends it, if it is one message for one channel, which finds room nearly always.
     pub(super) fn begin(&self, pass: &Pass, request: &v1::PublishRequest) -> Begun {
         match convert::asked(request, self.batch_messages) {
-            Ok(Asked::One(draft)) => self.begin_one(pass, Ok(draft)),
+            Ok(Asked::One(draft)) => self.begin_one(pass, draft),
             Ok(Asked::Several(drafts)) => Begun::Waits(Rest::Several(drafts)),
-            Err(error) => {
-                self.publish_refused(pass, ChannelName::parse(&request.channel).ok().as_ref(), &error);
-                Begun::Appended(Appended::refused(error))
-            }
+            Err(error) => self.not_asked(pass, &request.channel, error),
         }
     }
 
     /// The same for one message to one channel, without headers.
     pub(super) fn begin_plain(&self, pass: &Pass, words: &Words<'_>) -> Begun {
-        self.begin_one(pass, convert::plain(words))
+        match convert::plain(words) {
+            Ok(draft) => self.begin_one(pass, draft),
+            Err(error) => self.not_asked(pass, words.channel, error),
+        }
     }
 
-    fn begin_one(&self, pass: &Pass, draft: Result<Draft>) -> Begun {
-        match self.try_one(pass, draft) {
+    /// It cannot be published by anybody.
+    fn not_asked(&self, pass: &Pass, channel: &str, error: Error) -> Begun {
+        self.publish_refused(pass, ChannelName::parse(channel).ok().as_ref(), &error);
+        Begun::Appended(Appended::refused(error))
+    }
+
+    fn begin_one(&self, pass: &Pass, draft: Draft) -> Begun {
+        match self.try_one(pass, Ok(draft)) {
             Tried::Appended(step) => Begun::Appended(Appended::One(step)),
             Tried::NoRoom(draft) => Begun::Waits(Rest::One(draft)),
         }

@@ -121,15 +121,19 @@ enum Halt {
 impl Reader {
     /// Reads and appends until nothing more comes.
     async fn read(mut self) {
+        let mut at_a_time = 0;
         loop {
+            if at_a_time >= PUBLISHED_AT_A_TIME {
+                at_a_time = 0;
+                tokio::task::yield_now().await;
+            }
+            at_a_time += 1;
             let mut held = match self.ahead.take() {
                 Some(Kept::Waiting(request)) => self.publish(&request),
                 Some(Kept::Refused { seq }) => self.answer(seq, Appended::overloaded()),
                 None => Some(poll_fn(|context| self.poll_held(context)).await),
             };
             if let Some(Halt::NoRoom { seq, rest }) = held {
-                // Those before it do not wait for what it waits for. Nor does it wait for them: it is counted while it waits for room alone.
-                let _ = self.hand_on();
                 let appended = self.wait(rest).await;
                 held = self.answer(seq, appended);
             }
@@ -142,7 +146,7 @@ impl Reader {
                 break;
             }
         }
-        if self.hand_on().is_some() && self.acks.hand_on_in_time().await == Handed::ToNobody {
+        if self.hand_on().is_some() && self.standing.during(self.acks.hand_on_in_time()).await == Handed::ToNobody {
             return;
         }
         if let Some(End::Because(status)) = self.inbound.end {
@@ -202,13 +206,15 @@ impl Reader {
         }
     }
 
-    /// Waits until it is appended, and goes on reading meanwhile.
+    /// Waits until it is appended, and goes on reading meanwhile. The acks of those before it go on as soon as there is room for them: they do
+    /// not wait for what it waits for.
     async fn wait(&mut self, rest: Rest) -> Appended {
-        let Self { services, pass, inbound, ahead, requests, standing, .. } = self;
+        let Self { services, pass, inbound, ahead, requests, standing, acks } = self;
+        let channel = rest.channel().cloned();
         let whole = match requests.keep(rest.bytes()) {
             Ok(whole) => whole,
             Err(error) => {
-                services.publish_refused(pass, None, &error);
+                services.publish_refused(pass, channel.as_ref(), &error);
                 return Appended::refused(error);
             }
         };
@@ -223,10 +229,11 @@ impl Reader {
                 biased;
                 appended = &mut append => return appended.unwrap_or_else(|gave_way| {
                     ahead.refuse_all();
-                    services.publish_refused(pass, None, &gave_way);
+                    services.publish_refused(pass, channel.as_ref(), &gave_way);
                     // One waits only before it is appended.
                     if is_one { Appended::overloaded() } else { Appended::refused(gave_way) }
                 }),
+                _ = acks.hand_on_in_time(), if acks.has_some() => {}
                 Some(request) = poll_fn(|context| inbound.poll_next(context)), if inbound.is_open() && !ahead.is_full() => {
                     if let Some(request) = inbound.decode(&request) {
                         ahead.keep(request);

@@ -33,7 +33,7 @@ use super::session::{self, Origin};
 use super::standing::Standing;
 use super::status::{CODE_KEY, of_layer, status};
 use super::unread::Unread;
-use crate::auth::{Credential, Denied, Pass, Refusal, carrier};
+use crate::auth::{Credential, Denied, Look, Pass, Refusal, carrier};
 use crate::error::{Error, ErrorCode};
 use crate::limits::{self, Crowd, TooMany, Visit};
 use crate::metrics::{ProtocolError, RefusedConnection, Source};
@@ -153,7 +153,7 @@ impl Routes {
             return handler(request);
         }
         // Let in before a byte of the body is read.
-        match self.look_at(request.headers()) {
+        match self.look_at(request.headers(), Look::First) {
             // Nor is anything read of who may do nothing at all.
             Ok(pass) => match self.let_in(&mut request, pass) {
                 Ok(()) => handler(request),
@@ -163,7 +163,8 @@ impl Routes {
                 let (routes, handler) = (self.clone(), handler.clone());
                 Box::pin(async move {
                     let gate = &routes.services.gate;
-                    let looked_at = if gate.learn_keys().await { routes.look_at(request.headers()) } else { Err(refusal) };
+                    let came = gate.learn_keys(routes.from(request.headers())).await;
+                    let looked_at = if came { routes.look_at(request.headers(), Look::Again) } else { Err(refusal) };
                     let admitted = looked_at.map_err(|refusal| routes.not_admitted(&request, &refusal));
                     match admitted.and_then(|pass| routes.let_in(&mut request, pass)) {
                         Ok(()) => handler(request).await,
@@ -264,9 +265,9 @@ impl Routes {
     }
 
     /// Who calls, and from where: the address of the connection, or what a trusted proxy says; over the Unix socket who runs the caller.
-    fn look_at(&self, headers: &HeaderMap) -> Result<Pass, Refusal> {
+    fn look_at(&self, headers: &HeaderMap, look: Look) -> Result<Pass, Refusal> {
         let from = self.from(headers);
-        self.look_at_credential(headers, from).map(|pass| pass.known_by(from))
+        self.look_at_credential(headers, from, look).map(|pass| pass.known_by(from))
     }
 
     fn from(&self, headers: &HeaderMap) -> Option<limits::Caller<'static>> {
@@ -275,14 +276,14 @@ impl Routes {
     }
 
     /// By what the caller shows; who shows nothing, by its certificate or by who runs it.
-    fn look_at_credential(&self, headers: &HeaderMap, from: Option<limits::Caller<'_>>) -> Result<Pass, Refusal> {
+    fn look_at_credential(&self, headers: &HeaderMap, from: Option<limits::Caller<'_>>, look: Look) -> Result<Pass, Refusal> {
         let gate = &self.services.gate;
         match carrier::bearer(headers) {
             Ok(None) => {
                 let certified = self.caller.certificate.as_ref().and_then(|client| gate.certified(client));
                 Ok(certified.or_else(|| gate.peer(self.caller.user?)).unwrap_or_else(|| gate.anyone()))
             }
-            Ok(Some(bearer)) => gate.look_at(&Credential::Bearer(bearer), from),
+            Ok(Some(bearer)) => gate.look_at(&Credential::Bearer(bearer), from, look),
             // Where nothing is asked for, nothing can be wrong with it.
             Err(_) if gate.book().is_open() => Ok(gate.anyone()),
             Err(refusal) => Err(refusal),

@@ -1,4 +1,4 @@
-//! Publish streams that stand: their acks are not taken, or an append waits and enough is read ahead. What their client sends on meanwhile
+//! Publish streams that stand: their acks are not taken or wait for late commits, or an append waits and enough is read ahead. What their client sends on meanwhile
 //! HTTP/2 receives, up to its windows, and nobody here sees it. So each counts as if it were so much, among what is half here of all
 //! requests of the node, and the connection that has stood longest is cut when that is too much.
 

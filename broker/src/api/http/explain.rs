@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::query::Query;
 use super::{HttpApi, answer, body};
 use crate::auth::grant::Caller;
-use crate::auth::{Action, Credential, Denied, Pass};
+use crate::auth::{Action, Credential, Denied, Look, Pass};
 use crate::error::{Error, Result};
 use crate::message::ChannelName;
 use crate::wire;
@@ -44,10 +44,10 @@ where
     let looked_at = match &token {
         // Not counted and not logged, but against the rate: nobody was denied anything. So keys are not looked up here: nobody would notice
         // who guesses them.
-        Some(token) => match api.gate.look_at(&Credential::Query(token.into()), from) {
+        Some(token) => match api.gate.look_at(&Credential::Query(token.into()), from, Look::First) {
             // As at the door: its bearer would wait for the issuer's keys.
-            Err(refusal) if refusal.cause == Denied::UnknownKid && api.gate.learn_keys().await => {
-                api.gate.look_at(&Credential::Query(token.into()), from)
+            Err(refusal) if refusal.cause == Denied::UnknownKid && api.gate.learn_keys(from).await => {
+                api.gate.look_at(&Credential::Query(token.into()), from, Look::Again)
             }
             looked_at => looked_at,
         },

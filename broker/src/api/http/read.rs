@@ -18,6 +18,10 @@ use crate::wire;
 pub(super) const LIMIT_DEFAULT: usize = 100;
 /// Most messages or channels in one answer; more come page by page.
 pub(super) const LIMIT_MAX: usize = 1_000;
+/// Bytes of a page that are written before others on the same thread have their turn: a page of large messages takes milliseconds.
+const WRITTEN_AT_A_TIME: usize = 64 << 10;
+/// What a message takes in a page besides its payload, about.
+const MESSAGE_BYTES: usize = 256;
 
 /// `GET /v1/channels/{channel}/messages` → `{"messages":[…],"cursor"[,"gap"]}`.
 pub(super) async fn history(api: &HttpApi, pass: &Pass, channel: &ChannelName, query: &str) -> Result<Response<Full<Bytes>>> {
@@ -53,8 +57,16 @@ pub(super) async fn described_history(api: &HttpApi, pass: &Pass, query: &str) -
 async fn page(api: &HttpApi, pass: &Pass, channel: &ChannelName, query: &HistoryQuery) -> Result<Vec<u8>> {
     pass.check_page(Action::History, channel)?;
     let page = api.broker.history(channel, query).await?;
-    let mut out = b"{\"messages\":[".to_vec();
+    // At once: to grow is to copy all of it.
+    let mut out =
+        Vec::with_capacity(page.entries.iter().map(|entry| entry.payload.bytes().len() + MESSAGE_BYTES).sum::<usize>() + MESSAGE_BYTES);
+    out.extend_from_slice(b"{\"messages\":[");
+    let mut written = 0;
     for (n, entry) in page.entries.iter().enumerate() {
+        if out.len() - written >= WRITTEN_AT_A_TIME {
+            written = out.len();
+            tokio::task::yield_now().await;
+        }
         if n > 0 {
             out.push(b',');
         }

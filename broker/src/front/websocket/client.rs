@@ -15,7 +15,7 @@ use super::ending::Ending;
 use super::rates::{REFUSED_UNIT, Rates};
 use super::request::{Request, Unread, What};
 use super::{Call, Calls, Outcome, Publish, Shared, Wanted};
-use crate::auth::{Action, Credential, Denied, Pass, Refusal};
+use crate::auth::{Action, Credential, Denied, Look, Pass, Refusal};
 use crate::close::CloseReason;
 use crate::error::{Error, ErrorCode, Result};
 use crate::front::presence::may_be_told;
@@ -182,12 +182,13 @@ impl Client {
     fn authenticate_soon(&mut self, id: Option<u64>, token: String, hands: &mut Hands<'_>) {
         let gate = &self.shared.gate;
         let from = self.pass.comes_from();
-        match gate.look_at(&Credential::Bearer(&token), from) {
+        match gate.look_at(&Credential::Bearer(&token), from, Look::First) {
             Err(refusal) if refusal.cause == Denied::UnknownKid => {
                 self.is_learning = true;
                 let (gate, resumed) = (gate.clone(), self.resumed.get_or_insert_default().clone());
                 hands.later(Box::pin(async move {
-                    let admitted = if gate.learn_keys().await { gate.look_at(&Credential::Bearer(&token), from) } else { Err(refusal) };
+                    let came = gate.learn_keys(from).await;
+                    let admitted = if came { gate.look_at(&Credential::Bearer(&token), from, Look::Again) } else { Err(refusal) };
                     resumed.lock().push_back(Resumed::Auth(id, admitted));
                     Answer::new(std::future::ready(Vec::new()))
                 }));

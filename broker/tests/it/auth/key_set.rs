@@ -14,13 +14,14 @@ use serde_json::{Value, json};
 use tidings::auth::sets::PAUSE;
 use tidings::auth::token::config::Algorithm;
 use tidings::auth::token::{SigningKey, sign};
+use tidings::config::Config;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::scene::{denied, get, now, ok, post, start, token, verdict};
-use crate::support::{Authority, Daemon, WebSocket, masked, soon};
+use crate::support::{Authority, Daemon, WebSocket, masked, metric, soon};
 
 /// Says the same to whoever asks, until it is told otherwise.
 struct Issuer {
@@ -120,7 +121,12 @@ fn bearer(key: &SigningKey) -> String {
 }
 
 async fn node(url: String) -> tidings::node::Node {
+    node_with(url, |_| {}).await
+}
+
+async fn node_with(url: String, change: impl FnOnce(&mut Config)) -> tidings::node::Node {
     start(|config| {
+        change(config);
         config.tokens.keys.clear();
         config.tokens.jwks_url = Some(url);
         config.tokens.audience = vec!["push".into()];
@@ -142,6 +148,46 @@ async fn the_first_token_waits_for_the_keys_and_a_flood_of_unknown_ones_asks_no_
     assert_eq!(issuer.asked(), 1, "once in ten seconds at most");
     let (_, forged) = key("one");
     assert_eq!(verdict(&get(to, "/poll?channel=chat:a", &bearer(&forged)).await), denied(401, "unauthenticated"));
+    node.stop().await;
+}
+
+/// As many as may fail at once, and more.
+const CROWD: usize = 8;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_behind_one_address_that_comes_with_a_new_key_has_failed_at_nothing() {
+    let (public, mine) = key("one");
+    let issuer = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/keys", issuer.local_addr().unwrap());
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
+    tokio::spawn(async move {
+        let (socket, _) = issuer.accept().await.unwrap();
+        released.await.unwrap();
+        tell(socket, &answer(&json!({ "keys": [public] }).to_string()), false).await
+    });
+    let node = node_with(url, |config| config.limits.failure_rate = 1).await;
+    let (to, admin) = (node.addresses().http, node.addresses().admin);
+    let crowd = futures_util::future::join_all((0..CROWD).map(|_| async { get(to, "/poll?channel=chat:a", &bearer(&mine)).await }));
+    let all_wait = async {
+        while metric(admin, "tidings_connections", &[]).await < CROWD as f64 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        release.send(()).unwrap();
+    };
+    let (answers, ()) = soon("the answers", async { tokio::join!(crowd, all_wait) }).await;
+    assert!(answers.iter().all(|answer| verdict(answer) == ok()), "{:?}", answers.iter().map(verdict).collect::<Vec<_>>());
+    // Whose key did not come with it has failed all the same.
+    let (_, unknown) = key("other");
+    let verdicts = async {
+        loop {
+            let said = verdict(&get(to, "/poll?channel=chat:a", &bearer(&unknown)).await);
+            if said == denied(503, "overloaded") {
+                break;
+            }
+            assert_eq!(said, denied(401, "unauthenticated"));
+        }
+    };
+    soon("the bound", verdicts).await;
     node.stop().await;
 }
 
