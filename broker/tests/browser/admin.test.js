@@ -100,11 +100,14 @@ test("a session's story says why it was not let in, and why it was dropped", asy
   await fetch(`${broker.url}/sse?channel=a&channel=b&channel=c&channel=d&channel=e&session=greedy`);
   const socket = await listen("/sse?channel=a&session=greedy");
   socket.destroy();
+  const refused = await fetch(`${broker.url}/v1/channels/shown/messages`, { method: "POST", body: "x".repeat(70_000) });
+  assert.equal(refused.status, 413);
   const { page, context } = await open("#sessions");
   await page.locator("#sessions-list tr", { hasText: "limits.subscribe_channels" }).waitFor();
   await pictures(page, "admin-sessions");
-  await page.selectOption("#sessions-event", "refused,denied");
+  await page.selectOption("#sessions-event", { label: "refused" });
   await page.waitForFunction(() => [...document.querySelectorAll("#sessions-list tbody tr")].every((row) => /refused|denied/.test(row.textContent)));
+  await page.locator("#sessions-list tr", { hasText: "publish refused" }).filter({ hasText: "to shown" }).waitFor();
   await page.fill("#sessions-text", "greedy");
   await page.press("#sessions-text", "Enter");
   await page.locator("#sessions-list").getByRole("link", { name: "greedy" }).first().click();
