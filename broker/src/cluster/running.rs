@@ -310,7 +310,8 @@ impl Cluster {
                 tracing::info!(event = "slots_handed_over", took = ?began.elapsed(), "everything was handed over to the other nodes");
                 return true;
             }
-            if !has_others && !(may_come && self.hub.holds_messages()) {
+            let is_awaited = may_come && self.hub.holds_messages();
+            if !has_others && !is_awaited {
                 return true;
             }
             if !has_others && !std::mem::replace(&mut has_said, true) {
