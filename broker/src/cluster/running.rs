@@ -293,46 +293,29 @@ impl Cluster {
         self.admission.is_duplicate(self.clock.mono())
     }
 
-    /// Hands everything that this node owns over to the others, until `deadline` at most. Publishing goes on meanwhile. Nodes that left without
-    /// a word may live behind a cut: while only this node has messages, it waits for them, too, and for those that join. `true` when nothing is
-    /// left that this node alone holds, or nobody could take it; if `false`, calling it again goes on with it.
-    pub async fn hand_over(&self, deadline: Instant) -> bool {
+    /// Hands everything that this node owns over to the others, until `deadline` at most. Publishing goes on meanwhile.
+    pub async fn hand_over(&self, deadline: Instant) {
         self.inputs.push(NodeInput::Drain);
+        let others = |seen: &Seen| seen.view.members().iter().any(|member| member.tag != self.me.tag && member.state == State::Active);
         let began = Instant::now();
-        let mut has_said = false;
-        while Instant::now() < deadline {
-            let (is_draining, has_others, may_come) = {
-                let seen = self.seen.borrow();
-                let has = |state| seen.view.members().iter().any(|member| member.tag != self.me.tag && member.state == state);
-                (seen.state == State::Draining, has(State::Active), has(State::Joining) || !seen.silent.is_empty())
-            };
+        let mut is_done = false;
+        while others(&self.seen.borrow()) && Instant::now() < deadline {
+            let is_draining = self.seen.borrow().state == State::Draining;
             if is_draining && !self.hub.holds_slots() {
-                tracing::info!(event = "slots_handed_over", took = ?began.elapsed(), "everything was handed over to the other nodes");
-                return true;
-            }
-            let is_awaited = may_come && self.hub.holds_messages();
-            if !has_others && !is_awaited {
-                return true;
-            }
-            if !has_others && !std::mem::replace(&mut has_said, true) {
-                tracing::info!(
-                    event = "slots_wait",
-                    at_most = ?deadline.saturating_duration_since(Instant::now()),
-                    "no other node can take anything now, and some may come: what only this node holds waits for them"
-                );
+                is_done = true;
+                break;
             }
             tokio::time::sleep(LOOK).await;
         }
-        !self.hub.holds_slots()
-    }
-
-    /// Tells the others that this node ends. What it still holds is lost with it.
-    pub fn leave(&self) {
-        if self.hub.holds_messages() {
-            tracing::warn!(
+        match (is_done, self.hub.holds_slots()) {
+            (true, _) => {
+                tracing::info!(event = "slots_handed_over", took = ?began.elapsed(), "everything was handed over to the other nodes")
+            }
+            (false, true) => tracing::warn!(
                 event = "slots_not_handed_over",
                 "some slots could not be handed over; what only this node holds is lost when it ends"
-            );
+            ),
+            (false, false) => {}
         }
         self.inputs.push(NodeInput::Leave);
     }

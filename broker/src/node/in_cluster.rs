@@ -129,17 +129,9 @@ impl InCluster {
         Some(Arc::new(move || cluster.info().to_json()))
     }
 
-    /// Whether nothing is left to be handed over, or nobody who could take it.
-    pub(super) async fn hand_over(&self, deadline: Instant) -> bool {
-        match &self.cluster {
-            Some(cluster) => cluster.hand_over(deadline).await,
-            None => true,
-        }
-    }
-
-    pub(super) fn leave(&self) {
+    pub(super) async fn hand_over(&self, deadline: Instant) {
         if let Some(cluster) = &self.cluster {
-            cluster.leave();
+            cluster.hand_over(deadline).await;
         }
     }
 
@@ -197,11 +189,7 @@ impl InCluster {
         None
     }
 
-    pub(super) async fn hand_over(&self, _: Instant) -> bool {
-        true
-    }
-
-    pub(super) fn leave(&self) {}
+    pub(super) async fn hand_over(&self, _: Instant) {}
 
     pub(super) async fn stop(&self) {}
 }
