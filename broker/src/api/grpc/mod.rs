@@ -20,6 +20,7 @@ mod publish_stream;
 mod query;
 mod requests;
 mod route;
+mod seat;
 mod serve;
 mod service;
 mod session;

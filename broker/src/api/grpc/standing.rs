@@ -3,15 +3,14 @@
 //! requests of the node, and the connection that has stood longest is cut when that is too much.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
 
 use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 
+use super::seat::Seat;
 use super::serve::STREAM_WINDOW;
-use crate::limits::{Crowd, Place};
+use crate::limits::Crowd;
 
 /// What a stream that stands counts for: all that its window lets in, and as much again for what HTTP/2 keeps of each frame.
 const STREAM_BYTES: usize = 2 * STREAM_WINDOW as usize;
@@ -23,21 +22,14 @@ const SHARE: usize = 4;
 #[derive(Debug)]
 pub(super) struct Standing {
     everyone: Arc<Crowd>,
-    seat: Mutex<Seat>,
-}
-
-#[derive(Debug, Default)]
-struct Seat {
-    streams: usize,
-    place: Option<Place>,
-    /// Whoever drives the connection.
-    driver: Option<Waker>,
+    /// How many there are, and for what they count.
+    streams: Mutex<(usize, Seat)>,
 }
 
 impl Standing {
     /// Of a new connection, among everyone, who are bounded in bytes.
     pub(super) fn new(everyone: Arc<Crowd>) -> Arc<Self> {
-        Arc::new(Self { everyone, seat: Mutex::default() })
+        Arc::new(Self { everyone, streams: Mutex::default() })
     }
 
     /// What comes of a wait in which nothing is read of a stream.
@@ -63,36 +55,15 @@ impl Standing {
 
     /// Resolves when it must make room for others.
     pub(super) async fn pushed_out(&self) {
-        poll_fn(|context| {
-            let mut seat = self.seat.lock();
-            if seat.place.as_mut().is_some_and(|place| Pin::new(place).poll(context).is_ready()) {
-                return Poll::Ready(());
-            }
-            match &mut seat.driver {
-                Some(driver) => driver.clone_from(context.waker()),
-                none => *none = Some(context.waker().clone()),
-            }
-            Poll::Pending
-        })
-        .await;
+        poll_fn(|context| self.streams.lock().1.poll_pushed_out(context)).await;
     }
 
     /// Whose streams begin to stand or go on is the last to go.
     fn change(&self, to: impl FnOnce(usize) -> usize) {
-        let mut seat = self.seat.lock();
-        seat.streams = to(seat.streams);
-        // Who has to go cannot begin anew.
-        if seat.place.as_mut().is_some_and(|place| place.now_or_never().is_some()) {
-            return;
-        }
-        // First, or it could push out itself.
-        seat.place = None;
-        let weight = (seat.streams * STREAM_BYTES).min(self.everyone.bound() / SHARE);
-        seat.place = (weight > 0).then(|| self.everyone.enter_with(weight));
-        // It has another place to wait for now.
-        if let Some(driver) = &seat.driver {
-            driver.wake_by_ref();
-        }
+        let (streams, seat) = &mut *self.streams.lock();
+        *streams = to(*streams);
+        // Of who has to go nothing changes any more.
+        let _ = seat.weigh(&self.everyone, (*streams * STREAM_BYTES).min(self.everyone.bound() / SHARE));
     }
 }
 

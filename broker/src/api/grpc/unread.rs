@@ -6,18 +6,17 @@
 //! with it, whatever else he leaves unread.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::task::{Poll, Waker};
+use std::task::{Poll, ready};
 
 use bytes::{Buf, Bytes};
-use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::outgoing::{HandedOver, Outgoing};
-use crate::limits::{Crowd, Place};
+use super::seat::Seat;
+use crate::limits::Crowd;
 
 /// Held and not more is part of what every connection costs.
 const FREE_BYTES: usize = 16 << 10;
@@ -37,6 +36,7 @@ pub(super) struct Unread {
     /// In bytes; and what it counts for. Who changes one looks at the other then, in one order for all.
     held: AtomicUsize,
     weight: AtomicUsize,
+    /// Among all that is unread; none while it is little.
     seat: Mutex<Seat>,
     /// It had to make room for others, and is over.
     is_pushed_out: AtomicBool,
@@ -71,14 +71,6 @@ impl Pool {
     fn take_now(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         self.left.clone().try_acquire_many_owned(self.permits(bytes)).ok()
     }
-}
-
-#[derive(Debug, Default)]
-struct Seat {
-    /// Among all that is unread; none while it is little.
-    place: Option<Place>,
-    /// Whoever drives the connection.
-    driver: Option<Waker>,
 }
 
 impl Unread {
@@ -116,16 +108,9 @@ impl Unread {
     /// Resolves when it must make room for others.
     pub(super) async fn pushed_out(&self) {
         poll_fn(|context| {
-            let mut seat = self.seat.lock();
-            if seat.place.as_mut().is_some_and(|place| Pin::new(place).poll(context).is_ready()) {
-                self.is_pushed_out.store(true, Ordering::Relaxed);
-                return Poll::Ready(());
-            }
-            match &mut seat.driver {
-                Some(driver) => driver.clone_from(context.waker()),
-                none => *none = Some(context.waker().clone()),
-            }
-            Poll::Pending
+            ready!(self.seat.lock().poll_pushed_out(context));
+            self.is_pushed_out.store(true, Ordering::Relaxed);
+            Poll::Ready(())
         })
         .await;
     }
@@ -147,18 +132,10 @@ impl Unread {
         let mut seat = self.seat.lock();
         // What changes meanwhile does not wait for the lock, and may have looked at the weight of before.
         while let Some(weight) = self.other_weight() {
-            // Who has to go cannot begin anew.
-            if seat.place.as_mut().is_some_and(|place| place.now_or_never().is_some()) {
+            if !seat.weigh(&self.everyone, weight) {
                 return;
             }
-            // First, or it could push out itself.
-            seat.place = None;
-            seat.place = (weight > 0).then(|| self.everyone.enter_with(weight));
             self.weight.store(weight, Ordering::SeqCst);
-        }
-        // It has another place to wait for now.
-        if let Some(driver) = &seat.driver {
-            driver.wake_by_ref();
         }
     }
 
@@ -276,6 +253,8 @@ impl Buf for Piece {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     const KIB: usize = 1 << 10;
