@@ -29,7 +29,8 @@ pub(super) struct Outgoing {
     body: RefCell<Body>,
     /// The body has no more.
     is_done: Cell<bool>,
-    /// The body was not asked for more since it gave some: there is no room for that in the window.
+    /// The body was not asked for more since it gave some: there is no room for that in the window. It is asked once before HTTP/2 looks for room,
+    /// so that also of a peer whose window was never open something is held.
     stands: Cell<bool>,
     /// Bytes that are handed over and not written.
     held: Cell<usize>,

@@ -6,11 +6,12 @@ use serde_json::json;
 use tidings::auth::secret::Secret;
 use tidings::auth::token::config::{Algorithm, TokenKey};
 use tidings::auth::token::{SigningKey, sign};
+use tidings::config::Config;
 use tidings_sdk::{Client, Message};
 use tokio::io::AsyncReadExt as _;
 
 use super::scene::{Door, Scene, Socket, hear, shout};
-use crate::raw::{Raw, config};
+use crate::raw::{Raw, ask, config, post};
 use crate::support::soon;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -304,4 +305,59 @@ async fn who_takes_nothing_does_not_outstay_its_token() {
     shout(&mut socket, &[closed(), frame(HEADERS, 0x05, 1, &request)].concat()).await;
     scene.until("tidings_sessions_closed_total{front=\"sse\",reason=\"token_expired\"}", |closed| closed == 1).await;
     while next_frame(&mut socket).await.0 != RST_STREAM {}
+}
+
+/// So many streams of a channel without messages, not a byte of which is taken: not even how they begin.
+async fn behind_closed_windows(config: Config, count: usize) -> (Scene, Box<dyn Socket>) {
+    let scene = Scene::with(config).await;
+    let mut socket = scene.connect(Door::Http).await;
+    shout(&mut socket, &[closed(), ask_for(vec!["/sse?channel=empty"; count])].concat()).await;
+    scene.until("tidings_sessions{front=\"sse\"}", |open| open == count as u64).await;
+    (scene, socket)
+}
+
+const CLOSED: &str = "tidings_sessions_closed_total{front=\"sse\",reason=";
+
+#[tokio::test]
+async fn who_never_takes_anything_is_ended_by_an_order_all_the_same() {
+    let (scene, mut socket) = behind_closed_windows(config(), 3).await;
+    let http = scene.http();
+    let sessions = crate::admin::get(scene.admin(), "/api/sessions?event=opened&limit=500").await;
+    let session = sessions["happenings"][0]["session"].as_str().unwrap().to_owned();
+    let order = ask(http, post("/v1/disconnect", http, json!({ "session": session }).to_string().as_bytes()));
+    let told: serde_json::Value = serde_json::from_str(soon("the order", order).await.text()).unwrap();
+    assert_eq!(told["ended"], 1, "{told}");
+    scene.until(&format!("{CLOSED}\"disconnected\"}}"), |closed| closed == 1).await;
+    while next_frame(&mut socket).await.0 != RST_STREAM {}
+    drop(socket);
+    scene.is_unharmed("streams that were never taken").await;
+}
+
+#[tokio::test]
+async fn who_never_takes_anything_does_not_hold_up_a_drain() {
+    let mut config = config();
+    (config.drain.grace, config.drain.waves) = (Duration::from_secs(20), 1);
+    let (scene, mut socket) = behind_closed_windows(config, 3).await;
+    let heard = async {
+        let mut reset = 0;
+        while reset < 3 {
+            reset += usize::from(next_frame(&mut socket).await.0 == RST_STREAM);
+        }
+        drop(socket);
+    };
+    let began = tokio::time::Instant::now();
+    tokio::join!(scene.node.drain(), heard);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn who_never_takes_anything_is_given_up_when_its_time_is_over() {
+    let mut config = config();
+    config.http.write_timeout = Duration::from_secs(3);
+    let (scene, mut socket) = behind_closed_windows(config, 3).await;
+    while next_frame(&mut socket).await.0 != RST_STREAM {}
+    scene.until(&format!("{CLOSED}\"client_gone\"}}"), |closed| closed == 3).await;
+    assert_eq!(limits_of_those_cut(&scene).await, ["http.write_timeout"; 3]);
+    drop(socket);
+    scene.is_unharmed("streams that were never taken").await;
 }
