@@ -57,7 +57,7 @@ pub struct Config {
     pub dedupe_ids: u32,
     /// Most publishes a second of one key or user over all its connections to this node, on average, and twice as many at once; who has no name is bounded by its address, as for `connections_per_address`, or over `grpc.unix` by the user who runs it. Each node of a cluster counts for itself: divide what you want by how many there are. 0: no bound.
     pub publish_rate: u32,
-    /// The same for channels subscribed to, and for pages of history and of members but for those that a key asks for.
+    /// The same for channels subscribed to, for pages of history and of members and for `POST /v1/explain`, but for those that a key asks for.
     pub subscribe_rate: u32,
     /// The same for bytes of what is published, payloads and headers, once for each channel; 0B: no bound.
     #[serde(with = "units::bytes")]

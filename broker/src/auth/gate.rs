@@ -429,6 +429,14 @@ impl Pass {
     /// As [`Pass::check`].
     pub fn check_page(&self, action: Action, channel: &ChannelName) -> Result<()> {
         self.check_permitted(action, channel)?;
+        self.check_question()
+    }
+
+    /// Whether it may ask one thing more, which costs what a page does.
+    ///
+    /// # Errors
+    /// `overloaded`; it is counted and logged.
+    pub fn check_question(&self) -> Result<()> {
         if matches!(self.caller, Caller::Backend(_)) {
             return Ok(());
         }

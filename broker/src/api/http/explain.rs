@@ -33,6 +33,8 @@ where
     B: Body<Data = Bytes>,
 {
     Query::parse(query, &[])?;
+    // Anybody may ask, and each token that is asked about costs the check of a signature.
+    pass.check_question()?;
     let bytes = body::read(body, BODY_BYTES_MAX, api).await?;
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return Err(not_understood());

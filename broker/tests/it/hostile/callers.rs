@@ -188,7 +188,7 @@ async fn who_has_no_name_subscribes_so_often_over_http_and_grpc() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pages_cost_what_listening_costs_and_a_key_reads_as_many_as_it_likes() {
+async fn pages_and_questions_cost_what_listening_costs_and_a_key_asks_for_as_many_as_it_likes() {
     let scene = Scene::with(Commit::AtOnce, |config| {
         known(config);
         let mut rules = namespace::Config { presence: true, ..namespace::Config::default() };
@@ -208,6 +208,14 @@ async fn pages_cost_what_listening_costs_and_a_key_reads_as_many_as_it_likes() {
             assert_eq!(page(&bearer("calm")).await.status, 200);
         }
     }
+    let question = r#"{"channel":"a","action":"history"}"#;
+    let asked = async |headers: &str| post(scene.http(), "/v1/explain", headers, question).await;
+    assert_eq!(asked(&from("198.51.100.4")).await.status, 200);
+    soon("too many", async { while !refused(&asked(&from("198.51.100.4")).await) {} }).await;
+    for _ in 0..20 {
+        assert_eq!(asked(&bearer("calm")).await.status, 200);
+    }
+    assert!(scene.metric("tidings_rates_exceeded_total", &["caller_subscribes"]).await >= 3.0);
     let history = || v1::HistoryRequest { channel: "a".into(), ..Default::default() };
     let mut client = grpc(&scene).await;
     let mut asked = async |header: String| client.history(with(&header, history())).await;
