@@ -163,3 +163,26 @@ async fn a_subscription_to_too_many_channels_is_refused_before_any_of_them_is_op
         assert!(used(scene).await < before + 20.0, "channels were opened for it");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_that_are_asked_for_over_websockets_and_not_read_keep_nobody_from_his() {
+    let scene = Scene::with(Commit::AtOnce, |config| (config.shards, config.http.send_buffer_bytes) = (1, 16 << 10)).await;
+    large(&scene, "much").await;
+    let mut unread = Vec::new();
+    for _ in 0..5 {
+        let mut socket = WebSocket::open(scene.http(), "/ws", "").await;
+        let ask = |id| masked(0x81, json!({ "id": id, "history": { "channel": "much", "limit": 1000 } }).to_string().as_bytes());
+        socket.send(&(0..16).flat_map(ask).collect::<Vec<u8>>()).await;
+        unread.push(socket);
+    }
+    // The first has begun to write a page of two megabytes, and the others behind it wait unwritten.
+    soon("it stands", async { while scene.metric("tidings_bound_used", &["\"unsent_bytes\""]).await < 1e6 {} }).await;
+    for _ in 0..3 {
+        let mut page = Http1::get(scene.http(), "1.1", "/v1/channels/much/messages?limit=1000", "Connection: close\r\n", None).await;
+        assert!(soon("a page", page.rest()).await.len() > 1_000_000);
+    }
+    let mut first = unread.remove(0);
+    for _ in 0..16 {
+        assert!(matches!(soon("what it asked for", first.frame()).await, Framed::Text { .. }));
+    }
+}
