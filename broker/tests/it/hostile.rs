@@ -10,6 +10,7 @@ mod http2;
 mod incoming;
 mod memory;
 mod newcomers;
+mod publishes;
 mod rates;
 mod scene;
 mod strangers;

@@ -133,7 +133,7 @@ impl Call {
         Self::of("tidings.v1.Broker/Publish", to, begun).await
     }
 
-    async fn of(method: &str, to: SocketAddr, begun: &[u8]) -> Self {
+    pub(super) async fn of(method: &str, to: SocketAddr, begun: &[u8]) -> Self {
         Self::shown(method, to, begun, "").await
     }
 
@@ -153,7 +153,7 @@ impl Call {
         Self { body, answer: tokio::spawn(async move { sender.send_request(call).await.unwrap() }) }
     }
 
-    async fn send(&self, more: &[u8]) {
+    pub(super) async fn send(&self, more: &[u8]) {
         self.body.send(Bytes::copy_from_slice(more)).await.unwrap();
     }
 
@@ -178,7 +178,7 @@ impl Call {
     }
 
     /// The acks of a stream that is ended though more may come, and why.
-    async fn ended(self) -> (Vec<v1::PublishAck>, Status) {
+    pub(super) async fn ended(self) -> (Vec<v1::PublishAck>, Status) {
         let answer = soon("a head", self.answer).await.unwrap();
         let answer = soon("the end", answer.into_body().collect()).await.unwrap();
         let why = Status::from_header_map(answer.trailers().unwrap()).unwrap();
@@ -192,7 +192,7 @@ impl Call {
 }
 
 /// A message as it is sent.
-fn framed(encoded: &[u8]) -> Vec<u8> {
+pub(super) fn framed(encoded: &[u8]) -> Vec<u8> {
     [&[0][..], &(encoded.len() as u32).to_be_bytes(), encoded].concat()
 }
 
@@ -277,7 +277,7 @@ async fn a_call_that_does_not_end_is_not_decoded_and_counts_and_what_would_becom
 }
 
 /// A publish as one of a stream.
-fn of_stream(seq: u64, publish: v1::PublishRequest) -> Vec<u8> {
+pub(super) fn of_stream(seq: u64, publish: v1::PublishRequest) -> Vec<u8> {
     framed(&v1::PublishStreamRequest { seq, publish: Some(publish) }.encode_to_vec())
 }
 
