@@ -361,3 +361,23 @@ async fn small_answers_that_nobody_takes_are_as_many_as_streams_and_go_with_thei
     until_all_is_given_back(&scene).await;
     drop(answers);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_no_more_under_way_than_is_kept_is_read_however_late_commits_are() {
+    let scene = Scene::with(Commit::AtOnce, |config| config.commit_delay = Some(Duration::from_millis(1))).await;
+    // The most that counted while one published so many, and took each ack.
+    let counted = async |count: u64| {
+        let reads = Slow::connect(scene.grpc(), 1 << 20).await;
+        let head = publishes(&reads, 1, count, 100).remove(0);
+        let published =
+            tokio::spawn(async move { read::<v1::PublishAck>(&mut head.await.unwrap().unwrap().into_body(), count as usize).await.len() });
+        let mut most = 0.0_f64;
+        while !published.is_finished() {
+            most = most.max(scene.metric("tidings_bound_used", &["\"incoming_bytes\""]).await);
+        }
+        assert_eq!(published.await.unwrap() as u64, count, "nobody was cut");
+        most
+    };
+    assert_eq!(counted(4096).await, 0.0);
+    assert_eq!(counted(8192).await, f64::from(512 << 10), "it is not read while as many wait");
+}
