@@ -68,6 +68,7 @@ async fn run(mut config: Config, settings: cli::Settings, log: Arc<cli::log::Log
     // Before the node starts: a signal during the start must not be lost.
     let mut signals = cli::signals::Signals::listen().context("cannot listen for signals")?;
     cli::announce::warnings(&config);
+    cli::announce::unbounded(&config);
     let asked = config.clone();
     let demo_key = cli::demo::key(&mut config);
     let mut reloads = cli::reload::Reloads::listen(settings, cli::reload::added(&config, &asked)).context("cannot listen for signals")?;

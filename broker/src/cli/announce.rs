@@ -42,6 +42,18 @@ pub(crate) fn warnings(config: &Config) {
     }
 }
 
+/// What nobody but the operator knows, said once where clients may come from elsewhere and no proxy speaks for them.
+pub(crate) fn unbounded(config: &Config) {
+    let is_exposed = !config.http.listen.ip().is_loopback() && config.http.trusted_proxies.is_empty();
+    if is_exposed && config.limits.connections_per_address == 0 {
+        tracing::info!(
+            event = "unbounded",
+            limit = "limits.connections_per_address",
+            "one address may have all the connections there are; docs/SECURITY.md has a list of what to set before strangers come"
+        );
+    }
+}
+
 /// Where to connect: on standard output for people and scripts, whatever the log's level and format are.
 pub(crate) fn addresses(config: &Config, addresses: &Addresses) {
     let mut lines = format!("tidings {}\n", env!("CARGO_PKG_VERSION"));

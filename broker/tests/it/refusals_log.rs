@@ -206,3 +206,22 @@ async fn what_is_open_to_anyone_is_said_at_the_start() {
     let mut node = Daemon::start_from(&file(), &[]).await;
     assert_eq!(node.logged("open").await["why"], "dev_with_keys");
 }
+
+#[tokio::test]
+async fn where_strangers_may_come_it_is_said_that_one_may_have_all_connections_unless_that_is_decided() {
+    let started = async |keys: &[&str]| {
+        let mut node = daemon(keys).await;
+        loop {
+            let line = node.log_line().await.unwrap();
+            if ["unbounded", "listening"].iter().any(|event| line["event"] == *event) {
+                return line;
+            }
+        }
+    };
+    let line = started(&["http.listen=0.0.0.0:0"]).await;
+    assert_eq!([&line["event"], &line["limit"], &line["level"]], ["unbounded", "limits.connections_per_address", "info"], "{line}");
+    for decided in ["limits.connections_per_address=200", "http.trusted_proxies=[10.0.0.1]", "http.listen=127.0.0.1:0"] {
+        let line = started(&["http.listen=0.0.0.0:0", decided]).await;
+        assert_eq!(line["event"], "listening", "{decided}: {line}");
+    }
+}
