@@ -2,10 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
 use rustix::process::Signal;
+use tokio::task::JoinHandle;
 
 use crate::chaos::client::guest;
 use crate::chaos::fault::{Fault, Name};
@@ -25,9 +27,20 @@ pub(crate) struct Cluster {
     // Before the network, so that processes end first.
     nodes: Vec<Option<Node>>,
     lan: Lan,
+    /// Nodes on their way out.
+    departing: Vec<Departing>,
     /// What is broken now.
     broken: Vec<Fault>,
     seed: u64,
+}
+
+/// A node that was told to leave while the run goes on.
+#[derive(Debug)]
+struct Departing {
+    node: usize,
+    /// Whether another one could reach it before it ended.
+    is_reached: Arc<AtomicBool>,
+    ended: JoinHandle<anyhow::Result<()>>,
 }
 
 /// What to start.
@@ -66,7 +79,7 @@ impl Cluster {
         let seats: Vec<Seat> = (0..make.nodes).map(seat).collect();
         let channels = homes::channels(make.nodes, make.channels)?;
         let world = Arc::new(World::new(seats, channels));
-        let mut cluster = Self { nodes: Vec::new(), lan, world, broken: Vec::new(), seed: make.seed };
+        let mut cluster = Self { nodes: Vec::new(), lan, world, departing: Vec::new(), broken: Vec::new(), seed: make.seed };
         for seat in &cluster.world.seats {
             cluster.nodes.push(Some(seat.start(&seat.program)?));
         }
@@ -97,6 +110,9 @@ impl Cluster {
         self.undo(fault).await.with_context(|| format!("mending: {fault}"))?;
         self.world.record(Event::Mended { fault: fault.to_string() });
         self.broken.retain(|broken| broken != fault);
+        for departing in self.departing.iter().filter(|departing| !self.is_alone(departing.node)) {
+            departing.is_reached.store(true, Ordering::Relaxed);
+        }
         Ok(())
     }
 
@@ -112,6 +128,21 @@ impl Cluster {
                     self.world.record(Event::Crashed { node: Name(*node).to_string() });
                 }
                 self.nodes[*node].take().context("it does not run")?.leave(PATIENCE).await
+            }
+            Fault::Depart { node } => {
+                let process = self.nodes[*node].take().context("it does not run")?;
+                let is_reached = Arc::new(AtomicBool::new(!self.is_alone(*node)));
+                let (world, was_reached, name) = (Arc::clone(&self.world), Arc::clone(&is_reached), Name(*node).to_string());
+                let leaving = async move {
+                    process.leave(PATIENCE).await?;
+                    if !was_reached.load(Ordering::Relaxed) {
+                        // What it had alone ended with it.
+                        world.record(Event::Crashed { node: name });
+                    }
+                    Ok(())
+                };
+                self.departing.push(Departing { node: *node, is_reached, ended: tokio::spawn(leaving) });
+                Ok(())
             }
             Fault::Pause { node } => self.running(*node)?.signal(Signal::STOP),
             Fault::Unplug { node } => self.lan.plug(*node, false),
@@ -129,7 +160,10 @@ impl Cluster {
 
     async fn undo(&mut self, fault: &Fault) -> anyhow::Result<()> {
         match fault {
-            Fault::Kill { node } | Fault::Leave { node } => {
+            Fault::Kill { node } | Fault::Leave { node } | Fault::Depart { node } => {
+                if let Some(at) = self.departing.iter().position(|departing| departing.node == *node) {
+                    self.departing.swap_remove(at).ended.await??;
+                }
                 let seat = self.world.seat(*node).clone();
                 self.world.record(Event::Started { node: Name(*node).to_string() });
                 self.nodes[*node] = Some(seat.start(&seat.next)?);

@@ -9,6 +9,8 @@ pub(crate) enum Fault {
     Kill { node: usize },
     /// SIGTERM; mended by starting it again under its name.
     Leave { node: usize },
+    /// SIGTERM, and the run goes on while it leaves; mended as that.
+    Depart { node: usize },
     /// SIGSTOP; mended by SIGCONT.
     Pause { node: usize },
     /// Its cable is out: nobody reaches it, and its own system knows.
@@ -38,7 +40,8 @@ impl Fault {
                 let group = |node| groups.iter().position(|group| group.contains(&node));
                 group(a).is_some() && group(b).is_some() && group(a) != group(b)
             }
-            Self::Lose { .. } | Self::Slow { .. } | Self::Delay { .. } | Self::Hide { .. } => false,
+            // Others reach it until it is gone.
+            Self::Depart { .. } | Self::Lose { .. } | Self::Slow { .. } | Self::Delay { .. } | Self::Hide { .. } => false,
         }
     }
 
@@ -54,7 +57,7 @@ impl Fault {
 
     /// Whether nodes may take each other for dead by it while both live.
     pub(crate) fn divides(&self) -> bool {
-        !matches!(self, Self::Kill { .. } | Self::Leave { .. } | Self::Hide { .. })
+        !matches!(self, Self::Kill { .. } | Self::Leave { .. } | Self::Depart { .. } | Self::Hide { .. })
     }
 }
 
@@ -63,6 +66,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Kill { node } => write!(f, "kill {}", Name(*node)),
             Self::Leave { node } => write!(f, "leave {}", Name(*node)),
+            Self::Depart { node } => write!(f, "depart {}", Name(*node)),
             Self::Pause { node } => write!(f, "pause {}", Name(*node)),
             Self::Unplug { node } => write!(f, "unplug {}", Name(*node)),
             Self::Cut { from, to } => write!(f, "cut {} > {}", Names(from), Names(to)),

@@ -77,6 +77,19 @@ pub(crate) fn named(nodes: usize) -> Vec<Plan> {
         };
         let drain = during(&cut, &gone).into_iter().chain([Step::Mend(gone.clone()), Step::Wait(WHOLE)]).collect();
         cases.push(("drain during a split", drain));
+        // It is cut off from all when it is told to leave, and not any more before its grace is over.
+        let departs = Fault::Depart { node: 0 };
+        let heals = vec![
+            Step::Break(cut.clone()),
+            seconds(3),
+            Step::Break(departs.clone()),
+            seconds(4),
+            Step::Mend(cut.clone()),
+            seconds(4),
+            Step::Mend(departs),
+            Step::Wait(WHOLE),
+        ];
+        cases.push(("drain while a split heals", heals));
         let join = vec![
             Step::Break(gone.clone()),
             seconds(2),

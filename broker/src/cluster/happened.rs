@@ -16,13 +16,15 @@ pub enum Answered {
     TooFewCopies,
     /// Too much waits for the node that orders its channel.
     Busy,
+    /// This node is to leave and is cut off from the others.
+    Leaving,
     /// Nobody can say.
     Unknown,
 }
 
 impl Answered {
     /// Every answer, in the order of [`Answered::index`].
-    pub const ALL: [Self; 4] = [Self::Done, Self::TooFewCopies, Self::Busy, Self::Unknown];
+    pub const ALL: [Self; 5] = [Self::Done, Self::TooFewCopies, Self::Busy, Self::Leaving, Self::Unknown];
 
     /// The word for people and metrics.
     #[must_use]
@@ -31,6 +33,7 @@ impl Answered {
             Self::Done => "done",
             Self::TooFewCopies => "too_few_copies",
             Self::Busy => "busy",
+            Self::Leaving => "leaving",
             Self::Unknown => "unknown",
         }
     }
@@ -46,6 +49,7 @@ impl Answered {
             Answer::Done(_) => Self::Done,
             Answer::Refused(Refusal::Degraded) => Self::TooFewCopies,
             Answer::Refused(Refusal::Busy) => Self::Busy,
+            Answer::Leaving => Self::Leaving,
             Answer::Unknown => Self::Unknown,
         }
     }
@@ -204,6 +208,6 @@ mod tests {
         happened.answered(&Answer::Unknown, Terms::default(), 5);
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         assert_eq!((read(&happened.short), read(&happened.solo_seconds)), (5, 3));
-        assert_eq!(happened.answered.each_ref().map(read), [8, 0, 0, 1]);
+        assert_eq!(happened.answered.each_ref().map(read), [8, 0, 0, 0, 1]);
     }
 }

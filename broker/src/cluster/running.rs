@@ -293,29 +293,59 @@ impl Cluster {
         self.admission.is_duplicate(self.clock.mono())
     }
 
-    /// Hands everything that this node owns over to the others, until `deadline` at most. Publishing goes on meanwhile.
-    pub async fn hand_over(&self, deadline: Instant) {
+    /// Hands everything that this node owns over to the others, until `deadline` at most, as long as somebody is there who takes it or is
+    /// about to. Publishing goes on meanwhile, unless others left without a word and nobody else is there. `true` when nothing is left that
+    /// this node alone holds, or nobody will take it; if `false`, [`Cluster::wait_for_others`] goes on with it.
+    pub async fn hand_over(&self, deadline: Instant) -> bool {
         self.inputs.push(NodeInput::Drain);
-        let others = |seen: &Seen| seen.view.members().iter().any(|member| member.tag != self.me.tag && member.state == State::Active);
+        self.hand_over_to(deadline, false).await
+    }
+
+    /// As [`Cluster::hand_over`], and waits for those who left without a word, too: they may live behind a cut that heals.
+    pub async fn wait_for_others(&self, deadline: Instant) -> bool {
+        self.hand_over_to(deadline, true).await
+    }
+
+    async fn hand_over_to(&self, deadline: Instant, is_patient: bool) -> bool {
         let began = Instant::now();
-        let mut is_done = false;
-        while others(&self.seen.borrow()) && Instant::now() < deadline {
-            let is_draining = self.seen.borrow().state == State::Draining;
+        while Instant::now() < deadline {
+            let (is_draining, comes, may_come) = {
+                let seen = self.seen.borrow();
+                let has = |state| seen.view.members().iter().any(|member| member.tag != self.me.tag && member.state == state);
+                (seen.state == State::Draining, has(State::Active) || has(State::Joining), seen.view.is_cut_off())
+            };
             if is_draining && !self.hub.holds_slots() {
-                is_done = true;
-                break;
+                tracing::info!(event = "slots_handed_over", took = ?began.elapsed(), "everything was handed over to the other nodes");
+                return true;
+            }
+            if is_draining && !comes {
+                if !may_come || !self.hub.holds_messages() {
+                    return true;
+                }
+                if !is_patient {
+                    let (messages, at_most) = (self.hub.held_alone(), deadline.saturating_duration_since(began));
+                    tracing::warn!(
+                        event = "slots_wait",
+                        messages,
+                        ?at_most,
+                        "this node is to leave and is cut off from the others; it takes no messages any more, and keeps those that only it has until its grace is over"
+                    );
+                    return false;
+                }
             }
             tokio::time::sleep(LOOK).await;
         }
-        match (is_done, self.hub.holds_slots()) {
-            (true, _) => {
-                tracing::info!(event = "slots_handed_over", took = ?began.elapsed(), "everything was handed over to the other nodes")
-            }
-            (false, true) => tracing::warn!(
+        !self.hub.holds_slots()
+    }
+
+    /// Tells the others that this node ends. What it still holds is lost with it.
+    pub fn leave(&self) {
+        if self.hub.holds_messages() {
+            tracing::warn!(
                 event = "slots_not_handed_over",
+                messages = self.hub.held_alone(),
                 "some slots could not be handed over; what only this node holds is lost when it ends"
-            ),
-            (false, false) => {}
+            );
         }
         self.inputs.push(NodeInput::Leave);
     }

@@ -130,6 +130,10 @@ fn placed(answer: Answer) -> Result<Placed> {
         Answer::Refused(Refusal::Busy) => {
             Err(Error::new(ErrorCode::Overloaded, "too many publishes wait for the node that orders this channel"))
         }
+        Answer::Leaving => Err(Error::new(
+            ErrorCode::Draining,
+            "this node is leaving and is cut off from the others, so that it takes no messages; publish it again to another node",
+        )),
         Answer::Unknown => Err(Error::new(
             ErrorCode::Unconfirmed,
             "the node that orders this channel did not answer; whether the message is published is unknown: publish it again with the same id",

@@ -2,6 +2,7 @@
 //! happens and says what is to be done. Everything here runs under the slot's lock; nothing waits.
 
 mod attend;
+mod held;
 mod settle;
 mod way;
 mod wishes;
@@ -557,14 +558,6 @@ impl Hub {
                 self.tell_slot(slot, |state, after| self.handle(state, Input::Tick, after));
             }
         }
-    }
-
-    /// Whether something would be lost if this node left now.
-    #[must_use]
-    pub fn holds_slots(&self) -> bool {
-        let mut holds = false;
-        self.tell_all(|state, _| holds |= state.part.as_ref().is_some_and(|part| part.replica.holds()));
-        holds
     }
 
     /// A channel got its first listener here, or lost its last.

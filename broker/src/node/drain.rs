@@ -33,7 +33,10 @@ impl Embedded {
             sleep_until((began + drain.notice).min(deadline)).await;
         }
         // First the slots and then the clients: who comes back to another node finds everything there.
-        self.cluster.hand_over(began + drain.grace / 2).await;
+        let is_handed_over = self.cluster.hand_over(began + drain.grace / 2).await;
+        if is_handed_over {
+            self.cluster.leave();
+        }
         self.draining.cancel();
         // Waves spread over what is left, so that the other nodes are not stormed.
         let waves = drain.waves.max(1);
@@ -53,6 +56,11 @@ impl Embedded {
         };
         if timeout_at(deadline, finished).await.is_err() {
             tracing::warn!(event = "drain_cut", connections = self.connections(), "the grace is over; what is still open is cut");
+        }
+        if !is_handed_over {
+            // Nobody is served here any more; a network that heals by then still saves what only this node holds.
+            self.cluster.wait_for_others(deadline - LAST_BYTES).await;
+            self.cluster.leave();
         }
         self.cluster.stop().await;
         self.stop().await;

@@ -129,9 +129,24 @@ impl InCluster {
         Some(Arc::new(move || cluster.info().to_json()))
     }
 
-    pub(super) async fn hand_over(&self, deadline: Instant) {
+    /// Whether nothing is left to be handed over, or nobody who could take it.
+    pub(super) async fn hand_over(&self, deadline: Instant) -> bool {
+        match &self.cluster {
+            Some(cluster) => cluster.hand_over(deadline).await,
+            None => true,
+        }
+    }
+
+    pub(super) async fn wait_for_others(&self, deadline: Instant) -> bool {
+        match &self.cluster {
+            Some(cluster) => cluster.wait_for_others(deadline).await,
+            None => true,
+        }
+    }
+
+    pub(super) fn leave(&self) {
         if let Some(cluster) = &self.cluster {
-            cluster.hand_over(deadline).await;
+            cluster.leave();
         }
     }
 
@@ -189,7 +204,15 @@ impl InCluster {
         None
     }
 
-    pub(super) async fn hand_over(&self, _: Instant) {}
+    pub(super) async fn hand_over(&self, _: Instant) -> bool {
+        true
+    }
+
+    pub(super) async fn wait_for_others(&self, _: Instant) -> bool {
+        true
+    }
+
+    pub(super) fn leave(&self) {}
 
     pub(super) async fn stop(&self) {}
 }

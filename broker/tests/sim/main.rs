@@ -139,6 +139,7 @@ fn every_planted_bug_is_found() {
         Bug::Overtaking,
         Bug::RefuseRetry,
         Bug::RefuseTaken,
+        Bug::TakesToTheEnd,
     ];
     let presence = [presence::Bug::Ghosts, presence::Bug::NoRetelling, presence::Bug::NoFarewell];
     let all = bugs.map(Planted::Core).into_iter().chain(presence.map(Planted::Presence));

@@ -137,3 +137,34 @@ fn a_node_that_stood_still_for_ten_seconds_has_everything_five_seconds_later() {
         whole.unwrap_or_else(|why| panic!("seed {seed}, node {at}: {why}"));
     }
 }
+
+/// One of two nodes is cut off from the other for three seconds and then told to leave; three seconds later it still is.
+fn told_to_leave_behind_a_cut(seed: u64, bug: Option<Planted>) -> Result<World, String> {
+    let mut world = World::calm(seed, 2, bug);
+    world.pace = PACE;
+    world.go_to(WHOLE)?;
+    world.unplug(1);
+    world.go_to(WHOLE + 3000)?;
+    world.drain(1)?;
+    world.go_to(WHOLE + 6000)?;
+    Ok(world)
+}
+
+#[test]
+fn of_two_nodes_that_are_cut_off_the_one_that_is_to_leave_takes_nothing_more_and_hands_over_what_it_alone_has() {
+    for seed in 0..8 {
+        let whole = told_to_leave_behind_a_cut(seed, None).and_then(|mut world| {
+            assert!(world.acked_by(1, WHOLE + 2000, WHOLE + 3000) > 0, "seed {seed}: it served on behind the cut");
+            assert_eq!(world.acked_by(1, WHOLE + 3001, WHOLE + 6000), 0, "seed {seed}: it is to leave");
+            assert!(world.acked_by(0, WHOLE + 3000, WHOLE + 6000) > 0, "seed {seed}: the other one serves on");
+            let lost = world.figures.lost;
+            world.come_to_rest(5000)?;
+            assert_eq!(world.figures.lost, lost, "seed {seed}: all that it had is there");
+            assert!(world.figures.adopted > 0, "seed {seed}: it had something");
+            Ok(())
+        });
+        whole.unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+    }
+    let broken = told_to_leave_behind_a_cut(0, Some(Planted::Core(Bug::TakesToTheEnd)));
+    assert!(broken.err().is_some_and(|why| why.contains("invariant 22")), "a node that takes messages to the end would not be noticed");
+}

@@ -77,6 +77,8 @@ pub(crate) struct World {
     /// Number, node, rid, when to give up and retry.
     flying: Vec<(u64, usize, u64, u64)>,
     retries: Vec<(u64, u64)>,
+    /// What was asked of a node that was to leave and was cut off.
+    in_vain: BTreeSet<u64>,
     tries: BTreeMap<u64, u32>,
     next_publish: u64,
     listeners: Vec<Listener>,
@@ -169,6 +171,7 @@ impl World {
             clears: Vec::new(),
             flying: Vec::new(),
             retries: Vec::new(),
+            in_vain: BTreeSet::new(),
             tries: BTreeMap::new(),
             next_publish: 3000,
             listeners: Vec::new(),

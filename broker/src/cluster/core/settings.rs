@@ -105,6 +105,8 @@ pub enum Bug {
     Overtaking,
     /// A publisher is refused what another home may have taken.
     RefuseTaken,
+    /// A node that is to leave and is cut off goes on taking publishes.
+    TakesToTheEnd,
 }
 
 impl Settings {

@@ -108,6 +108,17 @@ impl View {
         Some(Place { home: tag(home)?, follower: tag(follower) })
     }
 
+    /// Whether this node is to leave and nobody is there to whom it could hand anything over, while others left without a word and may live
+    /// behind a cut: what it took now they might never get.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        let is_leaving =
+            self.members.iter().any(|member| member.tag == self.me && matches!(member.state, State::Draining | State::Leaving));
+        is_leaving
+            && !self.members.iter().any(|member| member.state == State::Active)
+            && self.departed.values().any(|how| *how == Departure::Silent)
+    }
+
     /// Whether this node may take slots over.
     #[must_use]
     pub fn may_act(&self) -> bool {

@@ -4,6 +4,9 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tidings::admin::NotReady;
+use tidings::error::ErrorCode;
+use tidings::message::{ChannelName, Draft, Payload};
 use tidings_sdk::{Client, Message};
 
 use super::scene::{Cluster, KEY};
@@ -135,4 +138,69 @@ async fn slots_are_handed_over_before_a_client_is_released_and_no_publish_is_los
             assert_eq!(super::hops::kept(scene, channel).await, all, "{channel}: in a log");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_cut_off_and_told_to_leave_takes_nothing_more_and_keeps_what_it_alone_holds_for_a_network_that_heals() {
+    let mut cluster = Cluster { nodes: Vec::new() };
+    cluster.add(|config| config.drain.grace = Duration::from_secs(60)).await;
+    let leaving = cluster.nodes[0].node.embedded();
+    let seed = cluster.nodes[0].node.addresses().cluster.unwrap();
+    let (key, seeds) = (format!("cluster.keys=[{KEY}]"), format!("cluster.seeds=[\"{seed}\"]"));
+    let other = soon("the start", Daemon::start(&[&key, &seeds, "cluster.node=node-1", "cluster.listen=127.0.0.1:0"])).await;
+    let nodes = || leaving.cluster().unwrap().info().nodes;
+    soon("both have their share", async {
+        while nodes().iter().filter(|node| node.home > 0).count() < 2 || metric(other.admin, "tidings_cluster_active", &[]).await < 1.0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let channels: Vec<String> = (0..CHANNELS).map(|number| format!("alone-{number}")).collect();
+    for channel in &channels {
+        super::hops::publish(&cluster.nodes[0], channel, "with both").await;
+    }
+
+    // It is as if a cable were pulled: its sockets are there, and nothing comes.
+    other.pause().await;
+    soon("it is silent", async {
+        while !nodes().iter().any(|node| node.is_silent) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    for channel in &channels {
+        super::hops::publish(&cluster.nodes[0], channel, "alone").await;
+    }
+    let back = async {
+        while leaving.ready() != Err(NotReady::Draining) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let publish = || Draft::new(ChannelName::parse("too-late").unwrap(), Payload::text("too late"));
+        soon("it takes no more", async {
+            while cluster.nodes[0].node.broker().publish(publish()).await.err().map(|why| why.code) != Some(ErrorCode::Draining) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+        // Several times as long as a node takes that waits for nobody.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        other.go_on();
+    };
+    soon("it never left", async { tokio::join!(leaving.drain(), back) }).await;
+
+    let client = Client::connect(&format!("http://{}", other.grpc)).await.unwrap();
+    for channel in &channels {
+        assert_eq!(soon("what the other has", all_kept(&client, channel)).await, ["with both", "alone"], "{channel}");
+    }
+}
+
+/// What a broker keeps of a channel. A page ends where a gap is.
+async fn all_kept(client: &Client, channel: &str) -> Vec<String> {
+    let mut texts = Vec::new();
+    let mut page = client.history(channel).await.unwrap();
+    while !page.messages.is_empty() {
+        texts.extend(page.messages.iter().map(|message| String::from_utf8_lossy(&message.data).into_owned()));
+        page = client.history(channel).since(page.cursor).await.unwrap();
+    }
+    texts
 }

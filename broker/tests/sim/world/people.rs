@@ -64,6 +64,9 @@ impl World {
         let mut draft = Draft::new(channel, Payload::text(&text(number)));
         draft.id = Some(PublishId::Retry(u128::from(number) + 1));
         self.flying.push((number, at, rid, self.now + 4000));
+        if self.nodes[at].as_ref().is_some_and(|node| node.node.view().is_cut_off()) {
+            self.in_vain.insert(rid);
+        }
         let terms = Terms { replicas: self.replicas, copies_min: self.copies_min(number), ..Terms::default() };
         self.input(at, slot, Input::Publish { rid, ask: Ask::Publish(draft), terms })
     }
@@ -96,6 +99,10 @@ impl World {
         self.flying.retain(|of| of.2 != rid);
         match answer {
             Answer::Done(done) => {
+                let is_cut_off = self.nodes[at].as_ref().is_some_and(|node| node.node.view().is_cut_off());
+                if is_cut_off && self.in_vain.contains(&rid) && !done.duplicate {
+                    return Err(format!("invariant 22: {at} is to leave, hears nobody, and takes message {number}"));
+                }
                 if self.nodes[at].as_ref().is_some_and(|node| node.parts[&slot].replica.is_home()) {
                     self.check_answer(at, slot, done)?;
                 }
@@ -118,7 +125,7 @@ impl World {
                     self.figures.lost += 1;
                 }
             }
-            Answer::Refused(_) | Answer::Unknown => {
+            Answer::Refused(_) | Answer::Leaving | Answer::Unknown => {
                 if self.is_active() && self.tries[&number] < TRIES {
                     self.retries.push((self.now + 100, number));
                 }
@@ -143,6 +150,12 @@ impl World {
             reaching.max().unwrap_or(to)
         };
         self.channels.iter().map(of_channel).max().unwrap_or(0)
+    }
+
+    /// Messages that were asked for in this span and that this node acknowledged first.
+    pub(crate) fn acked_by(&self, at: usize, from: u64, to: u64) -> usize {
+        let asked = self.publishes.iter().filter(|publish| (from..to).contains(&publish.invoked));
+        asked.filter(|publish| publish.by == Some(at)).count()
     }
 
     /// The longest wait for an answer to a publish of this span that was asked for once.

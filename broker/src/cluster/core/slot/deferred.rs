@@ -191,7 +191,7 @@ impl Replica {
 
 /// Whether this was asked for before and has its place: then it stands before all that waits, and cannot be refused any more. Its answer
 /// waits for the copies that are wanted, as that of the first one does.
-fn is_in_log(log: &SlotLog, cx: &Context<'_>, ask: &Ask) -> bool {
+pub(super) fn is_in_log(log: &SlotLog, cx: &Context<'_>, ask: &Ask) -> bool {
     let Ask::Publish(Draft { id: Some(id), channel, .. }) = ask else { return false };
     let is_known = cx.channels.find(channel).is_some_and(|key| log.is_known(key, id, cx.now));
     is_known && !cx.settings.has(Bug::RefuseRetry)

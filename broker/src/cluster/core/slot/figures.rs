@@ -64,6 +64,12 @@ impl Replica {
         figures
     }
 
+    /// The index behind which this home has what no other node acknowledged, if there may be something.
+    #[must_use]
+    pub fn alone_after(&self) -> Option<u64> {
+        if let Role::Home(home) = &self.role { home.alone_after } else { None }
+    }
+
     /// Nodes that hold a whole copy of what this home orders, or should, and the index up to which each has acknowledged it: 0 for one that
     /// has not asked for it yet.
     pub fn copies(&self) -> impl Iterator<Item = (Tag, u64)> {

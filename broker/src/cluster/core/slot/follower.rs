@@ -44,6 +44,7 @@ impl Replica {
         }
         flow.is_counted = true;
         flow.owes = (flow.acked < head).then_some(cx.now.mono);
+        home.alone_after = None;
         home.hold = None;
         if std::mem::take(&mut home.is_noted) {
             self.take_note_back(log, cx);
@@ -101,11 +102,12 @@ impl Replica {
         if !is_known && !note.acked.contains(&note.follower) && !cx.settings.has(Bug::NoNote) {
             return;
         }
-        let follower = note.follower;
+        let (follower, from) = (note.follower, note.from);
         home.note = None;
         home.uncount(follower);
         let is_alone = home.counted().next().is_none();
         home.is_noted = is_alone;
+        home.alone_after = is_alone.then_some(from - 1);
         if is_alone {
             cx.out.push(Event::Solo.into_output());
         } else {

@@ -11,6 +11,7 @@ use super::super::settings::Bug;
 use super::asker::Asker;
 use super::deferred::Deferred;
 use super::orphans::Branch;
+use super::publish::takes_nothing;
 use super::receiver::commit_to;
 use super::{Context, Event, Opening, Output, Replica, Role};
 use crate::log::{Appended, Entry, Epoch, Line, Pos, Record, SlotLog, Tag, Waited};
@@ -27,6 +28,8 @@ pub(super) struct Home {
     /// What has no position yet, for want of a follower.
     pub(super) deferred: Deferred,
     pub(super) note: Option<Note>,
+    /// What stands behind this index no other node has acknowledged; `None` while one counts.
+    pub(super) alone_after: Option<u64>,
     /// Others were told that this home commits alone.
     pub(super) is_noted: bool,
     /// Other open homes, to be sealed.
@@ -103,6 +106,7 @@ impl Home {
             asked: VecDeque::new(),
             deferred: Deferred::default(),
             note: None,
+            alone_after: None,
             is_noted: false,
             rivals: Vec::new(),
             owed: Vec::new(),
@@ -230,7 +234,7 @@ impl Replica {
             self.want_home(log, cx);
         }
         let publish = (from, forward.rid, forward.flight);
-        if self.would_overtake(cx, publish) {
+        if self.would_overtake(cx, publish) || takes_nothing(cx) {
             return self.send_publish_back(cx, publish, None);
         }
         if !self.is_home() {
@@ -261,6 +265,9 @@ impl Replica {
         let idx = done.pos.idx;
         if log.head().idx > before {
             home.waiting.push_back((idx, terms.replicas > 1));
+            if home.counted().next().is_none() {
+                home.alone_after.get_or_insert(before);
+            }
             self.stream(log, cx, before);
         }
         let Role::Home(home) = &mut self.role else { return };

@@ -128,6 +128,8 @@ pub enum Answer {
     Done(Done),
     /// It is not, and will not be.
     Refused(Refusal),
+    /// It is not: this node is to leave and is cut off from all who could keep it ([`View::is_cut_off`]). Another node may take it.
+    Leaving,
     /// Nobody can say: it was tried for [`Settings::publish`], or one home may have taken it and another does not. To publish it again under the same id does no harm.
     Unknown,
 }

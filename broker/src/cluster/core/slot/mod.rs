@@ -289,6 +289,7 @@ impl Replica {
                 self.settle(log, cx);
             }
         }
+        self.turn_publishes_away(cx);
         self.send_publishes(log, cx);
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::super::frame::{Ask, Forward, Frame, Outcome, Refusal, Terms};
 use super::super::settings::Bug;
 use super::asker::Asker;
+use super::deferred::is_in_log;
 use super::{Answer, Context, Output, Replica, Role};
 use crate::log::{SlotLog, Tag};
 use crate::message::PublishId;
@@ -87,6 +88,11 @@ impl Ask {
 
 impl Replica {
     pub(super) fn publish(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, rid: u64, mut ask: Ask, terms: Terms) {
+        // What is in the log is answered as before: it is no more that is lost with this node.
+        if takes_nothing(cx) && !(self.is_home() && is_in_log(log, cx, &ask)) {
+            cx.out.push(Output::Answer { rid, answer: Answer::Leaving });
+            return;
+        }
         let bytes = ask.bytes();
         if self.publishes.bytes + bytes > cx.settings.publish_bytes && !cx.settings.has(Bug::Unbounded) {
             cx.out.push(Output::Answer { rid, answer: Answer::Refused(Refusal::Busy) });
@@ -113,6 +119,23 @@ impl Replica {
             may_be_taken: false,
         });
         self.send_publishes(log, cx);
+    }
+
+    /// Answers what waits for another node while this one is cut off and to leave: nobody else is asked in its name any more.
+    pub(super) fn turn_publishes_away(&mut self, cx: &mut Context<'_>) {
+        if !takes_nothing(cx) {
+            return;
+        }
+        let is_home = self.is_home();
+        // What a home has, it answers by its log.
+        let (turned, kept): (VecDeque<Waiting>, _) =
+            std::mem::take(&mut self.publishes.waiting).into_iter().partition(|waiting| !(is_home && waiting.is_sent));
+        self.publishes.waiting = kept;
+        for Waiting { rid, ask, is_sent, may_be_taken, .. } in turned {
+            self.publishes.bytes -= ask.bytes();
+            let answer = if is_sent || may_be_taken { Answer::Unknown } else { Answer::Leaving };
+            cx.out.push(Output::Answer { rid, answer });
+        }
     }
 
     /// Sends what is not sent to whoever should be the home, or appends it when that is here.
@@ -205,4 +228,9 @@ impl Replica {
             cx.out.push(Output::Answer { rid, answer: Answer::Unknown });
         }
     }
+}
+
+/// Whether this node takes no publishes any more.
+pub(super) fn takes_nothing(cx: &Context<'_>) -> bool {
+    cx.view.is_cut_off() && !cx.settings.has(Bug::TakesToTheEnd)
 }
