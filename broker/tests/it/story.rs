@@ -322,6 +322,13 @@ async fn a_publish_that_is_refused_is_found_by_who_published_and_by_the_channel(
     is_told("by-body", "http", "permission_denied", Some("no_scope"), "key shop").await;
     assert_eq!(post("/v1/publish", Some("shop-key"), r#"{"channels":["shop:1","of-many"],"text":"x"}"#).await, 200);
     is_told("of-many", "http", "permission_denied", Some("no_scope"), "key shop").await;
+    // What is no publish at all is looked for by the channel that it names.
+    assert_eq!(post("/v1/publish", Some("shop-key"), r#"{"channel":"of-text","text":1}"#).await, 400);
+    is_told("of-text", "http", "invalid_request", None, "key shop").await;
+    assert_eq!(found("of-text").await[0]["channel"], "of-text");
+    assert_eq!(post("/v1/publish", Some("shop-key"), r#"{"channel":"\u001b[31mred","text":1}"#).await, 400);
+    assert_eq!(found("red").await, [] as [Value; 0]);
+    assert_eq!(found("key%20shop").await[0]["channel"], Value::Null);
     assert_eq!(post("/v1/channels/shop:2/messages", Some("shop-key"), "more than ten bytes").await, 413);
     is_told("shop:2", "http", "too_large", None, "key shop").await;
     assert_eq!(post("/v1/channels/nameless/messages", None, "x").await, 401);
@@ -350,6 +357,6 @@ async fn a_publish_that_is_refused_is_found_by_who_published_and_by_the_channel(
     while post("/v1/channels/floodgate/messages", Some("wild-key"), "x").await == 200 {}
     is_told("floodgate", "http", "overloaded", None, "key wild").await;
     assert_eq!(found("limits.publish_rate").await.len(), 1);
-    assert_eq!(found("key%20shop").await.len(), 7);
+    assert_eq!(found("key%20shop").await.len(), 9);
     node.stop().await;
 }
