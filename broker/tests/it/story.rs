@@ -7,6 +7,7 @@ use tidings::admin::config::AdminKey;
 use tidings::auth::config::{Key, KeyHash};
 use tidings::auth::pattern::Pattern;
 use tidings::hub::namespace;
+use tidings::journal::What;
 use tidings_proto::v1;
 use tidings_proto::v1::broker_client::BrokerClient;
 use tonic::transport::{Channel, Endpoint};
@@ -279,6 +280,38 @@ fn with_key<T>(key: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
     request
+}
+
+#[tokio::test]
+async fn what_happened_is_asked_for_by_the_short_name_or_the_logs_and_a_name_that_is_none_is_refused() {
+    let (node, admin) = node(|_| {}).await;
+    let to = node.addresses().http;
+    let mut anna = Raw::connect(to).await;
+    anna.send(request("GET", "/sse?channel=a&session=anna", to, "")).await;
+    assert_eq!(anna.head().await.status, 200);
+    for event in ["opened", "session_opened", "gap,session_opened"] {
+        let found = get(admin, &format!("/api/sessions?event={event}")).await;
+        assert_eq!(
+            (&found["happenings"][0]["session"], &found["happenings"][0]["event"]),
+            (&json!("anna"), &json!("session_opened")),
+            "{event}"
+        );
+    }
+    for event in ["refusd", "opened,", "publish"] {
+        let (status, refused) = call(admin, "GET", &format!("/api/sessions?event={event}"), "", "").await;
+        assert_eq!(status, 400, "{event}: {refused}");
+        let said = refused["error"]["message"].as_str().unwrap();
+        for short in ["opened", "publish_refused", "fell_behind"] {
+            assert!(said.contains(short), "{said}");
+        }
+    }
+    // The page for operators has them all.
+    let page = include_str!("../../../docs/OPERATING.md");
+    let row = page.lines().find(|line| line.starts_with("| `GET /api/sessions?event=")).unwrap();
+    for event in What::EVENTS {
+        assert!(row.contains(&format!("`{}`", event.trim_start_matches("session_"))), "{event}");
+    }
+    node.stop().await;
 }
 
 #[tokio::test]
