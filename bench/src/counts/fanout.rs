@@ -14,13 +14,18 @@ use tidings::hub::namespace;
 use tidings::node::Node;
 
 use crate::counts::Counts;
-use crate::counts::valgrind::{Threads, Tool};
+use crate::counts::valgrind::{Part, Threads, Tool};
 
 pub(crate) const LOCAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 const FEW: usize = 1;
 const MANY: usize = 65;
 /// The function in which a shard does a slice of its work: the walk, with the bytes, the writing and the booking.
 const WALK: &str = "State>::turn";
+/// What tells a client's story, and what writes the log: a publish that is accepted has nothing to do with either.
+const JOURNAL: &str = "/src/journal/";
+const LOG: &str = "/tracing-";
+/// What counts. The additions themselves are lines of the standard library's.
+const METRICS: &str = "/src/metrics/";
 const SHORT: u64 = 100;
 const LONG: u64 = 500;
 /// Runs of which the cheapest counts.
@@ -52,27 +57,61 @@ pub(crate) fn node() -> anyhow::Result<()> {
     })
 }
 
+/// What a broker's process cost.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    all: f64,
+    walk: f64,
+    journal: f64,
+    log: f64,
+    metrics: f64,
+}
+
+impl Cost {
+    /// Each of them by itself, from both.
+    fn with(self, other: Self, what: impl Fn(f64, f64) -> f64) -> Self {
+        Self {
+            all: what(self.all, other.all),
+            walk: what(self.walk, other.walk),
+            journal: what(self.journal, other.journal),
+            log: what(self.log, other.log),
+            metrics: what(self.metrics, other.metrics),
+        }
+    }
+}
+
 /// Counts what a delivery costs and what a publish over HTTP costs.
 pub(crate) fn count() -> anyhow::Result<Counts> {
     let mut counts = Counts::new();
     for tool in Tool::ALL {
         let each = |subscribers: usize| {
             let (long, short) = (least(tool, subscribers, LONG)?, least(tool, subscribers, SHORT)?);
-            let messages = (LONG - SHORT) as f64;
-            anyhow::Ok(((long.0 - short.0) / messages, (long.1 - short.1) / messages))
+            if tool == Tool::Callgrind {
+                // Who began to listen is told in both, so a count of nothing would only mean that no line was found.
+                ensure!(short.walk > 0.0, "callgrind knows no {WALK}");
+                ensure!(short.journal > 0.0, "callgrind knows no lines of {JOURNAL}");
+                ensure!(short.log > 0.0, "callgrind knows no lines of {LOG}");
+                ensure!(short.metrics > 0.0, "callgrind knows no lines of {METRICS}");
+            }
+            anyhow::Ok(long.with(short, |long, short| (long - short) / (LONG - SHORT) as f64))
         };
-        let ((few, few_walked), (many, many_walked)) = (each(FEW)?, each(MANY)?);
+        let (few, many) = (each(FEW)?, each(MANY)?);
         let more = (MANY - FEW) as f64;
-        let delivery = (many - few) / more;
+        let delivery = (many.all - few.all) / more;
         if tool == Tool::Callgrind {
-            ensure!(many_walked > 0.0, "callgrind knows no {WALK}");
-            let walk = (many_walked - few_walked) / more;
-            println!("walk: {walk:.2} {}", tool.counts());
-            counts.insert(format!("walk.{}", tool.counts()), walk);
+            for (name, count) in [
+                ("walk", (many.walk - few.walk) / more),
+                ("http_publish_journal", few.journal),
+                ("http_publish_log", few.log),
+                ("http_publish_metrics", few.metrics),
+            ] {
+                println!("{name}: {count:.2} {}", tool.counts());
+                counts.insert(format!("{name}.{}", tool.counts()), count);
+            }
         }
         println!("delivery: {delivery:.2} {}", tool.counts());
         counts.insert(format!("delivery.{}", tool.counts()), delivery);
-        let publish = few - delivery * FEW as f64;
+        let publish = few.all - delivery * FEW as f64;
         println!("http_publish: {publish:.2} {}", tool.counts());
         counts.insert(format!("http_publish.{}", tool.counts()), publish);
     }
@@ -82,23 +121,22 @@ pub(crate) fn count() -> anyhow::Result<Counts> {
     Ok(counts)
 }
 
-/// The least that the broker's process cost in all and in its walks: waking up once more than needed, as threads do on a busy
-/// machine, only ever adds.
-fn least(tool: Tool, subscribers: usize, messages: u64) -> anyhow::Result<(f64, f64)> {
-    (0..RUNS).try_fold((f64::INFINITY, f64::INFINITY), |least, _| {
-        let (total, walked) = total(tool, subscribers, messages)?;
-        Ok((total.min(least.0), walked.min(least.1)))
-    })
+/// The least that the broker's process cost: waking up once more than needed, as threads do on a busy machine, only ever adds.
+fn least(tool: Tool, subscribers: usize, messages: u64) -> anyhow::Result<Cost> {
+    let first = total(tool, subscribers, messages)?;
+    (1..RUNS).try_fold(first, |least, _| Ok(least.with(total(tool, subscribers, messages)?, f64::min)))
 }
 
-/// What the broker's process cost in all, and within its walks.
-fn total(tool: Tool, subscribers: usize, messages: u64) -> anyhow::Result<(f64, f64)> {
+/// What the broker's process cost.
+fn total(tool: Tool, subscribers: usize, messages: u64) -> anyhow::Result<Cost> {
     let mut run = tool.spawn(&["node"])?;
     let delivered = deliver(&mut run.child, subscribers, messages, |_| Ok(0.0));
     // Its standard input ends here, and with it the broker.
     drop(run.child.stdin.take());
-    let total = run.total_and_within(Threads::ButTheFirst, Some(WALK));
-    delivered.and(total)
+    let total =
+        run.total_and_parts(Threads::ButTheFirst, [Part::Within(WALK), Part::Lines(JOURNAL), Part::Lines(LOG), Part::Lines(METRICS)]);
+    let (all, [walk, journal, log, metrics]) = delivered.and(total)?;
+    Ok(Cost { all, walk, journal, log, metrics })
 }
 
 /// Write calls of the broker for each delivery, by its own count. Not under valgrind: asking for process figures, as

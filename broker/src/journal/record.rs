@@ -170,6 +170,22 @@ impl What {
         Self::Denied { code: error.code, message: error.message.as_ref().into() }
     }
 
+    /// Every [`What::event`].
+    pub const EVENTS: [&'static str; 12] = [
+        "session_opened",
+        "session_refused",
+        "session_polled",
+        "session_denied",
+        "publish_refused",
+        "session_subscribed",
+        "session_unsubscribed",
+        "session_gap",
+        "session_fell_behind",
+        "session_caught_up",
+        "session_cut",
+        "session_closed",
+    ];
+
     /// The name for programs: the log's `event`.
     #[must_use]
     pub fn event(&self) -> &'static str {

@@ -7,6 +7,7 @@ use tidings::admin::config::AdminKey;
 use tidings::auth::config::{Key, KeyHash};
 use tidings::auth::pattern::Pattern;
 use tidings::hub::namespace;
+use tidings::journal::What;
 use tidings_proto::v1;
 use tidings_proto::v1::broker_client::BrokerClient;
 use tonic::transport::{Channel, Endpoint};
@@ -282,6 +283,38 @@ fn with_key<T>(key: &str, message: T) -> Request<T> {
 }
 
 #[tokio::test]
+async fn what_happened_is_asked_for_by_the_short_name_or_the_logs_and_a_name_that_is_none_is_refused() {
+    let (node, admin) = node(|_| {}).await;
+    let to = node.addresses().http;
+    let mut anna = Raw::connect(to).await;
+    anna.send(request("GET", "/sse?channel=a&session=anna", to, "")).await;
+    assert_eq!(anna.head().await.status, 200);
+    for event in ["opened", "session_opened", "gap,session_opened"] {
+        let found = get(admin, &format!("/api/sessions?event={event}")).await;
+        assert_eq!(
+            (&found["happenings"][0]["session"], &found["happenings"][0]["event"]),
+            (&json!("anna"), &json!("session_opened")),
+            "{event}"
+        );
+    }
+    for event in ["refusd", "opened,", "publish"] {
+        let (status, refused) = call(admin, "GET", &format!("/api/sessions?event={event}"), "", "").await;
+        assert_eq!(status, 400, "{event}: {refused}");
+        let said = refused["error"]["message"].as_str().unwrap();
+        for short in ["opened", "publish_refused", "fell_behind"] {
+            assert!(said.contains(short), "{said}");
+        }
+    }
+    // The page for operators has them all.
+    let page = include_str!("../../../docs/OPERATING.md");
+    let row = page.lines().find(|line| line.starts_with("| `GET /api/sessions?event=")).unwrap();
+    for event in What::EVENTS {
+        assert!(row.contains(&format!("`{}`", event.trim_start_matches("session_"))), "{event}");
+    }
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn a_publish_that_is_refused_is_found_by_who_published_and_by_the_channel() {
     const ADMIN: &str = "tdk_admin";
     let (node, admin) = node(|config| {
@@ -322,6 +355,13 @@ async fn a_publish_that_is_refused_is_found_by_who_published_and_by_the_channel(
     is_told("by-body", "http", "permission_denied", Some("no_scope"), "key shop").await;
     assert_eq!(post("/v1/publish", Some("shop-key"), r#"{"channels":["shop:1","of-many"],"text":"x"}"#).await, 200);
     is_told("of-many", "http", "permission_denied", Some("no_scope"), "key shop").await;
+    // What is no publish at all is looked for by the channel that it names.
+    assert_eq!(post("/v1/publish", Some("shop-key"), r#"{"channel":"of-text","text":1}"#).await, 400);
+    is_told("of-text", "http", "invalid_request", None, "key shop").await;
+    assert_eq!(found("of-text").await[0]["channel"], "of-text");
+    assert_eq!(post("/v1/publish", Some("shop-key"), r#"{"channel":"\u001b[31mred","text":1}"#).await, 400);
+    assert_eq!(found("red").await, [] as [Value; 0]);
+    assert_eq!(found("key%20shop").await[0]["channel"], Value::Null);
     assert_eq!(post("/v1/channels/shop:2/messages", Some("shop-key"), "more than ten bytes").await, 413);
     is_told("shop:2", "http", "too_large", None, "key shop").await;
     assert_eq!(post("/v1/channels/nameless/messages", None, "x").await, 401);
@@ -350,6 +390,6 @@ async fn a_publish_that_is_refused_is_found_by_who_published_and_by_the_channel(
     while post("/v1/channels/floodgate/messages", Some("wild-key"), "x").await == 200 {}
     is_told("floodgate", "http", "overloaded", None, "key wild").await;
     assert_eq!(found("limits.publish_rate").await.len(), 1);
-    assert_eq!(found("key%20shop").await.len(), 7);
+    assert_eq!(found("key%20shop").await.len(), 9);
     node.stop().await;
 }

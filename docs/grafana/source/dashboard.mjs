@@ -5,6 +5,8 @@
 
 const COLUMNS = 24;
 const HEIGHT = { stat: 4, row: 1 };
+/** A link to another dashboard, which then shows the same time and the same nodes. */
+const LINK = { type: "link", icon: "external link", tooltip: "", tags: [], asDropdown: false, includeVars: true, keepTime: true, targetBlank: false };
 const DATASOURCE = { type: "prometheus", uid: "${datasource}" };
 
 /** The expression as Grafana gets it. */
@@ -42,12 +44,16 @@ const FORMS = {
       graphMode: "none",
       textMode: panel.text ?? "auto",
       justifyMode: "center",
+      orientation: "auto",
+      wideLayout: true,
+      showPercentChange: false,
+      percentChangeColorMode: "standard",
     },
   }),
   lines: () => ({
     type: "timeseries",
     options: {
-      legend: { displayMode: "list", placement: "bottom", showLegend: true },
+      legend: { displayMode: "list", placement: "bottom", showLegend: true, calcs: [] },
       tooltip: { mode: "multi", sort: "desc" },
     },
   }),
@@ -56,12 +62,14 @@ const FORMS = {
     options: {
       calculate: false,
       cellGap: 1,
-      color: { mode: "scheme", scheme: "Oranges", scale: "exponential", exponent: 0.5, steps: 64 },
+      color: { mode: "scheme", scheme: "Oranges", fill: "dark-orange", scale: "exponential", exponent: 0.5, steps: 64, reverse: false },
       yAxis: { unit: "s", axisPlacement: "left" },
       rowsFrame: { layout: "le" },
       filterValues: { le: 1e-9 },
-      tooltip: { show: true, yHistogram: true },
+      tooltip: { mode: "single", yHistogram: true },
       legend: { show: true },
+      showValue: "never",
+      exemplars: { color: "rgba(255,0,255,0.7)" },
     },
   }),
 };
@@ -162,7 +170,7 @@ export function dashboard({ uid, title, about, links, rows }) {
     refresh: "10s",
     time: { from: "now-1h", to: "now" },
     timezone: "browser",
-    links: links.map(([name, to]) => ({ title: name, type: "link", url: `/d/${to}`, includeVars: true, keepTime: true, targetBlank: false })),
+    links: links.map(([name, to]) => ({ ...LINK, title: name, url: `/d/${to}` })),
     annotations: {
       list: [
         {
@@ -170,7 +178,7 @@ export function dashboard({ uid, title, about, links, rows }) {
           datasource: DATASOURCE,
           enable: true,
           iconColor: "blue",
-          expr: expression("changes(process_start_time_seconds{$of}[$rate]) > 0"),
+          target: { refId: "Anno", expr: expression("changes(process_start_time_seconds{$of}[$rate]) > 0") },
           titleFormat: "{{instance}} started",
         },
       ],

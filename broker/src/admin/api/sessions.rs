@@ -17,10 +17,10 @@ const PAGE_MAX: u64 = 500;
 pub(super) fn recent(admin: &Admin, query: &Query) -> Result<Value> {
     let limit = query.number("limit", PAGE, PAGE_MAX)? as usize;
     let before = query.get("before").map(|_| query.number("before", 0, u64::MAX)).transpose()?;
-    let events: Vec<&str> = query.get("event").map(|events| events.split(',').collect()).unwrap_or_default();
+    let events: Vec<&str> = query.get("event").map(|events| events.split(',').map(known).collect()).transpose()?.unwrap_or_default();
     let text = query.get("text").map(str::to_lowercase);
     let is_wanted = |record: &Record| {
-        (events.is_empty() || events.iter().any(|event| named(record.what.event()) == *event))
+        (events.is_empty() || events.contains(&named(record.what.event())))
             && text.as_ref().is_none_or(|text| described(record).to_string().to_lowercase().contains(text))
     };
     let records = if text.is_some() || events.contains(&"polled") {
@@ -40,9 +40,16 @@ pub(super) async fn story(admin: &Admin, name: &str) -> Result<Value> {
     Ok(json!({"session": name, "now": now, "story": story}))
 }
 
-/// The name of an event, as it is asked for.
+/// The short name of an event.
 fn named(event: &str) -> &str {
     event.strip_prefix("session_").unwrap_or(event)
+}
+
+/// The same of an event that somebody asks for, as it stands here or in the log. One that there is not would find nothing, and who looks
+/// for a trouble would take that for good news.
+fn known(asked: &str) -> Result<&'static str> {
+    let found = What::EVENTS.into_iter().map(named).find(|event| *event == named(asked));
+    found.ok_or_else(|| Error::invalid(format!("`event` is a list of {}", What::EVENTS.map(named).join(", "))))
 }
 
 fn described(record: &Record) -> Value {

@@ -1,5 +1,6 @@
 //! The JSON body of `POST /v1/publish`: a message described member by member, and where it goes.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -7,12 +8,12 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
-use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::api::draft::{Content, parse_ttl, ttl_from_seconds};
 use crate::error::{Error, Result};
-use crate::message::{EventName, Headers, Payload, PublishId, is_json};
+use crate::message::{ChannelName, EventName, Headers, Payload, PublishId, is_json};
 
 /// Padding is taken with or without: encoders differ, and nothing is gained by refusing one.
 const BASE64: GeneralPurpose =
@@ -48,8 +49,7 @@ struct Request<'a> {
 /// # Errors
 /// `invalid_request` that says what is wrong and where.
 pub(super) fn parse(bytes: &[u8]) -> Result<(Target, Content)> {
-    // The library would take an array for the fields in their order.
-    if bytes.trim_ascii_start().first() != Some(&b'{') {
+    if !is_object(bytes) {
         return Err(Error::invalid("the body is not a publish in JSON: that is an object"));
     }
     let request: Request<'_> = serde_json::from_slice(bytes).map_err(|why| {
@@ -85,6 +85,30 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Target, Content)> {
         ttl: request.ttl.map(|ttl| ttl.0),
     };
     Ok((target, content))
+}
+
+/// Where a publish was to go that [`parse`] refused, for whoever looks up why: of a JSON object that names one channel, once, and by a name
+/// that a channel can have. Of anything else nothing is guessed, nor shown. It reads what was read once more, and keeps no more than the name.
+pub(super) fn channel_of(bytes: &[u8]) -> Option<ChannelName> {
+    #[derive(Deserialize)]
+    struct Addressed<'a> {
+        #[serde(borrow)]
+        channel: Cow<'a, str>,
+        channels: Option<IgnoredAny>,
+    }
+    if !is_object(bytes) {
+        return None;
+    }
+    let addressed: Addressed<'_> = serde_json::from_slice(bytes).ok()?;
+    if addressed.channels.is_some() {
+        return None;
+    }
+    ChannelName::parse(&addressed.channel).ok()
+}
+
+/// The library would take an array for the fields in their order.
+fn is_object(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().first() == Some(&b'{')
 }
 
 fn present<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Option<&'a RawValue>, D::Error> {
@@ -224,5 +248,40 @@ mod tests {
         assert!(parse(b"{\"channel\":\"a\",\"text\":\"\xff\"}").is_err());
         let long = format!(r#"{{"channel":"a","{}":1}}"#, "x".repeat(100_000));
         assert!(parse(long.as_bytes()).unwrap_err().message.len() < 500);
+    }
+
+    #[test]
+    fn of_what_is_refused_the_channel_is_known_where_there_is_no_doubt_about_it() {
+        for json in [
+            r#"{"channel":"a:b","text":1}"#,
+            r#"{"text":1,"colour":[{"channel":"c"}],"channel":"\u0061:b","channels":null}"#,
+            r#" {"channel":"a:b","base64":"!"}"#,
+        ] {
+            assert!(parse(json.as_bytes()).is_err(), "{json}");
+            assert_eq!(channel_of(json.as_bytes()).unwrap().as_str(), "a:b", "{json}");
+        }
+        let long = format!(r#"{{"channel":"{}","text":1}}"#, "x".repeat(100_000));
+        let deep = format!(r#"{{"channel":"a","data":{}}}"#, "[".repeat(100_000));
+        for json in [
+            "",
+            r#"{"text":1}"#,
+            r#"{"channel":1}"#,
+            r#"{"channel":null}"#,
+            r#"{"channel":""}"#,
+            r#"{"channel":"a\nb","text":1}"#,
+            r#"{"channel":"a","channel":"b","text":1}"#,
+            r#"{"channel":"a","channels":["b"],"text":1}"#,
+            r#"{"channels":["a"],"text":1}"#,
+            r#"["a",null,{"b":1},null,null,null,null,null,null,null]"#,
+            r#"{"channel":"a","text":1"#,
+            r#"{"channel":"a","text":1} {"channel":"b"}"#,
+            &long,
+            &deep,
+        ] {
+            assert_eq!(channel_of(json.as_bytes()), None, "{json:.60}");
+        }
+        // What is not UTF-8 elsewhere leaves no doubt about the name.
+        assert_eq!(channel_of(b"{\"channel\":\"a\",\"text\":\"\xff\"}").unwrap().as_str(), "a");
+        assert_eq!(channel_of(b"{\"channel\":\"\xff\",\"text\":1}"), None);
     }
 }

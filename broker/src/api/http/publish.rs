@@ -70,7 +70,7 @@ where
     // How much of it is payload nobody knows yet: it passes unless there is room for none.
     pass.check_pace_of_publish(1)?;
     let bytes = body::read(body, api.limits.json_bytes_max(), api).await?;
-    let publish = Publish::parse(api, &bytes)?;
+    let publish = Publish::parse(api, &bytes).inspect_err(|_| *to = description::channel_of(&bytes))?;
     if let Targets::One(channel) = &publish.target {
         *to = Some(channel.clone());
     }
