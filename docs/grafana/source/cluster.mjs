@@ -259,7 +259,7 @@ export const cluster = {
         },
         {
           title: "Publishes answered",
-          about: "By what the cluster said. too_few_copies: refused by min_copies. busy: too much waits. unknown: given up after 10 s; the publisher sends again with the same id.",
+          about: "By what the cluster said. too_few_copies: refused by min_copies. busy: too much waits. leaving: the node is to leave and is cut off. unknown: given up after 10 s; the publisher sends again with the same id.",
           width: 12, unit: "cps",
           queries: { "{{outcome}}": "sum by (outcome) (rate(tidings_cluster_publishes_answered_total{$of}[$rate]))" },
         },
