@@ -293,7 +293,7 @@ impl Broker {
     /// Publishes a message and waits until it is committed.
     ///
     /// # Errors
-    /// `too_large` for a payload over its namespace's bound, `invalid_request` for one of a kind that it does not take, `overloaded` at a bound of the node, `draining` when it stopped.
+    /// `too_large` for a payload over its namespace's bound, `invalid_request` for one of a kind that it does not take, `overloaded` at a bound of the node, `draining` when it stopped, or is to leave and is cut off from the others.
     pub async fn publish(&self, draft: Draft) -> Result<Published> {
         let receipt = match self.append_at_once(draft)? {
             Attempt::Appended(receipt) => receipt,

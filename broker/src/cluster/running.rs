@@ -1,5 +1,7 @@
 //! This node in its cluster, as it runs: gossip, connections, its view of the others, and the slots that follow from it.
 
+mod hand_over;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::sync::Arc;
@@ -10,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::Admission;
@@ -38,8 +40,6 @@ use crate::metrics::{Bound, Metrics};
 const GOSSIP: Duration = Duration::from_millis(200);
 /// How often the node's view is told the time.
 const TICK: Duration = Duration::from_millis(50);
-/// How often a drain looks whether everything is handed over.
-const LOOK: Duration = Duration::from_millis(20);
 /// What was said last before this node ends takes this long to leave.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 /// Nodes that know this one dial it twice a second, so they have found it by then if they are there.
@@ -291,63 +291,6 @@ impl Cluster {
     #[must_use]
     pub fn is_duplicate(&self) -> bool {
         self.admission.is_duplicate(self.clock.mono())
-    }
-
-    /// Hands everything that this node owns over to the others, until `deadline` at most, as long as somebody is there who takes it or is
-    /// about to. Publishing goes on meanwhile, unless others left without a word and nobody else is there. `true` when nothing is left that
-    /// this node alone holds, or nobody will take it; if `false`, [`Cluster::wait_for_others`] goes on with it.
-    pub async fn hand_over(&self, deadline: Instant) -> bool {
-        self.inputs.push(NodeInput::Drain);
-        self.hand_over_to(deadline, false).await
-    }
-
-    /// As [`Cluster::hand_over`], and waits for those who left without a word, too: they may live behind a cut that heals.
-    pub async fn wait_for_others(&self, deadline: Instant) -> bool {
-        self.hand_over_to(deadline, true).await
-    }
-
-    async fn hand_over_to(&self, deadline: Instant, is_patient: bool) -> bool {
-        let began = Instant::now();
-        while Instant::now() < deadline {
-            let (is_draining, comes, may_come) = {
-                let seen = self.seen.borrow();
-                let has = |state| seen.view.members().iter().any(|member| member.tag != self.me.tag && member.state == state);
-                (seen.state == State::Draining, has(State::Active) || has(State::Joining), seen.view.is_cut_off())
-            };
-            if is_draining && !self.hub.holds_slots() {
-                tracing::info!(event = "slots_handed_over", took = ?began.elapsed(), "everything was handed over to the other nodes");
-                return true;
-            }
-            if is_draining && !comes {
-                if !may_come || !self.hub.holds_messages() {
-                    return true;
-                }
-                if !is_patient {
-                    let (messages, at_most) = (self.hub.held_alone(), deadline.saturating_duration_since(began));
-                    tracing::warn!(
-                        event = "slots_wait",
-                        messages,
-                        ?at_most,
-                        "this node is to leave and is cut off from the others; it takes no messages any more, and keeps those that only it has until its grace is over"
-                    );
-                    return false;
-                }
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-        !self.hub.holds_slots()
-    }
-
-    /// Tells the others that this node ends. What it still holds is lost with it.
-    pub fn leave(&self) {
-        if self.hub.holds_messages() {
-            tracing::warn!(
-                event = "slots_not_handed_over",
-                messages = self.hub.held_alone(),
-                "some slots could not be handed over; what only this node holds is lost when it ends"
-            );
-        }
-        self.inputs.push(NodeInput::Leave);
     }
 
     /// Ends, after a moment for the last words.

@@ -81,7 +81,7 @@ impl Receipt {
     ///
     /// # Errors
     /// `unconfirmed` when nobody can say what became of it, also because this broker stops; in a cluster `overloaded` when too few
-    /// nodes would hold it or too much waits.
+    /// nodes would hold it or too much waits, and `draining` when this node is to leave and is cut off from the others.
     pub async fn committed(self) -> Result<Placed> {
         self.way.committed().await
     }

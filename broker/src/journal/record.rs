@@ -170,7 +170,7 @@ impl What {
         Self::Denied { code: error.code, message: error.message.as_ref().into() }
     }
 
-    /// Every [`What::event`].
+    /// Every [`What::event`]: what is not here cannot be one.
     pub const EVENTS: [&'static str; 12] = [
         "session_opened",
         "session_refused",
@@ -190,18 +190,18 @@ impl What {
     #[must_use]
     pub fn event(&self) -> &'static str {
         match self {
-            Self::Opened { .. } => "session_opened",
-            Self::Refused { .. } => "session_refused",
-            Self::Polled { .. } => "session_polled",
-            Self::Denied { .. } => "session_denied",
-            Self::PublishRefused(_) => "publish_refused",
-            Self::Subscribed(_) => "session_subscribed",
-            Self::Unsubscribed(_) => "session_unsubscribed",
-            Self::Gap(..) => "session_gap",
-            Self::FellBehind => "session_fell_behind",
-            Self::CaughtUp => "session_caught_up",
-            Self::Cut { .. } => "session_cut",
-            Self::Closed { .. } => "session_closed",
+            Self::Opened { .. } => Self::EVENTS[0],
+            Self::Refused { .. } => Self::EVENTS[1],
+            Self::Polled { .. } => Self::EVENTS[2],
+            Self::Denied { .. } => Self::EVENTS[3],
+            Self::PublishRefused(_) => Self::EVENTS[4],
+            Self::Subscribed(_) => Self::EVENTS[5],
+            Self::Unsubscribed(_) => Self::EVENTS[6],
+            Self::Gap(..) => Self::EVENTS[7],
+            Self::FellBehind => Self::EVENTS[8],
+            Self::CaughtUp => Self::EVENTS[9],
+            Self::Cut { .. } => Self::EVENTS[10],
+            Self::Closed { .. } => Self::EVENTS[11],
         }
     }
 

@@ -33,7 +33,7 @@ impl Embedded {
             sleep_until((began + drain.notice).min(deadline)).await;
         }
         // First the slots and then the clients: who comes back to another node finds everything there.
-        let is_handed_over = self.cluster.hand_over(began + drain.grace / 2).await;
+        let is_handed_over = self.cluster.hand_over(began, began + drain.grace / 2).await;
         if is_handed_over {
             self.cluster.leave();
         }
@@ -58,8 +58,8 @@ impl Embedded {
             tracing::warn!(event = "drain_cut", connections = self.connections(), "the grace is over; what is still open is cut");
         }
         if !is_handed_over {
-            // Nobody is served here any more; a network that heals by then still saves what only this node holds.
-            self.cluster.wait_for_others(deadline - LAST_BYTES).await;
+            // All have been let go; a network that heals by then still saves what only this node holds.
+            self.cluster.wait_for_others(began, began + drain.grace.saturating_sub(LAST_BYTES)).await;
             self.cluster.leave();
         }
         self.cluster.stop().await;

@@ -356,7 +356,6 @@ pub(super) fn table(
             journal: journal.clone(),
             origins: Origins::new(&config.cors.origins, config.http.tls.is_on()),
             incoming: incoming.clone(),
-            turns: api::http::Turns::default(),
             limits: api::http::Limits {
                 payload_bytes_max: config.namespaces.iter().map(|(_, rules)| rules.payload_bytes).max().unwrap_or(0),
                 batch_channels_max: config.limits.batch_messages,

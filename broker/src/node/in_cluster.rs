@@ -130,17 +130,16 @@ impl InCluster {
     }
 
     /// Whether nothing is left to be handed over, or nobody who could take it.
-    pub(super) async fn hand_over(&self, deadline: Instant) -> bool {
+    pub(super) async fn hand_over(&self, began: Instant, deadline: Instant) -> bool {
         match &self.cluster {
-            Some(cluster) => cluster.hand_over(deadline).await,
+            Some(cluster) => cluster.hand_over(began, deadline).await,
             None => true,
         }
     }
 
-    pub(super) async fn wait_for_others(&self, deadline: Instant) -> bool {
-        match &self.cluster {
-            Some(cluster) => cluster.wait_for_others(deadline).await,
-            None => true,
+    pub(super) async fn wait_for_others(&self, began: Instant, deadline: Instant) {
+        if let Some(cluster) = &self.cluster {
+            cluster.wait_for_others(began, deadline).await;
         }
     }
 
@@ -204,13 +203,11 @@ impl InCluster {
         None
     }
 
-    pub(super) async fn hand_over(&self, _: Instant) -> bool {
+    pub(super) async fn hand_over(&self, _: Instant, _: Instant) -> bool {
         true
     }
 
-    pub(super) async fn wait_for_others(&self, _: Instant) -> bool {
-        true
-    }
+    pub(super) async fn wait_for_others(&self, _: Instant, _: Instant) {}
 
     pub(super) fn leave(&self) {}
 

@@ -26,7 +26,6 @@ use http_body::Body;
 use http_body_util::Full;
 
 pub use self::connected::{Connected, Published};
-pub use self::read::Turns;
 use self::route::{Action, Routed};
 use crate::api::refusals;
 use crate::auth::carrier;
@@ -57,8 +56,6 @@ pub struct HttpApi {
     pub origins: Origins,
     /// Bodies that are half here, in bytes.
     pub incoming: Arc<Crowd>,
-    /// Who may write a page of history now.
-    pub turns: Turns,
     /// What a request may cost.
     pub limits: Limits,
 }

@@ -25,17 +25,19 @@ pub(super) const LIMIT_MAX: usize = 1_000;
 const WRITTEN_AT_A_TIME: usize = 64 << 10;
 /// What a message takes in a page besides its payload, about.
 const MESSAGE_BYTES: usize = 256;
-/// Most pages of history that are being written at once on the node. One may be six times as large as its messages, and counts nowhere before it is whole.
-const PAGES_AT_ONCE: usize = 4;
+/// Most pages of history that are being written at once on one thread. One may be six times as large as its messages, and counts nowhere before it is whole.
+const PAGES_AT_ONCE: usize = 2;
 
 /// The turns of those who write pages of history: since others have theirs between the steps of one, all who ask would have begun one else.
-#[derive(Clone, Debug)]
-pub struct Turns(Arc<Semaphore>);
+type Turns = Arc<Semaphore>;
 
-impl Default for Turns {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(PAGES_AT_ONCE)))
-    }
+thread_local! {
+    /// Each thread has its own: a shard that has much to do, or stands still, holds up nobody elsewhere.
+    static TURNS: Turns = turns();
+}
+
+fn turns() -> Turns {
+    Arc::new(Semaphore::new(PAGES_AT_ONCE))
 }
 
 /// `GET /v1/channels/{channel}/messages` → `{"messages":[…],"cursor"[,"gap"]}`.
@@ -43,7 +45,7 @@ pub(super) async fn history(api: &HttpApi, pass: &Pass, channel: &ChannelName, q
     let query = Query::parse(query, &["since", "limit", "order"])?;
     let query = parse_history(query.get("since"), query.count("limit", LIMIT_DEFAULT, LIMIT_MAX)?, query.get("order"))?;
     let page = page(api, pass, channel, &query).await?;
-    Ok(answer::json(written(&api.turns, channel, &page).await))
+    Ok(answer::json(written(TURNS.with(Arc::clone), channel, &page).await))
 }
 
 /// The same query as an object of JSON: `{"channel","since"?,"limit"?,"order"?}`.
@@ -79,9 +81,9 @@ async fn page(api: &HttpApi, pass: &Pass, channel: &ChannelName, query: &History
 }
 
 /// The page in JSON, when it is its turn, and in steps between which others have theirs.
-async fn written(turns: &Turns, channel: &ChannelName, page: &HistoryPage) -> Vec<u8> {
+async fn written(turns: Turns, channel: &ChannelName, page: &HistoryPage) -> Vec<u8> {
     // Nobody closes it.
-    let _turn = turns.0.acquire().await.ok();
+    let _turn = turns.acquire().await.ok();
     let mut writing = Writing::begin(page);
     while !writing.step() {
         tokio::task::yield_now().await;
@@ -248,9 +250,9 @@ mod tests {
 
     #[test]
     fn however_many_ask_for_pages_few_are_half_written() {
-        let (turns, channel) = (Turns::default(), ChannelName::parse("news").unwrap());
+        let (turns, channel) = (turns(), ChannelName::parse("news").unwrap());
         let page = page(&channel);
-        let mut asked: Vec<_> = (0..40).map(|_| Box::pin(written(&turns, &channel, &page))).collect();
+        let mut asked: Vec<_> = (0..40).map(|_| Box::pin(written(turns.clone(), &channel, &page))).collect();
         let mut done = Vec::new();
         while !asked.is_empty() {
             // All have their turn, as on one thread.
@@ -261,11 +263,11 @@ mod tests {
             }
         }
         // Those who began together end together.
-        assert_eq!(done, [PAGES_AT_ONCE; 10]);
+        assert_eq!(done, [PAGES_AT_ONCE; 20]);
         // Who goes away in the middle of his page gives his turn to the next.
-        let mut gone: Vec<_> = (0..4).map(|_| Box::pin(written(&turns, &channel, &page))).collect();
+        let mut gone: Vec<_> = (0..PAGES_AT_ONCE).map(|_| Box::pin(written(turns.clone(), &channel, &page))).collect();
         assert!(gone.iter_mut().all(goes_on));
         drop(gone);
-        assert_eq!(turns.0.available_permits(), PAGES_AT_ONCE);
+        assert_eq!(turns.available_permits(), PAGES_AT_ONCE);
     }
 }

@@ -29,6 +29,8 @@ pub struct View {
     table: Arc<Table>,
     departed: HashMap<Tag, Departure>,
     may_act: bool,
+    /// Others left without a word, and may live behind a cut.
+    misses_others: bool,
 }
 
 impl View {
@@ -49,7 +51,7 @@ impl View {
             hash.update(&member.id.0.to_le_bytes());
             hash.update(&member.tag.get().to_le_bytes());
         }
-        Self { id: hash.digest(), me, members, table: Arc::new(Table::new(active, replicas)), departed, may_act }
+        Self { id: hash.digest(), me, members, table: Arc::new(Table::new(active, replicas)), departed, may_act, misses_others: false }
     }
 
     /// A cluster of one: this node owns everything.
@@ -57,12 +59,19 @@ impl View {
     pub fn alone(me: Tag) -> Self {
         let member = Member { id: super::NodeId(0), tag: me, state: State::Active };
         let table = Table::new(vec![(0, 0)], 1);
-        Self { id: 0, me, members: vec![member], table: Arc::new(table), departed: HashMap::new(), may_act: true }
+        Self { id: 0, me, members: vec![member], table: Arc::new(table), departed: HashMap::new(), may_act: true, misses_others: false }
+    }
+
+    /// The same of a node that knows of others who left without a word, or of none.
+    #[must_use]
+    pub(super) fn missing_others(mut self, misses_others: bool) -> Self {
+        self.misses_others = misses_others;
+        self
     }
 
     /// Whether a view of these would say the same.
-    pub(super) fn is_same(&self, members: &[Member], departed: &HashMap<Tag, Departure>, may_act: bool) -> bool {
-        self.members == members && self.departed == *departed && self.may_act == may_act
+    pub(super) fn is_same(&self, members: &[Member], departed: &HashMap<Tag, Departure>, may_act: bool, misses_others: bool) -> bool {
+        (self.may_act, self.misses_others) == (may_act, misses_others) && self.members == members && self.departed == *departed
     }
 
     /// A hash of the nodes that take slots: equal on nodes that place alike.
@@ -108,15 +117,12 @@ impl View {
         Some(Place { home: tag(home)?, follower: tag(follower) })
     }
 
-    /// Whether this node is to leave and nobody is there to whom it could hand anything over, while others left without a word and may live
-    /// behind a cut: what it took now they might never get.
+    /// Whether this node is to leave and nobody is active to whom it could hand anything over, while others left without a word and may live
+    /// behind a cut: what it took now they might never get. They are remembered for ten minutes, and longer while this node leaves.
     #[must_use]
     pub fn is_cut_off(&self) -> bool {
-        let is_leaving =
-            self.members.iter().any(|member| member.tag == self.me && matches!(member.state, State::Draining | State::Leaving));
-        is_leaving
-            && !self.members.iter().any(|member| member.state == State::Active)
-            && self.departed.values().any(|how| *how == Departure::Silent)
+        let is_leaving = |member: &Member| member.tag == self.me && matches!(member.state, State::Draining | State::Leaving);
+        self.misses_others && !self.members.iter().any(|member| member.state == State::Active) && self.members.iter().any(is_leaving)
     }
 
     /// Whether this node may take slots over.

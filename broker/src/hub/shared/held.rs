@@ -13,11 +13,13 @@ impl Hub {
         holds
     }
 
-    /// Whether there are messages in them.
+    /// Whether there are messages in them, or are about to be.
     #[must_use]
     pub fn holds_messages(&self) -> bool {
         let mut holds = false;
-        self.each_held(|replica, log| holds |= log.stats().entries > 0 || replica.orphans().next().is_some());
+        self.each_held(|replica, log| {
+            holds |= log.stats().entries > 0 || log.commit().idx < log.head().idx || replica.orphans().next().is_some();
+        });
         holds
     }
 

@@ -236,20 +236,21 @@ impl World {
     /// says so here and now, and in nobody's when it was asked for once.
     pub(super) fn check_refused(&self, at: usize, slot: Slot, rid: u64, (answer, is_from_afar): (&Answer, bool)) -> Failed {
         // Of what is old, by a clock that jumped, the home does not know that it was asked for before.
-        if *answer != Answer::Refused(Refusal::Degraded) || self.faults.jump {
+        let is_sent_away = *answer == Answer::Leaving;
+        if !(is_sent_away || *answer == Answer::Refused(Refusal::Degraded)) || self.faults.jump {
             return Ok(());
         }
         let number = number_of(rid);
         let (text, is_first) = (text(number), self.tries.get(&number) == Some(&1));
         for (holder, node) in self.nodes.iter().enumerate() {
             let Some(part) = node.as_ref().and_then(|node| node.parts.get(&slot)) else { continue };
-            let is_told_by_it = holder == at && !is_from_afar && part.replica.is_home();
+            let is_told_by_it = holder == at && !is_from_afar && !is_sent_away && part.replica.is_home();
             if !(is_first || is_told_by_it) {
                 continue;
             }
             let found = part.log.beyond(0).iter().find(|entry| entry.payload.bytes() == text.as_bytes()).map(|entry| entry.pos);
             if let Some(pos) = found {
-                return Err(format!("invariant 21: {text} of {slot} is refused for want of copies, and stands at {pos:?} on {holder}"));
+                return Err(format!("invariant 21: {text} of {slot} is refused ({answer:?}), and stands at {pos:?} on {holder}"));
             }
         }
         Ok(())

@@ -125,9 +125,7 @@ impl Node {
     /// Processes that left without a word: nobody hears them, and they may live behind a cut and go on.
     #[must_use]
     pub fn silent(&self, now: Duration) -> Vec<Tag> {
-        let is_silent =
-            |peer: &Peer| peer.alive.is_some() && !peer.has_ended && peer.state != State::Leaving && !self.is_present(peer, now);
-        self.peers.iter().filter(|(_, peer)| is_silent(peer)).map(|(tag, _)| *tag).collect()
+        self.peers.iter().filter(|(_, peer)| self.is_silent(peer, now)).map(|(tag, _)| *tag).collect()
     }
 
     /// The view that a process said it has.
@@ -265,7 +263,15 @@ impl Node {
                 peer.alive = peer.alive.map(|at| at.min(now.saturating_sub(self.settings.down)));
             }
         }
-        self.peers.retain(|_, peer| peer.is_linked || now < peer.alive.unwrap_or(peer.known) + REMEMBERED);
+        // Who is to leave waits for those who may come back, and that has its own end.
+        let waits = matches!(self.me.state, State::Draining | State::Leaving);
+        self.peers.retain(|_, peer| {
+            peer.is_linked || now < peer.alive.unwrap_or(peer.known) + REMEMBERED || waits && peer.alive.is_some() && !peer.has_ended
+        });
+    }
+
+    fn is_silent(&self, peer: &Peer, now: Duration) -> bool {
+        peer.alive.is_some() && !peer.has_ended && peer.state != State::Leaving && !self.is_present(peer, now)
     }
 
     fn is_present(&self, peer: &Peer, now: Duration) -> bool {
@@ -327,10 +333,12 @@ impl Node {
             .filter(|(_, peer)| peer.alive.is_some() && !self.is_present(peer, now))
             .map(|(tag, peer)| (*tag, peer.departure()))
             .collect();
-        if self.view.is_same(&members, &departed, may_act) {
+        let misses_others = self.peers.values().any(|peer| self.is_silent(peer, now));
+        if self.view.is_same(&members, &departed, may_act, misses_others) {
             return;
         }
-        self.view = Arc::new(View::new(self.me.tag, members, self.settings.replicas, departed, may_act));
+        let view = View::new(self.me.tag, members, self.settings.replicas, departed, may_act).missing_others(misses_others);
+        self.view = Arc::new(view);
         out.push(NodeOutput::View(self.view.clone()));
     }
 }

@@ -93,6 +93,22 @@ fn a_node_that_nobody_hears_is_down_and_one_heartbeat_ends_it() {
 }
 
 #[test]
+fn who_is_to_leave_is_cut_off_as_long_as_others_are_silent_but_not_from_one_that_said_goodbye() {
+    let mut room = Room::new(2);
+    room.run(3000);
+    room.cut.push((0, 1));
+    room.tell(0, NodeInput::Unlinked { tag: tag(2) });
+    room.run(3000);
+    assert!(!room.nodes[0].view().is_cut_off(), "it is to stay");
+    room.tell(0, NodeInput::Drain);
+    room.run(2 * REMEMBERED.as_millis() as u64);
+    assert!(room.nodes[0].view().is_cut_off(), "it may come back as long as this one waits for it");
+    // It had left when the other one could not hear it, and gossip says so.
+    room.tell(0, NodeInput::Known(Member { id: NodeId(1), tag: tag(2), state: State::Leaving }));
+    assert!(!room.nodes[0].view().is_cut_off());
+}
+
+#[test]
 fn a_process_that_ended_is_gone_at_once() {
     let mut room = Room::new(3);
     room.run(3000);

@@ -9,6 +9,7 @@ use foldhash::{HashMap, HashMapExt};
 use super::super::frame::{Ask, Outcome, Refusal, Terms};
 use super::super::settings::Bug;
 use super::asker::Asker;
+use super::publish::takes_nothing;
 use super::{Context, Replica, Role};
 use crate::log::{SlotLog, Tag};
 use crate::message::{ChannelName, Draft};
@@ -155,17 +156,22 @@ impl Replica {
         if home.deferred.is_empty() {
             return;
         }
-        let (now, copies, is_expected) = (cx.now.mono, home.copies_to_be(), self.expects_copy(cx));
+        let (now, copies, takes_nothing) = (cx.now.mono, home.copies_to_be(), takes_nothing(cx));
+        let is_expected = !takes_nothing && self.expects_copy(cx);
         let Role::Home(home) = &mut self.role else { return };
         let (deferred, follow) = (&mut home.deferred, cx.settings.follow);
-        if deferred.looked_at == Some((copies, is_expected)) && now < deferred.oldest + follow {
+        if !takes_nothing && deferred.looked_at == Some((copies, is_expected)) && now < deferred.oldest + follow {
             return;
         }
         let taken = deferred.take(|waiting| waiting.terms.copies_min > copies && is_expected && now < waiting.at + follow);
         deferred.looked_at = Some((copies, is_expected));
         for Waiting { asker, since, ask, terms, .. } in taken {
             // It may have come in from a branch meanwhile.
-            if terms.copies_min > copies && !is_in_log(log, cx, &ask) {
+            if is_in_log(log, cx, &ask) {
+                self.append_now(log, cx, asker, since, ask, terms);
+            } else if takes_nothing {
+                self.turn_away(cx, asker);
+            } else if terms.copies_min > copies {
                 self.answer(cx, asker, Outcome::Refused(Refusal::Degraded));
             } else {
                 self.append_now(log, cx, asker, since, ask, terms);

@@ -284,6 +284,9 @@ impl Replica {
     /// What was appended after an index by the home itself waits and goes out.
     pub(super) fn appended(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, before: u64) {
         let Role::Home(home) = &mut self.role else { return };
+        if log.head().idx > before && home.counted().next().is_none() {
+            home.alone_after.get_or_insert(before);
+        }
         let known = home.waiting.back().map_or(before, |(idx, _)| before.max(*idx));
         home.waiting.extend((known + 1..=log.head().idx).map(|idx| (idx, true)));
         self.stream(log, cx, before);

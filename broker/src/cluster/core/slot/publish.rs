@@ -138,6 +138,17 @@ impl Replica {
         }
     }
 
+    /// Whoever waits here without a place is sent elsewhere.
+    pub(super) fn turn_away(&mut self, cx: &mut Context<'_>, asker: Asker) {
+        match asker {
+            Asker::There { peer, rid, flight } => self.send_publish_back(cx, (peer, rid, flight), None),
+            Asker::Here(number) => {
+                let Some(Waiting { rid, may_be_taken, .. }) = self.publishes.take(number) else { return };
+                cx.out.push(Output::Answer { rid, answer: if may_be_taken { Answer::Unknown } else { Answer::Leaving } });
+            }
+        }
+    }
+
     /// Sends what is not sent to whoever should be the home, or appends it when that is here.
     pub(super) fn send_publishes(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
         if self.publishes.waiting.iter().all(|waiting| waiting.is_sent) {

@@ -47,6 +47,8 @@ struct Scene {
     slot: Slot,
     settings: Settings,
     members: Vec<Member>,
+    /// Some left without a word.
+    misses_others: bool,
     nodes: Vec<One>,
     /// From, to, what.
     wires: VecDeque<(usize, usize, Frame)>,
@@ -83,6 +85,7 @@ impl Scene {
             slot,
             settings,
             members: (0..count).map(member).collect(),
+            misses_others: false,
             nodes: (0..count).map(one).collect(),
             wires: VecDeque::new(),
             mute: Vec::new(),
@@ -94,7 +97,7 @@ impl Scene {
     }
 
     fn view(&self, at: usize) -> View {
-        View::new(tag(at), self.members.clone(), self.settings.replicas, HashMap::new(), true)
+        View::new(tag(at), self.members.clone(), self.settings.replicas, HashMap::new(), true).missing_others(self.misses_others)
     }
 
     /// Three nodes of which the home serves without its follower, after a first message; it, and the node that is neither.
@@ -294,6 +297,22 @@ fn what_waits_for_a_follower_is_sent_on_when_its_slot_moves() {
     assert!(scene.nodes[next].replica.is_home(), "the slot did not move");
     assert!(scene.copies(2) >= Some(2), "{:?}, next {next}, follower {follower}", scene.answers);
     assert_eq!(scene.texts(next), ["m1", "m2"]);
+}
+
+#[test]
+fn what_waits_for_a_follower_is_sent_elsewhere_when_its_home_is_to_leave_and_cut_off() {
+    let (mut scene, home, elsewhere) = Scene::with_a_home_alone();
+    scene.publish(home, 2, "a{x}", INSISTS);
+    scene.publish(home, 3, "a{x}", Terms::default());
+    scene.hear(home, elsewhere, 0, 4..=4, INSISTS);
+    scene.members.retain(|member| member.tag == tag(home));
+    scene.members[0].state = State::Draining;
+    scene.misses_others = true;
+    scene.input(home, Input::View);
+    assert_eq!((scene.answer(2), scene.answer(3)), (Some(&Answer::Leaving), Some(&Answer::Leaving)));
+    let back = scene.take_answers(home, elsewhere);
+    assert!(matches!(back[..], [(4, 0, Outcome::NotHome(None))]), "{back:?}");
+    assert_eq!(scene.texts(home), ["m1"], "what is sent elsewhere is nowhere here");
 }
 
 #[test]
