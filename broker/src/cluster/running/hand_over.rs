@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::super::core::{NodeInput, State};
 use super::Cluster;
-use crate::cluster::core::{NodeInput, State};
 
 /// How often it is looked whether everything is handed over.
 const LOOK: Duration = Duration::from_millis(20);
