@@ -326,9 +326,13 @@ impl Hub {
                 }
             }
             Output::Committed { key, entry } => {
-                self.note_stage(Stage::Commit, &entry);
-                if state.part.as_ref().is_some_and(|part| part.replica.is_home()) {
+                let is_home = state.part.as_ref().is_some_and(|part| part.replica.is_home());
+                if is_home {
                     self.note_append(&entry);
+                }
+                // A copy that nobody listens to is told with the next message, however late that is: nobody waits for it there.
+                if is_home || matches!(state.listeners.get(key.number() as usize), Some(Some(_))) {
+                    self.note_stage(Stage::Commit, &entry);
                 }
                 after.told |= self.deliver(state, key, entry);
             }
