@@ -401,7 +401,7 @@ pub enum Stage {
     Append,
     /// Another node has it. Without the time on the way there, which no clock of either tells: a round trip is two of them.
     Link,
-    /// A node may show it, as as many nodes as should and can hold it: that which orders it, or on which somebody listens.
+    /// The node that orders it, or one where somebody listens, may show it: as many nodes hold it as should and can.
     Commit,
 }
 
