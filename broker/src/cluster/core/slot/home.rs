@@ -17,6 +17,9 @@ use super::{Context, Event, Opening, Output, Replica, Role};
 use crate::log::{Appended, Entry, Epoch, Line, Pos, Record, SlotLog, Tag, Waited};
 use crate::message::ChannelName;
 
+/// Of so many slots each calls its new follower a while after the one before.
+const CALLS_SPREAD: u16 = 64;
+
 #[derive(Debug)]
 pub(super) struct Home {
     pub(super) epoch: Epoch,
@@ -39,6 +42,8 @@ pub(super) struct Home {
     /// Commits beyond this index wait for a follower until then.
     pub(super) hold: Option<(u64, Duration)>,
     pub(super) rounds: u32,
+    /// Another one holds a copy meanwhile, so the follower that is wanted is called then and not before.
+    pub(super) calls_at: Option<Duration>,
     /// When something was tried last: to yield, to seal rivals, to call the follower.
     pub(super) tried: Duration,
     pub(super) marked: Duration,
@@ -112,6 +117,7 @@ impl Home {
             owed: Vec::new(),
             hold: None,
             rounds: 0,
+            calls_at: None,
             tried: Duration::ZERO,
             marked: Duration::ZERO,
             told: head,
@@ -135,6 +141,7 @@ impl Home {
             || !self.rivals.is_empty()
             || self.note.is_some()
             || self.hold.is_some()
+            || self.counted().nth(1).is_some()
             || self.flows.iter().any(|flow| flow.channels.is_none() && !flow.is_counted && !flow.is_lagging)
     }
 
@@ -191,6 +198,7 @@ impl Home {
 
     /// A follower is not waited for any more.
     pub(super) fn uncount(&mut self, follower: Tag) {
+        self.calls_at = None;
         if let Some(flow) = self.flow(follower) {
             flow.is_counted = false;
             flow.owes = None;
@@ -440,7 +448,8 @@ impl Replica {
         let me = self.me;
         let Role::Home(home) = &mut self.role else { return };
         let now = cx.now.mono;
-        if home.tried + cx.settings.retry > now {
+        let is_called = home.calls_at.take_if(|at| *at <= now).is_some();
+        if home.tried + cx.settings.retry > now && !is_called {
             return;
         }
         home.tried = now;
@@ -453,7 +462,7 @@ impl Replica {
             cx.out.push(Output::Send { to: *rival, frame: Frame::Claim { round: home.rounds, seal: true } });
         }
         let follower = place.follower;
-        match follower {
+        match follower.filter(|_| home.calls_at.is_none()) {
             Some(follower) if !home.flows.iter().any(|flow| flow.to == follower && flow.is_followed(now, cx.settings.retry * 10)) => {
                 cx.send(follower, Frame::Opened { line: log.line().clone() });
             }
@@ -557,6 +566,12 @@ impl Replica {
         self.receiver.redirect_to(Some(successor), successor);
         self.receiver.ask_again(cx);
         cx.out.push(Event::Sealed { successor }.into_output());
+    }
+
+    /// How long a new follower is not called while another one holds a copy: until slots have moved, which copies would be in the way of,
+    /// and then not those of all slots at once.
+    pub(super) fn calls_after(&self, cx: &Context<'_>) -> Duration {
+        cx.settings.retry + cx.settings.retry * u32::from(self.slot.number() % CALLS_SPREAD) / 8
     }
 
     /// Commits of a new epoch wait a moment for a follower, if one is to be expected.

@@ -242,12 +242,15 @@ impl Replica {
         self.receiver.forget_redirect();
         self.lost.retain(|peer| cx.view.is_present(*peer));
         self.claim_after = Duration::ZERO;
+        let calls_after = self.calls_after(cx);
         match &mut self.role {
             Role::Guest => {}
             Role::Claiming(_) => self.tick_claim(log, cx),
             Role::Home(home) => {
                 // Whoever is to have the slot, or to follow, hears it at once.
                 home.tried = Duration::ZERO;
+                let is_followed = home.counted().any(|flow| !flow.is_lost && cx.view.is_present(flow.to));
+                home.calls_at = is_followed.then_some(cx.now.mono + calls_after);
                 self.tick_home(log, cx);
                 self.tell_all_counted(cx);
             }
@@ -337,7 +340,9 @@ impl Replica {
         };
         let soon = is_moving || !self.publishes.is_empty();
         let is_quiet = !soon && !self.is_needed();
-        (!is_quiet).then(|| cx.now.mono + if soon { settings.retry / 4 } else { settings.beat * 4 })
+        let calls_at = if let Role::Home(home) = &self.role { home.calls_at } else { None };
+        let then = cx.now.mono + if soon { settings.retry / 4 } else { settings.beat * 4 };
+        (!is_quiet).then(|| calls_at.map_or(then, |at| then.min(at)))
     }
 }
 

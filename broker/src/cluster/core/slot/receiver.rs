@@ -20,6 +20,8 @@ pub(super) struct Receiver {
     source: Option<Tag>,
     kind: Kind,
     state: State,
+    /// The stream of channels that the same source goes on with until it answers, by its generation.
+    until_answered: Option<u32>,
     /// When the source was heard last, or asked.
     heard: Duration,
     /// How often in a row it was asked for the same and sent nothing of it in time.
@@ -95,6 +97,7 @@ impl Receiver {
     pub(super) fn stop(&mut self) {
         self.state = State::Idle;
         self.source = None;
+        self.until_answered = None;
         self.parts.clear();
     }
 
@@ -108,6 +111,11 @@ impl Receiver {
     fn patience(&self, settings: &Settings) -> Duration {
         let doubles = if self.parts.is_empty() { self.in_vain.min(PATIENCE_DOUBLES_MAX) } else { PATIENCE_DOUBLES_MAX };
         settings.retry * (PATIENCE << doubles)
+    }
+
+    /// Whether this is what flowed before the source was asked for something else, and flows until that comes.
+    fn is_before(&self, from: Tag, generation: u32) -> bool {
+        self.source == Some(from) && self.state == State::Asked && self.until_answered == Some(generation)
     }
 
     fn is_from(&self, from: Tag, generation: u32) -> bool {
@@ -166,8 +174,11 @@ impl Replica {
         let receiver = &mut self.receiver;
         let is_again = (receiver.state, receiver.source, receiver.kind) == (State::Asked, Some(source), kind);
         receiver.in_vain = if is_again { receiver.in_vain + 1 } else { 0 };
+        let flows = receiver.live_channels().filter(|(from, _)| *from == source && !self.is_whole).map(|(_, generation)| generation);
+        let until_answered = flows.or(receiver.until_answered.filter(|_| is_again));
         receiver.stop();
         receiver.generation += 1;
+        receiver.until_answered = until_answered;
         (receiver.source, receiver.kind, receiver.state, receiver.heard) = (Some(source), kind, State::Asked, cx.now.mono);
         let line = match kind {
             _ if self.is_whole => Some(log.line().clone()),
@@ -223,6 +234,7 @@ impl Replica {
             return;
         }
         self.receiver.heard = cx.now.mono;
+        self.receiver.until_answered = None;
         let has_copy = self.serves_all() || self.interest.holds_any();
         if has_copy && sync.line.epoch() < log.epoch() && !cx.settings.has(Bug::FollowLower) {
             // An epoch that others have left: its home must hear of it and open a higher one.
@@ -317,11 +329,14 @@ impl Replica {
     }
 
     pub(super) fn streamed(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, from: Tag, stream: Stream) {
-        if !self.receiver.is_from(from, stream.generation) || self.receiver.state != State::Live {
+        let is_before = self.receiver.is_before(from, stream.generation);
+        if !is_before && (!self.receiver.is_from(from, stream.generation) || self.receiver.state != State::Live) {
             return;
         }
-        self.receiver.heard = cx.now.mono;
-        let is_whole = self.receiver.kind == Kind::Everything;
+        if !is_before {
+            self.receiver.heard = cx.now.mono;
+        }
+        let is_whole = !is_before && self.receiver.kind == Kind::Everything;
         let has_records = !stream.records.is_empty();
         let room = (is_whole && !cx.settings.has(Bug::NoDedupe)).then_some(cx.dedupe_room);
         for record in stream.records {
