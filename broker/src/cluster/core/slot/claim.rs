@@ -295,6 +295,7 @@ impl Replica {
         // Without a copy: who wrote the slot before is gone with it, or lives behind a cut.
         let is_known = self.seen.is_some();
         let mut is_uncertain = if self.is_whole { !self.rules_out_loss(log.epoch(), &own, &claim, cx, is_forced) } else { is_known };
+        is_uncertain |= self.apart.take_gone(cx);
         if cx.settings.has(Bug::NoFailoverGap) {
             is_uncertain = false;
         }
@@ -393,6 +394,8 @@ impl Replica {
             Role::Home(_) => {
                 if self.is_placed() {
                     self.meet_rival(log, cx, from, &line);
+                } else {
+                    self.note_line(log, cx.view, from, &line);
                 }
             }
             Role::Claiming(claim) => {

@@ -21,6 +21,10 @@ impl Replica {
         }
         flow.is_eager = ack.is_eager;
         flow.owes = (flow.acked < head).then_some(cx.now.mono);
+        if !flow.has_orphans {
+            // What it held beside the line it would have offered first.
+            self.apart.forget(from);
+        }
         let was_noted = home.note.as_ref().is_some_and(|note| note.follower == from);
         if was_noted {
             // It came in time. Those who noted it are told that it counts after all.
@@ -67,10 +71,16 @@ impl Replica {
         if cx.settings.has(Bug::StaleWitness) {
             return;
         }
-        // Whoever is being noted must not hear the contrary.
-        let is_noted = |follower: Tag| home.note.as_ref().is_some_and(|note| note.follower == follower);
-        for flow in home.counted().filter(|flow| !flow.is_lost && !is_noted(flow.to)) {
-            self.tell_counted(cx, flow.to);
+        for flow in home.counted().filter(|flow| !flow.is_lost) {
+            self.tell_still_counted(cx, flow.to);
+        }
+    }
+
+    /// Tells one who counts so again, but for one that is being noted: it must not hear the contrary.
+    pub(super) fn tell_still_counted(&self, cx: &mut Context<'_>, follower: Tag) {
+        let Role::Home(home) = &self.role else { return };
+        if home.note.as_ref().is_none_or(|note| note.follower != follower) {
+            self.tell_counted(cx, follower);
         }
     }
 

@@ -388,6 +388,7 @@ impl Replica {
     }
 
     pub(super) fn tick_home(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
+        self.tell_of_the_gone(log, cx);
         let Role::Home(home) = &mut self.role else { return };
         let (now, settings) = (cx.now.mono, cx.settings);
         for flow in home.flows.extract_if(.., |flow| !flow.is_counted && !cx.view.is_present(flow.to)) {
@@ -486,16 +487,16 @@ impl Replica {
     /// Opens a higher epoch on its own line when a higher one was heard of.
     pub(super) fn reopen(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
         let is_placed = self.is_placed();
-        let epoch = self.next_epoch();
         let seen = self.seen;
         let Role::Home(home) = &mut self.role else { return };
         if !is_placed || seen <= Some(home.epoch) || cx.now.mono < home.reopen_after || !cx.view.may_act() {
             return;
         }
-        self.open_next(log, cx, epoch);
+        self.open_next(log, cx, false);
     }
 
-    fn open_next(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, epoch: Epoch) {
+    pub(super) fn open_next(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, is_uncertain: bool) {
+        let epoch = self.next_epoch();
         let Role::Home(home) = &mut self.role else { return };
         home.reopen_after = cx.now.mono + cx.settings.retry * 2;
         home.epoch = epoch;
@@ -503,8 +504,8 @@ impl Replica {
         home.note = None;
         self.seen = Some(epoch);
         let before = log.head().idx;
-        log.open_epoch(epoch, false);
-        cx.out.push(Event::Opened { epoch, is_uncertain: false, is_forced: false, opening: Opening::Merged }.into_output());
+        log.open_epoch(epoch, is_uncertain);
+        cx.out.push(Event::Opened { epoch, is_uncertain, is_forced: false, opening: Opening::Merged }.into_output());
         self.appended(log, cx, before);
         cx.send_all(&Frame::Opened { line: log.line().clone() });
         self.tell_all_counted(cx);
@@ -520,7 +521,10 @@ impl Replica {
                 self.is_wanted = true;
                 self.claim_after = Duration::ZERO;
             }
-            Role::Home(home) => home.rival(from),
+            Role::Home(home) => {
+                home.rival(from);
+                self.note_line(log, cx.view, from, line);
+            }
             _ => {}
         }
     }
@@ -534,8 +538,7 @@ impl Replica {
         let was_rival = home.rivals.iter().position(|rival| *rival == from).map(|at| home.rivals.swap_remove(at)).is_some();
         let is_higher = standing.line.as_ref().is_some_and(|line| line.epoch().tag() == from && line.epoch() > home.epoch);
         if was_rival && is_higher {
-            let epoch = self.next_epoch();
-            self.open_next(log, cx, epoch);
+            self.open_next(log, cx, false);
         }
     }
 

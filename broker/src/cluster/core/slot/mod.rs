@@ -8,6 +8,7 @@
 //! Losing a message takes losing every node that held it: what a copy holds beyond the line it is to follow is kept as
 //! orphans until the home has taken it over.
 
+mod apart;
 mod asker;
 mod claim;
 mod deferred;
@@ -30,6 +31,7 @@ use foldhash::{HashSet, HashSetExt};
 pub use figures::{Figures, Part};
 pub use io::{Answer, Channels, Context, Event, Input, Opening, Output};
 
+use self::apart::Apart;
 use self::claim::Claim;
 use self::home::Home;
 use self::interest::Interest;
@@ -62,6 +64,7 @@ pub struct Replica {
     granted: Option<Tag>,
     /// The latest word of a home that it commits alone.
     solo: Option<(Epoch, u64)>,
+    apart: Apart,
     /// Highest epoch heard of.
     seen: Option<Epoch>,
     /// Somebody needs the slot's home, and this node should be it.
@@ -100,6 +103,7 @@ impl Replica {
             witnesses: Vec::new(),
             granted: None,
             solo: None,
+            apart: Apart::default(),
             seen: None,
             is_wanted: false,
             claim_after: Duration::ZERO,
@@ -247,10 +251,10 @@ impl Replica {
             Role::Guest => {}
             Role::Claiming(_) => self.tick_claim(log, cx),
             Role::Home(home) => {
-                // Whoever is to have the slot, or to follow, hears it at once.
-                home.tried = Duration::ZERO;
                 let is_followed = home.counted().any(|flow| !flow.is_lost && cx.view.is_present(flow.to));
                 home.calls_at = is_followed.then_some(cx.now.mono + calls_after);
+                let peers: Vec<Tag> = cx.view.peers().collect();
+                self.tell_alone(log, cx, &peers);
                 self.tick_home(log, cx);
                 self.tell_all_counted(cx);
             }
@@ -269,7 +273,12 @@ impl Replica {
         match &mut self.role {
             Role::Guest => {}
             Role::Claiming(claim) => claim.link(peer, is_up),
-            Role::Home(_) => self.home_link(log, cx, peer, is_up),
+            Role::Home(_) => {
+                self.home_link(log, cx, peer, is_up);
+                if is_up {
+                    self.tell_alone(log, cx, &[peer]);
+                }
+            }
         }
     }
 

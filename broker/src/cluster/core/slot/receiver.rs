@@ -310,6 +310,9 @@ impl Replica {
         }
         self.note_epoch(log.epoch());
         self.is_whole = true;
+        if let Some(source) = self.receiver.source {
+            self.apart.forget(source);
+        }
         self.granted = None;
         self.all_ready(log, cx);
         if self.receiver.kind == Kind::Copy {
@@ -382,12 +385,19 @@ impl Replica {
         }
         self.counted = Some(epoch);
         self.solo = self.solo.filter(|(of, _)| *of > epoch);
+        // Those it does not name it has lost sight of, and has settled what they held.
+        self.apart.keep_only(&witnesses);
         self.witnesses = witnesses;
     }
 
     pub(super) fn noted(&mut self, log: &SlotLog, cx: &mut Context<'_>, from: Tag, epoch: Epoch, idx: u64, solo: bool) {
         self.note_epoch(epoch);
         let is_theirs = self.place.is_some_and(|place| place.home == from);
+        if !solo {
+            self.apart.forget(from);
+        } else if self.serves_all() {
+            self.apart.note(cx.view, from);
+        }
         if solo && self.is_home() && is_theirs && epoch < log.epoch() {
             // It stood still while its slot moved here, and is to hear of that before it goes on alone.
             cx.send(from, Frame::Yield { line: log.line().clone() });
@@ -413,6 +423,7 @@ impl Replica {
             return;
         }
         self.is_whole = false;
+        self.apart.clear();
         self.counted = None;
         self.receiver.follows = false;
         self.interest.hold_all();
