@@ -36,6 +36,8 @@ struct Heard {
     gone: usize,
     room: usize,
     state_room: usize,
+    /// Nothing is said to have come of anybody.
+    is_deaf: bool,
 }
 
 #[derive(Default)]
@@ -75,7 +77,8 @@ impl Ear for Notebook {
     }
 
     fn is_heard(&self, tag: Tag) -> bool {
-        self.0.lock().up.iter().any(|((_, known, purpose), count)| *known == tag && *purpose == Purpose::Control && *count > 0)
+        let heard = self.0.lock();
+        !heard.is_deaf && heard.up.iter().any(|((_, known, purpose), count)| *known == tag && *purpose == Purpose::Control && *count > 0)
     }
 }
 
@@ -229,6 +232,23 @@ async fn a_node_that_cannot_be_reached_by_the_other_reaches_it_itself() {
     b.record.links = "127.0.0.1:1".into();
     introduce(&[&a, &b]);
     until("nobody was dialled", || are_joined(&a, &b)).await;
+}
+
+#[tokio::test]
+async fn connections_on_which_nothing_is_heard_are_made_anew_beside_those_that_stand() {
+    let (a, b) = (start("a", 1).await, start("b", 2).await);
+    join(&a, &b).await;
+    let made = |at: &Node, of: &Node| at.mesh.links(&of.record.name).made;
+    // The end that did not dial leaves it to the other one.
+    [&a, &b].map(|node| node.heard.0.lock().is_deaf = true);
+    until("none was made anew", || made(&a, &b) > 3).await;
+    [&a, &b].map(|node| node.heard.0.lock().is_deaf = false);
+    until("not all were made anew", || (made(&a, &b), made(&b, &a)) == (6, 6) && are_joined(&a, &b)).await;
+    for purpose in Purpose::ALL {
+        assert_eq!(a.mesh.post(b.record.tag, purpose, None, Note(7, 0)), Posted::Queued);
+        until("nothing goes over the new one", || notes(&b, &a, purpose) == [7]).await;
+    }
+    assert_eq!((made(&a, &b), made(&b, &a)), (6, 6), "once each");
 }
 
 #[tokio::test]

@@ -77,6 +77,9 @@ impl Replica {
         let Role::Home(home) = &mut self.role else { return };
         // Whoever is to have the slot, or to follow, hears of the line at once.
         home.tried = Duration::ZERO;
+        if cx.settings.has(Bug::NoNote) {
+            return;
+        }
         // Where one copy is wanted each is alone, and nobody asks.
         let is_degraded = self.place.is_some_and(|place| place.follower.is_some());
         let Some(after) = home.alone_after.filter(|after| is_degraded && log.head().idx > *after) else { return };
