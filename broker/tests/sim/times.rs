@@ -255,3 +255,27 @@ fn when_both_sides_of_a_cut_are_one_again_nobody_is_told_of_a_loss_then_or_when_
         assert_eq!(told(), Ok(0), "seed {seed}, {count} nodes, {at} cut off");
     }
 }
+
+#[test]
+fn who_was_merged_long_ago_is_missed_by_nobody_when_it_goes() {
+    // Whoever copies the slot but was no home of the merge has to forget it, too, or tells of a loss when it is the home at last.
+    for (seed, (at, home)) in (0..4).flat_map(|seed| [(0, 1), (1, 2), (2, 3), (3, 0)].map(move |of| (seed, of))) {
+        let told = || {
+            let mut world = World::calm(seed, 4, None);
+            world.pace = PACE;
+            world.go_to(WHOLE)?;
+            world.unplug(at);
+            world.go_to(WHOLE + 3000)?;
+            world.heal();
+            world.go_to(WHOLE + 8000)?;
+            let before = world.figures.uncertain;
+            for (nth, gone) in [home, at].into_iter().enumerate() {
+                world.crash(gone, false)?;
+                world.keep_away(gone);
+                world.go_to(WHOLE + 8000 + (nth as u64 + 1) * 4000)?;
+            }
+            Ok::<_, String>(world.figures.uncertain - before)
+        };
+        assert_eq!(told(), Ok(0), "seed {seed}, {at} cut off, {home} killed before it");
+    }
+}

@@ -14,8 +14,9 @@ use super::super::link::{GreetingError, Purpose, Reason};
 use super::super::membership::{Members, NodeName, Record};
 use super::Keeper;
 use super::outbox::Letter;
-use super::roster::Standing;
+use super::renew;
 use super::socket::Socket;
+use crate::log::Tag;
 
 /// Before the second attempt; twice as long before each one after that.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -23,14 +24,6 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 /// A host that answers at all does so within this time. Short for the same reason: what a cut swallowed is not said again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a connection is tried to be made anew while another one stands on which nothing is heard: on the network, and greeting included. Who does not answer
-/// in time may be behind a cut, and what is said into one is not heard when it ends; or be stopped, and then the old connection is as good.
-const KNOCK_TIMEOUT: Duration = Duration::from_millis(250);
-const RENEWAL_TIMEOUT: Duration = Duration::from_millis(500);
-/// How often it is looked whether a node is heard, and how often in a row it must not be for its connections to be made anew. Together with the time
-/// for which one counts as heard it is as long as it takes to be down.
-const SILENCE: Duration = Duration::from_millis(250);
-const SILENT_LOOKS: u32 = 3;
 /// The node with the lesser name dials at once, the other one only when that has not helped for so long: it may be that
 /// one of them cannot reach the other.
 const COURTESY: Duration = Duration::from_secs(1);
@@ -83,7 +76,7 @@ pub(super) async fn ask_namesake<L: Letter>(keeper: Arc<Keeper<L>>, mut namesake
                 }
                 continue;
             };
-            let asked = attempt(&keeper, &record, Purpose::Control, CONNECT_TIMEOUT).await;
+            let asked = attempt(&keeper, &record, Purpose::Control).await;
             if let Err(GreetingError::RefusedThere(refusal)) = &asked {
                 keeper.ear.refused(refusal, false);
             }
@@ -103,7 +96,7 @@ async fn keep<L: Letter>(keeper: &Arc<Keeper<L>>, members: &watch::Receiver<Memb
     let mut changed = keeper.changed.subscribe();
     let mut pause = PAUSE_MIN;
     let mut told: Option<(String, Instant)> = None;
-    let mut silent_looks = 0;
+    let mut was_cut = false;
     loop {
         changed.mark_unchanged();
         if let Some(standing) = keeper.standing(name, purpose) {
@@ -112,12 +105,8 @@ async fn keep<L: Letter>(keeper: &Arc<Keeper<L>>, members: &watch::Receiver<Memb
                 outcome = changed.changed() => if outcome.is_err() {
                     return;
                 },
-                () = is_outlived(keeper, standing, purpose, &mut silent_looks) => {
-                    let record = members.borrow().get(name).filter(|record| record.tag == standing.tag).cloned();
-                    if let Some(record) = record && renew(keeper, &record, purpose).await {
-                        // The new one has its time to be heard on.
-                        silent_looks = 0;
-                    }
+                stream = renew::is_due(keeper, members, (name, purpose), standing, &mut was_cut) => {
+                    was_cut = !renew(keeper, members, (name, purpose), standing.tag, stream).await;
                     sleep(PAUSE_MIN.mul_f64(rand::random_range(0.5..1.0))).await;
                     continue;
                 }
@@ -131,7 +120,7 @@ async fn keep<L: Letter>(keeper: &Arc<Keeper<L>>, members: &watch::Receiver<Memb
         }
         let Some(record) = members.borrow().get(name).cloned() else { return };
         let before = keeper.count(name);
-        match attempt(keeper, &record, purpose, CONNECT_TIMEOUT).await {
+        match attempt(keeper, &record, purpose).await {
             Ok(()) => continue,
             Err(GreetingError::RefusedThere(refusal) | GreetingError::RefusedHere(refusal)) if refusal.reason == Reason::NotWanted => {}
             Err(why) => {
@@ -159,43 +148,6 @@ async fn keep<L: Letter>(keeper: &Arc<Keeper<L>>, members: &watch::Receiver<Memb
         let rested = timeout(pause.mul_f64(rand::random_range(0.5..1.0)), reached(keeper, name, before, &mut changed)).await;
         // Where one connection stands the others have a way too, and nodes that have only some of theirs are of no use.
         pause = if rested.is_ok() { PAUSE_MIN } else { (pause * 2).min(PAUSE_MAX) };
-    }
-}
-
-/// Waits until a connection that this node made should be made anew, though it has not ended.
-///
-/// What TCP sends and nobody acknowledges it sends again after longer and longer times: behind a cut of two seconds, up to a second and a half
-/// after the cut has ended. A new connection stands within a round trip or two.
-async fn is_outlived<L: Letter>(keeper: &Arc<Keeper<L>>, standing: Standing, purpose: Purpose, silent_looks: &mut u32) {
-    if !standing.dialled {
-        return std::future::pending().await;
-    }
-    if purpose != Purpose::Control {
-        // Only on control connections something is always said.
-        return if standing.is_left_over { () } else { std::future::pending().await };
-    }
-    loop {
-        *silent_looks = if keeper.ear.is_heard(standing.tag) { 0 } else { *silent_looks + 1 };
-        if *silent_looks > SILENT_LOOKS {
-            return;
-        }
-        sleep(SILENCE).await;
-    }
-}
-
-/// Makes a connection anew. The one that stands stays as long as that does not succeed.
-async fn renew<L: Letter>(keeper: &Arc<Keeper<L>>, record: &Record, purpose: Purpose) -> bool {
-    match timeout(RENEWAL_TIMEOUT, attempt(keeper, record, purpose, KNOCK_TIMEOUT)).await {
-        Ok(Ok(())) => {
-            tracing::info!(event = "node_link_renewed", node = %record.name, purpose = purpose.as_str(), "a connection on which nothing was heard was made anew");
-            true
-        }
-        Ok(Err(GreetingError::Broken(why))) if why.kind() == io::ErrorKind::ConnectionRefused && purpose == Purpose::Control => {
-            keeper.ear.gone(&record.name, record.tag);
-            false
-        }
-        // It is tried again, and who is refused hears so when the old one has ended.
-        Ok(Err(_)) | Err(_) => false,
     }
 }
 
@@ -229,15 +181,33 @@ async fn reached<L: Letter>(keeper: &Arc<Keeper<L>>, name: &NodeName, before: us
     }
 }
 
-async fn attempt<L: Letter>(
+/// Makes a connection anew. The one that stands stays until that has succeeded.
+async fn renew<L: Letter>(
     keeper: &Arc<Keeper<L>>,
-    record: &Record,
-    purpose: Purpose,
-    connect_timeout: Duration,
-) -> Result<(), GreetingError> {
+    members: &watch::Receiver<Members>,
+    (name, purpose): (&NodeName, Purpose),
+    tag: Tag,
+    stream: Option<TcpStream>,
+) -> bool {
+    let Some(record) = members.borrow().get(name).filter(|record| record.tag == tag).cloned() else { return false };
+    let made = match stream {
+        Some(stream) => greet(keeper, stream, &record, purpose).await,
+        None => attempt(keeper, &record, purpose).await,
+    };
+    if made.is_ok() {
+        tracing::info!(event = "node_link_renewed", node = %name, purpose = purpose.as_str(), "a connection was made anew after a cut of the network");
+    }
+    made.is_ok()
+}
+
+async fn attempt<L: Letter>(keeper: &Arc<Keeper<L>>, record: &Record, purpose: Purpose) -> Result<(), GreetingError> {
     keeper.judge_known(record).map_err(GreetingError::RefusedHere)?;
-    let connecting = timeout(connect_timeout, TcpStream::connect(&record.links));
+    let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(&record.links));
     let stream = connecting.await.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer"))??;
+    greet(keeper, stream, record, purpose).await
+}
+
+async fn greet<L: Letter>(keeper: &Arc<Keeper<L>>, stream: TcpStream, record: &Record, purpose: Purpose) -> Result<(), GreetingError> {
     let link = keeper.greeter.dial(Socket::new(stream)?, purpose, &record.name).await?;
     if link.peer.name != record.name {
         let message = format!("at the address of {} answers {}", record.name, link.peer.name);

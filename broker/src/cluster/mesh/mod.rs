@@ -9,6 +9,7 @@ mod accept;
 mod dial;
 mod outbox;
 mod pump;
+mod renew;
 mod roster;
 mod socket;
 mod tally;

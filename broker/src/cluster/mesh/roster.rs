@@ -24,7 +24,7 @@ struct Held<C> {
 struct Process<C> {
     tag: Tag,
     release: Release,
-    /// The control connection that took the place of another one last; 0 while none did.
+    /// The control connection that took the place of another one of the same end last; 0 while none did.
     renewed: Id,
     held: [Option<Held<C>>; Purpose::ALL.len()],
 }
@@ -112,7 +112,7 @@ impl<C> Roster<C> {
         }
         let place = &mut process.held[peer.purpose.index()];
         let before = place.replace(Held { id: self.last, dialled, connection });
-        if before.is_some() && peer.purpose == Purpose::Control {
+        if peer.purpose == Purpose::Control && before.as_ref().is_some_and(|held| held.dialled == dialled) {
             process.renewed = self.last;
         }
         replaced.extend(before.map(|held| Replaced { id: held.id, tag: peer.tag, purpose: peer.purpose, connection: held.connection }));
@@ -215,7 +215,8 @@ mod tests {
         let (control, live) = (peer("b", 7, Purpose::Control), peer("b", 7, Purpose::Live));
         let is_left_over = |roster: &Roster<_>| roster.standing(&live.name, Purpose::Live).unwrap().is_left_over;
         roster.enter(&live, true, "live");
-        roster.enter(&control, true, "the first one");
+        roster.enter(&control, false, "the first one");
+        roster.enter(&control, true, "both had dialled");
         assert!(!is_left_over(&roster), "nothing was outlived");
         roster.enter(&control, true, "anew");
         assert!(is_left_over(&roster));

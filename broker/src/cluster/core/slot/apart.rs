@@ -9,11 +9,13 @@ use super::super::view::View;
 use super::{Context, Replica, Role};
 use crate::log::{Line, SlotLog, Tag};
 
+/// Processes that are remembered: more than a cluster has nodes, but for those that start again and again while nobody is there to merge with.
+const HOLDERS_MAX: usize = 64;
 /// Processes that went and are remembered.
 const TOLD_MAX: usize = 8;
 
-/// Processes that hold, or may hold, messages of the slot that the copy here lacks. A copy's only: who has none knows nothing anyway. At
-/// most as many as there are nodes: each is forgotten when it has handed over what it has, or is gone.
+/// Processes that hold, or may hold, messages of the slot that the copy here lacks. A copy's only: who has none knows nothing anyway. Each
+/// is forgotten when what it had is in the line, or when it is gone.
 #[derive(Debug, Default)]
 pub(super) struct Apart {
     holders: Vec<Tag>,
@@ -28,6 +30,8 @@ impl Apart {
         }
         if !self.holders.contains(&holder) && !self.told.contains(&holder) {
             self.holders.push(holder);
+            let over = self.holders.len().saturating_sub(HOLDERS_MAX);
+            self.holders.drain(..over);
         }
     }
 

@@ -272,6 +272,7 @@ impl Replica {
             Phase::Sealing(incumbent) if incumbent == from && !is_open => {
                 // Its stream came first, so nothing is missing; unless the stream was interrupted.
                 if head.is_none_or(|head| head <= (log.epoch(), log.head().idx)) {
+                    self.apart.forget(from);
                     self.open(log, cx, false);
                 } else {
                     claim.phase = Phase::Pulling(from);

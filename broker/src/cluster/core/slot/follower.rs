@@ -1,5 +1,7 @@
 //! The home and its followers: whom it waits for, and when it goes on without them.
 
+use std::time::Duration;
+
 use super::super::frame::{Frame, Stream, StreamAck};
 use super::super::member::Departure;
 use super::super::settings::Bug;
@@ -8,6 +10,8 @@ use crate::log::{Epoch, SlotLog, Tag};
 
 /// A follower that lacks fewer records than this may count.
 const LAG_MAX: u64 = 256;
+/// Of so many slots each calls its new follower a while after the one before.
+const CALLS_SPREAD: u16 = 64;
 
 impl Replica {
     pub(super) fn acked(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, from: Tag, ack: StreamAck) {
@@ -132,5 +136,11 @@ impl Replica {
         let Role::Home(home) = &self.role else { return };
         cx.send_all(&Frame::Note { epoch: home.epoch, from: log.head().idx, solo: false });
         self.tell_all_counted(cx);
+    }
+
+    /// How long a new follower is not called while another one holds a copy: until slots have moved, which copies would be in the way of,
+    /// and then not those of all slots at once.
+    pub(super) fn calls_after(&self, cx: &Context<'_>) -> Duration {
+        cx.settings.retry + cx.settings.retry * u32::from(self.slot.number() % CALLS_SPREAD) / 8
     }
 }

@@ -17,9 +17,6 @@ use super::{Context, Event, Opening, Output, Replica, Role};
 use crate::log::{Appended, Entry, Epoch, Line, Pos, Record, SlotLog, Tag, Waited};
 use crate::message::ChannelName;
 
-/// Of so many slots each calls its new follower a while after the one before.
-const CALLS_SPREAD: u16 = 64;
-
 #[derive(Debug)]
 pub(super) struct Home {
     pub(super) epoch: Epoch,
@@ -445,11 +442,11 @@ impl Replica {
     /// What a home has to bring about with others: to be relieved, to be the only one, to be followed.
     pub(super) fn settle(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
         self.reopen(log, cx);
-        let Some(place) = self.place else { return };
         let me = self.me;
         let Role::Home(home) = &mut self.role else { return };
         let now = cx.now.mono;
         let is_called = home.calls_at.take_if(|at| *at <= now).is_some();
+        let Some(place) = self.place else { return };
         if home.tried + cx.settings.retry > now && !is_called {
             return;
         }
@@ -463,7 +460,9 @@ impl Replica {
             cx.out.push(Output::Send { to: *rival, frame: Frame::Claim { round: home.rounds, seal: true } });
         }
         let follower = place.follower;
-        match follower.filter(|_| home.calls_at.is_none()) {
+        // Not where the one that was to hold a copy meanwhile does not come.
+        let is_copied = home.counted().next().is_some() || home.hold.is_some();
+        match follower.filter(|_| home.calls_at.is_none() || !is_copied) {
             Some(follower) if !home.flows.iter().any(|flow| flow.to == follower && flow.is_followed(now, cx.settings.retry * 10)) => {
                 cx.send(follower, Frame::Opened { line: log.line().clone() });
             }
@@ -569,12 +568,6 @@ impl Replica {
         self.receiver.redirect_to(Some(successor), successor);
         self.receiver.ask_again(cx);
         cx.out.push(Event::Sealed { successor }.into_output());
-    }
-
-    /// How long a new follower is not called while another one holds a copy: until slots have moved, which copies would be in the way of,
-    /// and then not those of all slots at once.
-    pub(super) fn calls_after(&self, cx: &Context<'_>) -> Duration {
-        cx.settings.retry + cx.settings.retry * u32::from(self.slot.number() % CALLS_SPREAD) / 8
     }
 
     /// Commits of a new epoch wait a moment for a follower, if one is to be expected.

@@ -252,7 +252,8 @@ impl Replica {
             Role::Claiming(_) => self.tick_claim(log, cx),
             Role::Home(home) => {
                 let is_followed = home.counted().any(|flow| !flow.is_lost && cx.view.is_present(flow.to));
-                home.calls_at = is_followed.then_some(cx.now.mono + calls_after);
+                // What began before goes on: views that change again and again must not put it off.
+                home.calls_at = is_followed.then(|| home.calls_at.unwrap_or(cx.now.mono + calls_after));
                 let peers: Vec<Tag> = cx.view.peers().collect();
                 self.tell_alone(log, cx, &peers);
                 self.tick_home(log, cx);

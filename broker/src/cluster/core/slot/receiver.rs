@@ -352,8 +352,11 @@ impl Replica {
                 self.receiver.ask_again(cx);
                 return;
             }
-            if let Record::Open { epoch, .. } = &record {
-                self.note_epoch(*epoch);
+            match &record {
+                Record::Open { epoch, .. } => self.note_epoch(*epoch),
+                // What they took apart is in the line.
+                Record::Cover { ends, .. } if is_whole => ends.iter().for_each(|end| self.apart.forget(end.epoch.tag())),
+                _ => {}
             }
             let key = match record.channel() {
                 Some(name) if is_whole => Some(cx.channels.open(log, name, cx.now)),
