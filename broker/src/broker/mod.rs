@@ -389,7 +389,7 @@ impl Broker {
         hub.settle(Slot::of(channel)).await;
         Ok(match query.order {
             Order::OldestFirst => {
-                let (entries, cursor, gap) = hub.history(channel, query.since.as_ref(), limit);
+                let (entries, cursor, gap) = hub.history(channel, query.since.as_ref(), limit).await;
                 HistoryPage { entries, cursor, gap }
             }
             Order::NewestFirst => {

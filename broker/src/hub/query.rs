@@ -25,17 +25,35 @@ pub struct ChannelStats {
     pub cursor: Cursor,
 }
 
+/// What one look at the log found.
+pub(super) struct HistoryPage {
+    pub(super) entries: Vec<Arc<Entry>>,
+    cursor: Cursor,
+    gap: Option<Gap>,
+    at_head: bool,
+}
+
 impl Hub {
     /// One page of a channel's history in the channel's order: the entries, the position after them, and the gap
-    /// before them if there is one. A channel without state has an empty history.
-    #[must_use]
-    pub fn history(&self, name: &ChannelName, since: Option<&Cursor>, limit: PageLimit) -> (Vec<Arc<Entry>>, Cursor, Option<Gap>) {
+    /// before them if there is one. It is empty only where nothing more is kept. A channel without state has an empty history.
+    pub async fn history(&self, name: &ChannelName, since: Option<&Cursor>, limit: PageLimit) -> (Vec<Arc<Entry>>, Cursor, Option<Gap>) {
+        let mut page = self.history_page(name, since, limit);
+        // Two losses in a row have nothing between them, and of what was read on another branch nothing is left: whoever took that for
+        // the end would miss all that follows.
+        while page.entries.is_empty() && !page.at_head {
+            tokio::task::yield_now().await;
+            let next = self.history_page(name, Some(&page.cursor), limit);
+            page = HistoryPage { gap: next.gap.or(page.gap), ..next };
+        }
+        (page.entries, page.cursor, page.gap)
+    }
+
+    pub(super) fn history_page(&self, name: &ChannelName, since: Option<&Cursor>, limit: PageLimit) -> HistoryPage {
         let slot = Slot::of(name);
         let start = since.and_then(|cursor| cursor.get(slot)).map_or(Start::Earliest, |at| Start::After(at.clone()));
         let now = self.clock.now();
-        let Some(channel) = self.find(name).filter(|channel| channel.has_history) else {
-            return (Vec::new(), self.commit_cursor(slot), None);
-        };
+        let nothing = || HistoryPage { entries: Vec::new(), cursor: self.commit_cursor(slot), gap: None, at_head: true };
+        let Some(channel) = self.find(name).filter(|channel| channel.has_history) else { return nothing() };
         let page = self.with_channel(&channel, |state| {
             let joined = state.log.join(&[channel.key], &start, now);
             let after = joined.from.first().copied().unwrap_or(joined.after.idx);
@@ -45,9 +63,9 @@ impl Hub {
             let line = state.log.line();
             page.entries.retain(|entry| line.admit(&mut cursor, entry.pos, entry.adopted.as_deref()).verdict == Verdict::Deliver);
             line.cover(&mut cursor, page.upto, &[]);
-            (page.entries, cursor.into(), gap)
+            HistoryPage { entries: page.entries, cursor: cursor.into(), gap, at_head: page.at_head }
         });
-        page.unwrap_or_else(|| (Vec::new(), self.commit_cursor(slot), None))
+        page.unwrap_or_else(nothing)
     }
 
     /// The slot's newest committed position, for who has read up to there.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::namespace::{Config, History, Namespaces};
 use super::*;
-use crate::log::{Cursor, PageLimit, SlotCursor, Start, Tag};
+use crate::log::{Cursor, GapReason, PageLimit, SlotCursor, Start, Tag};
 use crate::message::{Draft, Headers, Payload, PublishId};
 
 const PAGE: PageLimit = PageLimit { entries: 100, bytes: usize::MAX };
@@ -269,10 +269,10 @@ fn a_listener_that_is_ahead_of_this_nodes_copy_waits_there() {
 }
 
 /// Another process goes on with the slot of a channel.
-fn take_over(hub: &Hub, channel: &Channel) {
+fn take_over(hub: &Hub, channel: &Channel, is_uncertain: bool) {
     hub.with_slot(channel.slot, |state| {
         state.log.share();
-        state.log.open_epoch(Epoch::new(2, Tag::new(8).unwrap()), false);
+        state.log.open_epoch(Epoch::new(state.log.epoch().term() + 1, Tag::new(8).unwrap()), is_uncertain);
         let head = state.log.head().idx;
         state.log.commit_to(head, hub.clock.now(), &mut Vec::<(ChannelKey, Arc<Entry>)>::new(), &mut Vec::new());
     });
@@ -284,7 +284,7 @@ fn who_asks_for_the_newest_with_a_cursor_from_before_a_takeover_gets_only_what_i
     hub.append(draft("a", "one")).unwrap();
     let channel = hub.open(&name("a")).unwrap();
     let cursor = Cursor::single(channel.slot, hub.commit(channel.slot));
-    take_over(&hub, &channel);
+    take_over(&hub, &channel, false);
     hub.append(draft("a", "two")).unwrap();
     let (newest, after) = hub.newest(&name("a"), Some(&cursor), PAGE);
     assert_eq!(newest.iter().map(|entry| entry.payload.bytes().to_vec()).collect::<Vec<_>>(), [b"two"]);
@@ -299,8 +299,30 @@ fn a_quiet_listener_that_moves_into_another_epoch_keeps_the_end_of_the_one_befor
     hub.append(draft("a", "one")).unwrap();
     let channel = hub.open(&name("a")).unwrap();
     let before = hub.commit(channel.slot);
-    take_over(&hub, &channel);
+    take_over(&hub, &channel, false);
     let mut cursor = SlotCursor::new(channel.slot, before);
     assert!(hub.move_quiet(&mut cursor, std::iter::once(&*channel)));
     assert_eq!((cursor.main, &cursor.extras[..]), (hub.commit(channel.slot), &[before][..]));
+}
+
+#[tokio::test]
+async fn a_page_of_history_is_empty_only_at_its_end_though_something_was_lost_twice_with_nothing_between() {
+    let hub = hub();
+    hub.append(draft("a", "one")).unwrap();
+    let channel = hub.open(&name("a")).unwrap();
+    take_over(&hub, &channel, true);
+    take_over(&hub, &channel, true);
+    hub.append(draft("a", "two")).unwrap();
+    let (mut told, mut since) = (Vec::new(), None);
+    loop {
+        let (entries, cursor, gap) = hub.history(&name("a"), since.as_ref(), PAGE).await;
+        if entries.is_empty() {
+            assert_eq!(gap, None, "nothing is left to tell");
+            break;
+        }
+        let texts: Vec<String> = entries.iter().map(|entry| String::from_utf8(entry.payload.bytes().to_vec()).unwrap()).collect();
+        told.push((texts, gap.map(|gap| gap.reason)));
+        since = Some(cursor);
+    }
+    assert_eq!(told, [(vec!["one".to_owned()], None), (vec!["two".to_owned()], Some(GapReason::Failover))]);
 }

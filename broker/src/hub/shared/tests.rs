@@ -154,7 +154,7 @@ impl Two {
     }
 
     fn kept(&self, node: usize, channel: &ChannelName) -> Vec<Arc<Entry>> {
-        self.0[node].0.history(channel, None, crate::log::PageLimit { entries: 100, bytes: usize::MAX }).0
+        self.0[node].0.history_page(channel, None, crate::log::PageLimit { entries: 100, bytes: usize::MAX }).entries
     }
 
     /// Names of channels whose slots this node should lead.
