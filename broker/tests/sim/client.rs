@@ -25,6 +25,8 @@ pub(crate) struct Publish {
     pub(crate) pos: Option<(tidings::log::Slot, u64, u64)>,
     /// Every node that held it died.
     pub(crate) is_lost: bool,
+    /// With `is_lost`: the last one had long met all others.
+    pub(crate) is_told_of: bool,
     /// The last one died while all others stood still, and had opened an epoch that none of them has heard of: nobody can tell.
     pub(crate) is_unheard_of: bool,
 }
@@ -32,7 +34,18 @@ pub(crate) struct Publish {
 impl Publish {
     /// Asked for now, and not answered yet.
     pub(crate) fn new(number: u64, channel: ChannelName, now: u64) -> Self {
-        Self { number, channel, invoked: now, acked: None, through: None, by: None, pos: None, is_lost: false, is_unheard_of: false }
+        Self {
+            number,
+            channel,
+            invoked: now,
+            acked: None,
+            through: None,
+            by: None,
+            pos: None,
+            is_lost: false,
+            is_told_of: false,
+            is_unheard_of: false,
+        }
     }
 }
 

@@ -28,7 +28,7 @@ use world::World;
 /// Seeds that every run of the tests goes through.
 const SEEDS: u64 = 500;
 /// Seeds behind those that failed once.
-const REMEMBERED: [u64; 1] = [2063];
+const REMEMBERED: [u64; 2] = [1019, 2063];
 /// Seeds within which a planted bug must show.
 const BUG_SEEDS: u64 = 500;
 /// Lines of the trace that a failure shows.
@@ -112,7 +112,7 @@ fn seeds_that_failed_once_do_not_fail_again() {
 #[test]
 fn every_planted_bug_is_found() {
     // Not among them: StaleWitness, which shows when nodes are killed in a certain order. `times` does that, and would miss it. Nor
-    // Impatience, which few seeds come by; tests of the slot do.
+    // Impatience, which few seeds come by; tests of the slot do. Nor ForgetApart, for which a cut must heal just before a death: `times` again.
     let bugs = [
         Bug::AckBeforeCopy,
         Bug::NoNote,

@@ -168,3 +168,114 @@ fn of_two_nodes_that_are_cut_off_the_one_that_is_to_leave_takes_nothing_more_and
     let broken = told_to_leave_behind_a_cut(0, Some(Planted::Core(Bug::TakesToTheEnd)));
     assert!(broken.err().is_some_and(|why| why.contains("invariant 22")), "a node that takes messages to the end would not be noticed");
 }
+
+/// Nodes are cut off from the others for a while, and soon after they are not any more some are killed.
+struct Parting {
+    count: usize,
+    cut_off: usize,
+    /// How long nobody hears the other side.
+    cut: u64,
+    /// How long one way between two nodes takes then, and how long they hear each other.
+    delay: u64,
+    met: u64,
+    killed: &'static [usize],
+}
+
+impl Parting {
+    /// The world at rest after that; everybody was told of what is lost.
+    fn play(&self, seed: u64, bug: Option<Planted>) -> Result<World, String> {
+        let mut world = World::calm(seed, self.count, bug);
+        world.pace = PACE;
+        world.go_to(WHOLE)?;
+        world.unplug(self.cut_off);
+        world.go_to(WHOLE + self.cut)?;
+        world.heal();
+        world.delay = self.delay;
+        world.go_to(world.now + self.met)?;
+        for at in self.killed {
+            world.crash(*at, false)?;
+            world.keep_away(*at);
+        }
+        world.go_to(world.now + 1000)?;
+        world.come_to_rest(5000)?;
+        Ok(world)
+    }
+}
+
+/// Whoever was cut off is killed, or all the others are.
+const PARTINGS: [(usize, usize, &[usize]); 8] =
+    [(2, 1, &[0]), (2, 1, &[1]), (3, 0, &[0]), (3, 1, &[1]), (3, 2, &[2]), (3, 0, &[1, 2]), (3, 1, &[0, 2]), (3, 2, &[0, 1])];
+
+fn partings() -> impl Iterator<Item = Parting> {
+    let all = PARTINGS.iter().flat_map(|of| [20, 60].map(|delay| (of, delay)));
+    all.enumerate().flat_map(|(nth, (&(count, cut_off, killed), delay))| {
+        // Behind the longer one connections are made anew.
+        let cut = if nth % 4 < 2 { 2400 } else { 5000 };
+        // The first word takes one way; a lost connection is made anew before.
+        let heard = delay * 2 + 100;
+        [0, delay * 2, delay * 6].map(|more| Parting { count, cut_off, cut, delay, met: heard + more, killed })
+    })
+}
+
+#[test]
+fn what_a_node_took_behind_a_cut_is_known_to_be_lost_once_it_was_met_again() {
+    let (mut lost, mut count) = (0, 0);
+    for (nth, parting) in partings().enumerate() {
+        let world = parting.play(nth as u64, None);
+        let Parting { count: nodes, cut_off, cut, delay, met, killed } = parting;
+        let what = format!("{nodes} nodes, {cut_off} cut off for {cut}, {delay} away, {killed:?} killed after {met}");
+        lost += world.unwrap_or_else(|why| panic!("{what}: {why}")).figures.lost;
+        count += 1;
+    }
+    println!("{count} partings, {lost} messages lost, and all were told");
+    assert!(lost > 0, "nothing was lost that somebody had to be told of");
+    let bug = Some(Planted::Core(Bug::ForgetApart));
+    let is_found =
+        partings().enumerate().any(|(nth, parting)| parting.play(nth as u64, bug).is_err_and(|why| why.contains("invariant 10")));
+    assert!(is_found, "that nobody is told would not be noticed");
+}
+
+#[test]
+fn when_both_sides_of_a_cut_are_one_again_nobody_is_told_of_a_loss_then_or_when_one_is_killed_later() {
+    for (seed, (count, at)) in (0..4).flat_map(|seed| [(2, 0), (2, 1), (3, 0), (3, 1), (3, 2)].map(move |of| (seed, of))) {
+        let told = || {
+            let mut world = World::calm(seed, count, None);
+            world.pace = PACE;
+            world.go_to(WHOLE)?;
+            world.unplug(at);
+            world.go_to(WHOLE + 3000)?;
+            world.heal();
+            let before = world.figures.uncertain;
+            world.go_to(WHOLE + 8000)?;
+            world.crash(at, false)?;
+            world.keep_away(at);
+            world.go_to(WHOLE + 10_000)?;
+            Ok::<_, String>(world.figures.uncertain - before)
+        };
+        assert_eq!(told(), Ok(0), "seed {seed}, {count} nodes, {at} cut off");
+    }
+}
+
+#[test]
+fn who_was_merged_long_ago_is_missed_by_nobody_when_it_goes() {
+    // Whoever copies the slot but was no home of the merge has to forget it, too, or tells of a loss when it is the home at last.
+    for (seed, (at, home)) in (0..4).flat_map(|seed| [(0, 1), (1, 2), (2, 3), (3, 0)].map(move |of| (seed, of))) {
+        let told = || {
+            let mut world = World::calm(seed, 4, None);
+            world.pace = PACE;
+            world.go_to(WHOLE)?;
+            world.unplug(at);
+            world.go_to(WHOLE + 3000)?;
+            world.heal();
+            world.go_to(WHOLE + 8000)?;
+            let before = world.figures.uncertain;
+            for (nth, gone) in [home, at].into_iter().enumerate() {
+                world.crash(gone, false)?;
+                world.keep_away(gone);
+                world.go_to(WHOLE + 8000 + (nth as u64 + 1) * 4000)?;
+            }
+            Ok::<_, String>(world.figures.uncertain - before)
+        };
+        assert_eq!(told(), Ok(0), "seed {seed}, {at} cut off, {home} killed before it");
+    }
+}

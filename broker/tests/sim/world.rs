@@ -63,11 +63,13 @@ pub(crate) struct World {
     redial: BTreeMap<(usize, usize), u64>,
     /// Whom each node is, or was, connected to at the other one.
     known: BTreeMap<(usize, usize), Tag>,
+    /// Since when each two nodes (lower first) have heard each other without delay but that of the way.
+    met: BTreeMap<(usize, usize), u64>,
     /// Reports of an ended process: when, to whom, whose.
     endings: Vec<(u64, usize, Tag)>,
     /// What stopped processes have not heard of yet.
     unheard: BTreeMap<usize, Vec<News>>,
-    delay: u64,
+    pub(crate) delay: u64,
     channels: Vec<ChannelName>,
     slots: Vec<Slot>,
     /// Longest pause between two publishes.
@@ -161,6 +163,7 @@ impl World {
             connected: BTreeSet::new(),
             redial: BTreeMap::new(),
             known: BTreeMap::new(),
+            met: BTreeMap::new(),
             endings: Vec::new(),
             unheard: BTreeMap::new(),
             delay: 1,
@@ -286,6 +289,7 @@ impl World {
             self.publish_some()?;
         }
         self.move_connections()?;
+        self.look_met();
         self.deliver()?;
         self.tick()?;
         self.clients()?;

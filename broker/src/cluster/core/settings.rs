@@ -107,6 +107,8 @@ pub enum Bug {
     RefuseTaken,
     /// A node that is to leave and is cut off goes on taking publishes.
     TakesToTheEnd,
+    /// What another node took alone is forgotten when that one is gone.
+    ForgetApart,
 }
 
 impl Settings {

@@ -14,7 +14,9 @@ use super::super::link::{GreetingError, Purpose, Reason};
 use super::super::membership::{Members, NodeName, Record};
 use super::Keeper;
 use super::outbox::Letter;
+use super::renew;
 use super::socket::Socket;
+use crate::log::Tag;
 
 /// Before the second attempt; twice as long before each one after that.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -94,12 +96,20 @@ async fn keep<L: Letter>(keeper: &Arc<Keeper<L>>, members: &watch::Receiver<Memb
     let mut changed = keeper.changed.subscribe();
     let mut pause = PAUSE_MIN;
     let mut told: Option<(String, Instant)> = None;
+    let mut was_cut = false;
     loop {
         changed.mark_unchanged();
-        if keeper.holds(name, purpose) {
+        if let Some(standing) = keeper.standing(name, purpose) {
             (pause, told) = (PAUSE_MIN, None);
-            if changed.changed().await.is_err() {
-                return;
+            tokio::select! {
+                outcome = changed.changed() => if outcome.is_err() {
+                    return;
+                },
+                stream = renew::is_due(keeper, members, (name, purpose), standing, &mut was_cut) => {
+                    was_cut = !renew(keeper, members, (name, purpose), standing.tag, stream).await;
+                    sleep(PAUSE_MIN.mul_f64(rand::random_range(0.5..1.0))).await;
+                    continue;
+                }
             }
             // The one that was cut off and the one that cut it off must not both come at once.
             if *name < keeper.me && !keeper.holds(name, purpose) {
@@ -171,10 +181,33 @@ async fn reached<L: Letter>(keeper: &Arc<Keeper<L>>, name: &NodeName, before: us
     }
 }
 
+/// Makes a connection anew. The one that stands stays until that has succeeded.
+async fn renew<L: Letter>(
+    keeper: &Arc<Keeper<L>>,
+    members: &watch::Receiver<Members>,
+    (name, purpose): (&NodeName, Purpose),
+    tag: Tag,
+    stream: Option<TcpStream>,
+) -> bool {
+    let Some(record) = members.borrow().get(name).filter(|record| record.tag == tag).cloned() else { return false };
+    let made = match stream {
+        Some(stream) => greet(keeper, stream, &record, purpose).await,
+        None => attempt(keeper, &record, purpose).await,
+    };
+    if made.is_ok() {
+        tracing::info!(event = "node_link_renewed", node = %name, purpose = purpose.as_str(), "a connection was made anew after a cut of the network");
+    }
+    made.is_ok()
+}
+
 async fn attempt<L: Letter>(keeper: &Arc<Keeper<L>>, record: &Record, purpose: Purpose) -> Result<(), GreetingError> {
     keeper.judge_known(record).map_err(GreetingError::RefusedHere)?;
     let connecting = timeout(CONNECT_TIMEOUT, TcpStream::connect(&record.links));
     let stream = connecting.await.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer"))??;
+    greet(keeper, stream, record, purpose).await
+}
+
+async fn greet<L: Letter>(keeper: &Arc<Keeper<L>>, stream: TcpStream, record: &Record, purpose: Purpose) -> Result<(), GreetingError> {
     let link = keeper.greeter.dial(Socket::new(stream)?, purpose, &record.name).await?;
     if link.peer.name != record.name {
         let message = format!("at the address of {} answers {}", record.name, link.peer.name);

@@ -9,6 +9,7 @@ mod accept;
 mod dial;
 mod outbox;
 mod pump;
+mod renew;
 mod roster;
 mod socket;
 mod tally;
@@ -34,7 +35,7 @@ pub use accept::GREETINGS_MAX;
 pub use outbox::{Letter, OutboxBounds, Posted};
 use outbox::{Outbox, Whom};
 pub use roster::Id;
-use roster::{Replaced, Roster};
+use roster::{Replaced, Roster, Standing};
 use socket::Socket;
 use tally::Strain;
 pub use tally::{Links, Tally, Traffic};
@@ -344,6 +345,10 @@ impl<L: Letter> Keeper<L> {
     fn close_all(&self) {
         self.mesh.0.routes.write().clear();
         let _ = self.changed.send(());
+    }
+
+    fn standing(&self, name: &NodeName, purpose: Purpose) -> Option<Standing> {
+        self.roster.lock().standing(name, purpose)
     }
 
     fn holds(&self, name: &NodeName, purpose: Purpose) -> bool {

@@ -24,7 +24,19 @@ struct Held<C> {
 struct Process<C> {
     tag: Tag,
     release: Release,
+    /// The control connection that took the place of another one of the same end last; 0 while none did.
+    renewed: Id,
     held: [Option<Held<C>>; Purpose::ALL.len()],
+}
+
+/// A connection that is kept, for who dials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub(super) tag: Tag,
+    /// By this node.
+    pub(super) dialled: bool,
+    /// Older than a control connection that took the place of another one: what that one had outlived this one has, too.
+    pub(super) is_left_over: bool,
 }
 
 /// What a new connection takes the place of.
@@ -100,6 +112,9 @@ impl<C> Roster<C> {
         }
         let place = &mut process.held[peer.purpose.index()];
         let before = place.replace(Held { id: self.last, dialled, connection });
+        if peer.purpose == Purpose::Control && before.as_ref().is_some_and(|held| held.dialled == dialled) {
+            process.renewed = self.last;
+        }
         replaced.extend(before.map(|held| Replaced { id: held.id, tag: peer.tag, purpose: peer.purpose, connection: held.connection }));
         (self.last, replaced)
     }
@@ -115,6 +130,13 @@ impl<C> Roster<C> {
         Some(held.connection)
     }
 
+    /// The connection to this node for this purpose, if there is one.
+    pub(super) fn standing(&self, name: &NodeName, purpose: Purpose) -> Option<Standing> {
+        let process = self.processes.get(name)?;
+        let held = process.held[purpose.index()].as_ref()?;
+        Some(Standing { tag: process.tag, dialled: held.dialled, is_left_over: held.id < process.renewed })
+    }
+
     /// Whether there is a connection to this node for this purpose.
     pub(super) fn holds(&self, name: &NodeName, purpose: Purpose) -> bool {
         self.processes.get(name).is_some_and(|process| process.held[purpose.index()].is_some())
@@ -123,7 +145,7 @@ impl<C> Roster<C> {
 
 impl<C> Process<C> {
     fn new(peer: &Peer) -> Self {
-        Self { tag: peer.tag, release: peer.release, held: Default::default() }
+        Self { tag: peer.tag, release: peer.release, renewed: 0, held: Default::default() }
     }
 }
 
@@ -185,6 +207,22 @@ mod tests {
         assert!(roster.holds(&other.name, Purpose::Control));
         assert_eq!(roster.leave(&other, second), Some("second"));
         assert!(!roster.holds(&other.name, Purpose::Control));
+    }
+
+    #[test]
+    fn connections_that_are_older_than_a_control_connection_made_anew_are_left_over() {
+        let mut roster = roster("a");
+        let (control, live) = (peer("b", 7, Purpose::Control), peer("b", 7, Purpose::Live));
+        let is_left_over = |roster: &Roster<_>| roster.standing(&live.name, Purpose::Live).unwrap().is_left_over;
+        roster.enter(&live, true, "live");
+        roster.enter(&control, false, "the first one");
+        roster.enter(&control, true, "both had dialled");
+        assert!(!is_left_over(&roster), "nothing was outlived");
+        roster.enter(&control, true, "anew");
+        assert!(is_left_over(&roster));
+        roster.enter(&live, true, "anew, too");
+        assert!(!is_left_over(&roster));
+        assert_eq!(roster.standing(&live.name, Purpose::Bulk), None);
     }
 
     #[test]

@@ -36,6 +36,9 @@ struct Heard {
     gone: usize,
     room: usize,
     state_room: usize,
+    /// Nothing is said to have come of anybody, and how often that was asked.
+    is_deaf: bool,
+    asked: usize,
 }
 
 #[derive(Default)]
@@ -75,7 +78,9 @@ impl Ear for Notebook {
     }
 
     fn is_heard(&self, tag: Tag) -> bool {
-        self.0.lock().up.iter().any(|((_, known, purpose), count)| *known == tag && *purpose == Purpose::Control && *count > 0)
+        let mut heard = self.0.lock();
+        heard.asked += 1;
+        !heard.is_deaf && heard.up.iter().any(|((_, known, purpose), count)| *known == tag && *purpose == Purpose::Control && *count > 0)
     }
 }
 
@@ -229,6 +234,34 @@ async fn a_node_that_cannot_be_reached_by_the_other_reaches_it_itself() {
     b.record.links = "127.0.0.1:1".into();
     introduce(&[&a, &b]);
     until("nobody was dialled", || are_joined(&a, &b)).await;
+}
+
+#[tokio::test]
+async fn connections_that_outlived_a_cut_are_made_anew_and_those_to_a_silent_node_are_not() {
+    let (a, b) = (start("a", 1).await, start("b", 2).await);
+    join(&a, &b).await;
+    let made = || (a.mesh.links(&b.record.name).made, b.mesh.links(&a.record.name).made);
+    let looked = async |times: usize| {
+        let asked = a.heard.0.lock().asked;
+        until("nobody looked", || a.heard.0.lock().asked >= asked + times).await;
+    };
+    // Both are silent, but the host answers: nothing is wrong with the connections.
+    [&a, &b].into_iter().for_each(|node| node.heard.0.lock().is_deaf = true);
+    looked(3).await;
+    assert_eq!(made(), (3, 3));
+    // A cut, in which nobody is reached, and its end.
+    let nowhere = Record { links: "255.255.255.255:9".into(), ..b.record.clone() };
+    a.members.send_replace(BTreeMap::from([(b.record.name.clone(), nowhere)]));
+    looked(3).await;
+    assert_eq!(made(), (3, 3), "those that stand stay");
+    a.members.send_replace(BTreeMap::from([(b.record.name.clone(), b.record.clone())]));
+    until("not all were made anew", || made() == (6, 6) && are_joined(&a, &b)).await;
+    looked(3).await;
+    for purpose in Purpose::ALL {
+        assert_eq!(a.mesh.post(b.record.tag, purpose, None, Note(7, 0)), Posted::Queued);
+        until("nothing goes over the new one", || notes(&b, &a, purpose) == [7]).await;
+    }
+    assert_eq!(made(), (6, 6), "once each, though nothing is heard");
 }
 
 #[tokio::test]

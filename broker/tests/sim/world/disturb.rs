@@ -128,6 +128,7 @@ impl World {
     /// A process ends. It stays away for a while, which may be changed afterwards.
     pub(crate) fn crash(&mut self, at: usize, may_be_silent: bool) -> Failed {
         self.note_sound(at);
+        let is_met = self.is_met(at);
         let Some(dead) = self.nodes[at].take() else { return Ok(()) };
         self.note(|| format!("crash {at} ({})", dead.tag.get()));
         self.figures.crashes += 1;
@@ -152,6 +153,7 @@ impl World {
                 });
             if is_forgotten || lost.contains(text(publish.number).as_bytes()) {
                 publish.is_lost = true;
+                publish.is_told_of = is_met;
                 self.figures.lost += 1;
                 let has_heard = |node: &Process, (slot, epoch, _): (Slot, u64, u64)| {
                     let line = node.parts.get(&slot).map(|part| part.log.line());

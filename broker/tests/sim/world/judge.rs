@@ -178,17 +178,24 @@ impl World {
         // What may leave a history at once may have been there when the gap was told, however short before it was asked for. Else a
         // lost answer may excuse a little more than that.
         let slack = if self.faults.forgets() { 0 } else { 200 };
-        // A home that was alone behind a cut and died there leaves nobody who could tell.
-        let is_told = !self.faults.cut && !self.faults.one_way && !self.faults.silent_crash && !self.faults.forgets() && !self.is_anew();
+        // A home that was alone behind a cut and died there leaves nobody who could tell; unless it had met the others again.
+        let is_divided = self.faults.cut || self.faults.one_way || self.faults.silent_crash;
+        let is_known = |publish: &Publish| {
+            let has_holder = (!is_divided || publish.is_told_of) && !publish.is_unheard_of;
+            has_holder && !self.faults.forgets() && !self.is_anew()
+        };
         let kept = lines[&Slot::of(&listener.channel)].iter().filter(|entry| entry.channel == listener.channel);
         let kept = kept.map(|entry| String::from_utf8_lossy(entry.payload.bytes()).into_owned());
         let acked = self.publishes.iter().filter(|publish| publish.channel == listener.channel && publish.acked.is_some());
-        let acked = acked.filter(|publish| !publish.is_lost || is_told && !publish.is_unheard_of).map(|publish| text(publish.number));
-        for wanted in kept.chain(acked) {
+        let acked = acked.filter(|publish| !publish.is_lost || is_known(publish)).map(|publish| text(publish.number));
+        let on_line: BTreeSet<String> = kept.collect();
+        for wanted in acked.chain(on_line.iter().cloned()) {
             let number: usize = wanted[1..].parse().unwrap_or_default();
             let publish = &self.publishes[number];
-            // With a gap everything published before it is excused.
-            let is_due = publish.invoked > since && publish.invoked + slack > last_gap;
+            // With a gap everything published before it is excused; of what is gone, all that was acknowledged before.
+            let is_gone = publish.is_lost && !on_line.contains(&wanted);
+            let is_told = if is_gone { publish.acked <= Some(last_gap) } else { publish.invoked + slack <= last_gap };
+            let is_due = publish.invoked > since && !is_told;
             if is_due && !got.contains(wanted.as_bytes()) {
                 return Err(format!("invariant 10: listener {} never got message {number}", listener.number));
             }

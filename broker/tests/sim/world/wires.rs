@@ -14,6 +14,9 @@ const DEAD: u64 = 3000;
 /// Until a lost connection is made anew.
 const REDIAL: u64 = 100;
 
+/// Who has met for so long, and some ways more, has told what it alone holds.
+const MEETING: u64 = 100;
+
 /// What a process hears of from its own machine. While it is stopped it hears nothing, and all of it when it goes on.
 #[derive(Clone, Debug)]
 pub(super) enum News {
@@ -109,6 +112,28 @@ impl World {
             self.tell(at, News::Ended(tag))?;
         }
         Ok(())
+    }
+
+    /// Notes who hears whom.
+    pub(super) fn look_met(&mut self) {
+        for (a, b) in (0..self.count).flat_map(|a| (a + 1..self.count).map(move |b| (a, b))) {
+            let flows = |way: &(usize, usize)| {
+                let pipe = &self.pipes[way];
+                !pipe.is_blocked && pipe.pace == 0 && pipe.behind.is_empty()
+            };
+            if self.connected.contains(&(a, b)) && !self.is_away(a) && !self.is_away(b) && [(a, b), (b, a)].iter().all(flows) {
+                self.met.entry((a, b)).or_insert(self.now);
+            } else {
+                self.met.remove(&(a, b));
+            }
+        }
+    }
+
+    /// Whether all others that live have heard this node long enough to know what it alone holds.
+    pub(super) fn is_met(&self, at: usize) -> bool {
+        let enough = MEETING + 12 * self.delay;
+        let mut others = (0..self.count).filter(|other| *other != at && self.nodes[*other].is_some()).peekable();
+        others.peek().is_some() && others.all(|other| self.met.get(&pair(at, other)).is_some_and(|since| since + enough <= self.now))
     }
 
     fn move_connection(&mut self, a: usize, b: usize) -> Failed {

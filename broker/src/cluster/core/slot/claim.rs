@@ -74,6 +74,11 @@ impl Claim {
         }
     }
 
+    /// Whether somebody else than this one sealed for it.
+    fn was_handed_over_by_another(&self, than: Tag) -> bool {
+        matches!(self.phase, Phase::Sealing(incumbent) if incumbent != than)
+    }
+
     fn partner(&self) -> Option<Tag> {
         match self.phase {
             Phase::Asking => None,
@@ -267,6 +272,7 @@ impl Replica {
             Phase::Sealing(incumbent) if incumbent == from && !is_open => {
                 // Its stream came first, so nothing is missing; unless the stream was interrupted.
                 if head.is_none_or(|head| head <= (log.epoch(), log.head().idx)) {
+                    self.apart.forget(from);
                     self.open(log, cx, false);
                 } else {
                     claim.phase = Phase::Pulling(from);
@@ -290,6 +296,7 @@ impl Replica {
         // Without a copy: who wrote the slot before is gone with it, or lives behind a cut.
         let is_known = self.seen.is_some();
         let mut is_uncertain = if self.is_whole { !self.rules_out_loss(log.epoch(), &own, &claim, cx, is_forced) } else { is_known };
+        is_uncertain |= self.apart.take_gone(cx);
         if cx.settings.has(Bug::NoFailoverGap) {
             is_uncertain = false;
         }
@@ -312,6 +319,10 @@ impl Replica {
         self.seen = Some(epoch);
         let mut home = Home::new(epoch, log.head().idx);
         home.note_uncommitted(log.commit().idx, log.head().idx);
+        // Who handed the slot over holds all of it, and follows until another one does. Whoever is to be that one is called once listeners
+        // everywhere are served: it serves its own from what it copies.
+        let later = self.place.and_then(|place| place.follower).filter(|follower| claim.was_handed_over_by_another(*follower));
+        home.calls_at = later.map(|_| cx.now.mono + self.calls_after(cx));
         self.role = Role::Home(Box::new(home));
         cx.out.push(Event::Opened { epoch, is_uncertain, is_forced, opening }.into_output());
         cx.send_all(&Frame::Opened { line: log.line().clone() });
@@ -376,11 +387,16 @@ impl Replica {
     pub(super) fn opened(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, from: Tag, line: Line) {
         let epoch = line.epoch();
         let is_news = self.seen.is_none_or(|seen| epoch >= seen);
+        // Whoever the slot was taken from may follow meanwhile: its home calls again when somebody else is to.
+        let is_handed_over =
+            self.seen.is_none_or(|seen| epoch > seen) && took_from(&line).is_some_and(|of| of != from && cx.view.is_present(of));
         self.note_epoch(epoch);
         match &mut self.role {
             Role::Home(_) => {
                 if self.is_placed() {
                     self.meet_rival(log, cx, from, &line);
+                } else {
+                    self.note_line(log, cx.view, from, &line);
                 }
             }
             Role::Claiming(claim) => {
@@ -397,7 +413,7 @@ impl Replica {
                     return;
                 }
                 self.receiver.redirect_to(Some(from), from);
-                self.receiver.follows |= self.place.is_some_and(|place| place.follower == Some(self.me));
+                self.receiver.follows |= !is_handed_over && self.place.is_some_and(|place| place.follower == Some(self.me));
                 self.solo = self.solo.filter(|(of, _)| *of >= epoch);
                 if self.is_placed() && self.place.is_some_and(|place| place.home != from) {
                     self.is_wanted = true;
@@ -446,4 +462,10 @@ impl Replica {
         let home = self.receiver.redirect().or(source).or(self.place.map(|place| place.home));
         self.send_back(cx, from, frame, home.filter(|home| *home != self.me));
     }
+}
+
+/// Who wrote the epoch before the last one.
+fn took_from(line: &Line) -> Option<Tag> {
+    let before = line.segments().iter().rev().nth(1)?;
+    Some(before.epoch.tag())
 }

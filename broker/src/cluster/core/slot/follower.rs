@@ -1,5 +1,7 @@
 //! The home and its followers: whom it waits for, and when it goes on without them.
 
+use std::time::Duration;
+
 use super::super::frame::{Frame, Stream, StreamAck};
 use super::super::member::Departure;
 use super::super::settings::Bug;
@@ -8,6 +10,8 @@ use crate::log::{Epoch, SlotLog, Tag};
 
 /// A follower that lacks fewer records than this may count.
 const LAG_MAX: u64 = 256;
+/// Of so many slots each calls its new follower a while after the one before.
+const CALLS_SPREAD: u16 = 64;
 
 impl Replica {
     pub(super) fn acked(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, from: Tag, ack: StreamAck) {
@@ -21,6 +25,10 @@ impl Replica {
         }
         flow.is_eager = ack.is_eager;
         flow.owes = (flow.acked < head).then_some(cx.now.mono);
+        if !flow.has_orphans {
+            // What it held beside the line it would have offered first.
+            self.apart.forget(from);
+        }
         let was_noted = home.note.as_ref().is_some_and(|note| note.follower == from);
         if was_noted {
             // It came in time. Those who noted it are told that it counts after all.
@@ -67,10 +75,16 @@ impl Replica {
         if cx.settings.has(Bug::StaleWitness) {
             return;
         }
-        // Whoever is being noted must not hear the contrary.
-        let is_noted = |follower: Tag| home.note.as_ref().is_some_and(|note| note.follower == follower);
-        for flow in home.counted().filter(|flow| !flow.is_lost && !is_noted(flow.to)) {
-            self.tell_counted(cx, flow.to);
+        for flow in home.counted().filter(|flow| !flow.is_lost) {
+            self.tell_still_counted(cx, flow.to);
+        }
+    }
+
+    /// Tells one who counts so again, but for one that is being noted: it must not hear the contrary.
+    pub(super) fn tell_still_counted(&self, cx: &mut Context<'_>, follower: Tag) {
+        let Role::Home(home) = &self.role else { return };
+        if home.note.as_ref().is_none_or(|note| note.follower != follower) {
+            self.tell_counted(cx, follower);
         }
     }
 
@@ -122,5 +136,11 @@ impl Replica {
         let Role::Home(home) = &self.role else { return };
         cx.send_all(&Frame::Note { epoch: home.epoch, from: log.head().idx, solo: false });
         self.tell_all_counted(cx);
+    }
+
+    /// How long a new follower is not called while another one holds a copy: until slots have moved, which copies would be in the way of,
+    /// and then not those of all slots at once.
+    pub(super) fn calls_after(&self, cx: &Context<'_>) -> Duration {
+        cx.settings.retry + cx.settings.retry * u32::from(self.slot.number() % CALLS_SPREAD) / 8
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct Home {
     /// Commits beyond this index wait for a follower until then.
     pub(super) hold: Option<(u64, Duration)>,
     pub(super) rounds: u32,
+    /// Another one holds a copy meanwhile, so the follower that is wanted is called then and not before.
+    pub(super) calls_at: Option<Duration>,
     /// When something was tried last: to yield, to seal rivals, to call the follower.
     pub(super) tried: Duration,
     pub(super) marked: Duration,
@@ -112,6 +114,7 @@ impl Home {
             owed: Vec::new(),
             hold: None,
             rounds: 0,
+            calls_at: None,
             tried: Duration::ZERO,
             marked: Duration::ZERO,
             told: head,
@@ -135,6 +138,7 @@ impl Home {
             || !self.rivals.is_empty()
             || self.note.is_some()
             || self.hold.is_some()
+            || self.counted().nth(1).is_some()
             || self.flows.iter().any(|flow| flow.channels.is_none() && !flow.is_counted && !flow.is_lagging)
     }
 
@@ -191,6 +195,7 @@ impl Home {
 
     /// A follower is not waited for any more.
     pub(super) fn uncount(&mut self, follower: Tag) {
+        self.calls_at = None;
         if let Some(flow) = self.flow(follower) {
             flow.is_counted = false;
             flow.owes = None;
@@ -380,6 +385,7 @@ impl Replica {
     }
 
     pub(super) fn tick_home(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
+        self.tell_of_the_gone(log, cx);
         let Role::Home(home) = &mut self.role else { return };
         let (now, settings) = (cx.now.mono, cx.settings);
         for flow in home.flows.extract_if(.., |flow| !flow.is_counted && !cx.view.is_present(flow.to)) {
@@ -436,11 +442,12 @@ impl Replica {
     /// What a home has to bring about with others: to be relieved, to be the only one, to be followed.
     pub(super) fn settle(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
         self.reopen(log, cx);
-        let Some(place) = self.place else { return };
         let me = self.me;
         let Role::Home(home) = &mut self.role else { return };
         let now = cx.now.mono;
-        if home.tried + cx.settings.retry > now {
+        let is_called = home.calls_at.take_if(|at| *at <= now).is_some();
+        let Some(place) = self.place else { return };
+        if home.tried + cx.settings.retry > now && !is_called {
             return;
         }
         home.tried = now;
@@ -453,7 +460,9 @@ impl Replica {
             cx.out.push(Output::Send { to: *rival, frame: Frame::Claim { round: home.rounds, seal: true } });
         }
         let follower = place.follower;
-        match follower {
+        // Not where the one that was to hold a copy meanwhile does not come.
+        let is_copied = home.counted().next().is_some() || home.hold.is_some();
+        match follower.filter(|_| home.calls_at.is_none() || !is_copied) {
             Some(follower) if !home.flows.iter().any(|flow| flow.to == follower && flow.is_followed(now, cx.settings.retry * 10)) => {
                 cx.send(follower, Frame::Opened { line: log.line().clone() });
             }
@@ -477,16 +486,16 @@ impl Replica {
     /// Opens a higher epoch on its own line when a higher one was heard of.
     pub(super) fn reopen(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
         let is_placed = self.is_placed();
-        let epoch = self.next_epoch();
         let seen = self.seen;
         let Role::Home(home) = &mut self.role else { return };
         if !is_placed || seen <= Some(home.epoch) || cx.now.mono < home.reopen_after || !cx.view.may_act() {
             return;
         }
-        self.open_next(log, cx, epoch);
+        self.open_next(log, cx, false);
     }
 
-    fn open_next(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, epoch: Epoch) {
+    pub(super) fn open_next(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, is_uncertain: bool) {
+        let epoch = self.next_epoch();
         let Role::Home(home) = &mut self.role else { return };
         home.reopen_after = cx.now.mono + cx.settings.retry * 2;
         home.epoch = epoch;
@@ -494,8 +503,8 @@ impl Replica {
         home.note = None;
         self.seen = Some(epoch);
         let before = log.head().idx;
-        log.open_epoch(epoch, false);
-        cx.out.push(Event::Opened { epoch, is_uncertain: false, is_forced: false, opening: Opening::Merged }.into_output());
+        log.open_epoch(epoch, is_uncertain);
+        cx.out.push(Event::Opened { epoch, is_uncertain, is_forced: false, opening: Opening::Merged }.into_output());
         self.appended(log, cx, before);
         cx.send_all(&Frame::Opened { line: log.line().clone() });
         self.tell_all_counted(cx);
@@ -511,7 +520,10 @@ impl Replica {
                 self.is_wanted = true;
                 self.claim_after = Duration::ZERO;
             }
-            Role::Home(home) => home.rival(from),
+            Role::Home(home) => {
+                home.rival(from);
+                self.note_line(log, cx.view, from, line);
+            }
             _ => {}
         }
     }
@@ -525,8 +537,7 @@ impl Replica {
         let was_rival = home.rivals.iter().position(|rival| *rival == from).map(|at| home.rivals.swap_remove(at)).is_some();
         let is_higher = standing.line.as_ref().is_some_and(|line| line.epoch().tag() == from && line.epoch() > home.epoch);
         if was_rival && is_higher {
-            let epoch = self.next_epoch();
-            self.open_next(log, cx, epoch);
+            self.open_next(log, cx, false);
         }
     }
 

@@ -8,6 +8,7 @@
 //! Losing a message takes losing every node that held it: what a copy holds beyond the line it is to follow is kept as
 //! orphans until the home has taken it over.
 
+mod apart;
 mod asker;
 mod claim;
 mod deferred;
@@ -30,6 +31,7 @@ use foldhash::{HashSet, HashSetExt};
 pub use figures::{Figures, Part};
 pub use io::{Answer, Channels, Context, Event, Input, Opening, Output};
 
+use self::apart::Apart;
 use self::claim::Claim;
 use self::home::Home;
 use self::interest::Interest;
@@ -62,6 +64,7 @@ pub struct Replica {
     granted: Option<Tag>,
     /// The latest word of a home that it commits alone.
     solo: Option<(Epoch, u64)>,
+    apart: Apart,
     /// Highest epoch heard of.
     seen: Option<Epoch>,
     /// Somebody needs the slot's home, and this node should be it.
@@ -100,6 +103,7 @@ impl Replica {
             witnesses: Vec::new(),
             granted: None,
             solo: None,
+            apart: Apart::default(),
             seen: None,
             is_wanted: false,
             claim_after: Duration::ZERO,
@@ -242,12 +246,16 @@ impl Replica {
         self.receiver.forget_redirect();
         self.lost.retain(|peer| cx.view.is_present(*peer));
         self.claim_after = Duration::ZERO;
+        let calls_after = self.calls_after(cx);
         match &mut self.role {
             Role::Guest => {}
             Role::Claiming(_) => self.tick_claim(log, cx),
             Role::Home(home) => {
-                // Whoever is to have the slot, or to follow, hears it at once.
-                home.tried = Duration::ZERO;
+                let is_followed = home.counted().any(|flow| !flow.is_lost && cx.view.is_present(flow.to));
+                // What began before goes on: views that change again and again must not put it off.
+                home.calls_at = is_followed.then(|| home.calls_at.unwrap_or(cx.now.mono + calls_after));
+                let peers: Vec<Tag> = cx.view.peers().collect();
+                self.tell_alone(log, cx, &peers);
                 self.tick_home(log, cx);
                 self.tell_all_counted(cx);
             }
@@ -266,7 +274,12 @@ impl Replica {
         match &mut self.role {
             Role::Guest => {}
             Role::Claiming(claim) => claim.link(peer, is_up),
-            Role::Home(_) => self.home_link(log, cx, peer, is_up),
+            Role::Home(_) => {
+                self.home_link(log, cx, peer, is_up);
+                if is_up {
+                    self.tell_alone(log, cx, &[peer]);
+                }
+            }
         }
     }
 
@@ -337,7 +350,9 @@ impl Replica {
         };
         let soon = is_moving || !self.publishes.is_empty();
         let is_quiet = !soon && !self.is_needed();
-        (!is_quiet).then(|| cx.now.mono + if soon { settings.retry / 4 } else { settings.beat * 4 })
+        let calls_at = if let Role::Home(home) = &self.role { home.calls_at } else { None };
+        let then = cx.now.mono + if soon { settings.retry / 4 } else { settings.beat * 4 };
+        (!is_quiet).then(|| calls_at.map_or(then, |at| then.min(at)))
     }
 }
 

@@ -108,6 +108,7 @@ impl Replica {
         let Some(branch) = home.take_offer(from, offer) else { return };
         let Some(last) = branch.ends.last().copied() else { return };
         self.adopt(log, cx, branch);
+        self.apart.forget(from);
         if let Role::Home(home) = &mut self.role {
             home.owe(from, log.head().idx, last);
         }

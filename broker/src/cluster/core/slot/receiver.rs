@@ -20,6 +20,8 @@ pub(super) struct Receiver {
     source: Option<Tag>,
     kind: Kind,
     state: State,
+    /// The stream of channels that the same source goes on with until it answers, by its generation.
+    until_answered: Option<u32>,
     /// When the source was heard last, or asked.
     heard: Duration,
     /// How often in a row it was asked for the same and sent nothing of it in time.
@@ -95,6 +97,7 @@ impl Receiver {
     pub(super) fn stop(&mut self) {
         self.state = State::Idle;
         self.source = None;
+        self.until_answered = None;
         self.parts.clear();
     }
 
@@ -108,6 +111,11 @@ impl Receiver {
     fn patience(&self, settings: &Settings) -> Duration {
         let doubles = if self.parts.is_empty() { self.in_vain.min(PATIENCE_DOUBLES_MAX) } else { PATIENCE_DOUBLES_MAX };
         settings.retry * (PATIENCE << doubles)
+    }
+
+    /// Whether this is what flowed before the source was asked for something else, and flows until that comes.
+    fn is_before(&self, from: Tag, generation: u32) -> bool {
+        self.source == Some(from) && self.state == State::Asked && self.until_answered == Some(generation)
     }
 
     fn is_from(&self, from: Tag, generation: u32) -> bool {
@@ -166,8 +174,11 @@ impl Replica {
         let receiver = &mut self.receiver;
         let is_again = (receiver.state, receiver.source, receiver.kind) == (State::Asked, Some(source), kind);
         receiver.in_vain = if is_again { receiver.in_vain + 1 } else { 0 };
+        let flows = receiver.live_channels().filter(|(from, _)| *from == source && !self.is_whole).map(|(_, generation)| generation);
+        let until_answered = flows.or(receiver.until_answered.filter(|_| is_again));
         receiver.stop();
         receiver.generation += 1;
+        receiver.until_answered = until_answered;
         (receiver.source, receiver.kind, receiver.state, receiver.heard) = (Some(source), kind, State::Asked, cx.now.mono);
         let line = match kind {
             _ if self.is_whole => Some(log.line().clone()),
@@ -223,6 +234,7 @@ impl Replica {
             return;
         }
         self.receiver.heard = cx.now.mono;
+        self.receiver.until_answered = None;
         let has_copy = self.serves_all() || self.interest.holds_any();
         if has_copy && sync.line.epoch() < log.epoch() && !cx.settings.has(Bug::FollowLower) {
             // An epoch that others have left: its home must hear of it and open a higher one.
@@ -298,6 +310,9 @@ impl Replica {
         }
         self.note_epoch(log.epoch());
         self.is_whole = true;
+        if let Some(source) = self.receiver.source {
+            self.apart.forget(source);
+        }
         self.granted = None;
         self.all_ready(log, cx);
         if self.receiver.kind == Kind::Copy {
@@ -317,11 +332,14 @@ impl Replica {
     }
 
     pub(super) fn streamed(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, from: Tag, stream: Stream) {
-        if !self.receiver.is_from(from, stream.generation) || self.receiver.state != State::Live {
+        let is_before = self.receiver.is_before(from, stream.generation);
+        if !is_before && (!self.receiver.is_from(from, stream.generation) || self.receiver.state != State::Live) {
             return;
         }
-        self.receiver.heard = cx.now.mono;
-        let is_whole = self.receiver.kind == Kind::Everything;
+        if !is_before {
+            self.receiver.heard = cx.now.mono;
+        }
+        let is_whole = !is_before && self.receiver.kind == Kind::Everything;
         let has_records = !stream.records.is_empty();
         let room = (is_whole && !cx.settings.has(Bug::NoDedupe)).then_some(cx.dedupe_room);
         for record in stream.records {
@@ -334,8 +352,11 @@ impl Replica {
                 self.receiver.ask_again(cx);
                 return;
             }
-            if let Record::Open { epoch, .. } = &record {
-                self.note_epoch(*epoch);
+            match &record {
+                Record::Open { epoch, .. } => self.note_epoch(*epoch),
+                // What they took apart is in the line.
+                Record::Cover { ends, .. } if is_whole => ends.iter().for_each(|end| self.apart.forget(end.epoch.tag())),
+                _ => {}
             }
             let key = match record.channel() {
                 Some(name) if is_whole => Some(cx.channels.open(log, name, cx.now)),
@@ -367,12 +388,19 @@ impl Replica {
         }
         self.counted = Some(epoch);
         self.solo = self.solo.filter(|(of, _)| *of > epoch);
+        // Those it does not name it has lost sight of, and has settled what they held.
+        self.apart.keep_only(&witnesses);
         self.witnesses = witnesses;
     }
 
     pub(super) fn noted(&mut self, log: &SlotLog, cx: &mut Context<'_>, from: Tag, epoch: Epoch, idx: u64, solo: bool) {
         self.note_epoch(epoch);
         let is_theirs = self.place.is_some_and(|place| place.home == from);
+        if !solo {
+            self.apart.forget(from);
+        } else if self.serves_all() {
+            self.apart.note(cx.view, from);
+        }
         if solo && self.is_home() && is_theirs && epoch < log.epoch() {
             // It stood still while its slot moved here, and is to hear of that before it goes on alone.
             cx.send(from, Frame::Yield { line: log.line().clone() });
@@ -398,6 +426,7 @@ impl Replica {
             return;
         }
         self.is_whole = false;
+        self.apart.clear();
         self.counted = None;
         self.receiver.follows = false;
         self.interest.hold_all();

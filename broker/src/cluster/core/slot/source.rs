@@ -32,6 +32,7 @@ impl Replica {
             cx.send(from, Frame::NotHome { generation: sub.generation, home: None });
             return;
         }
+        self.apart.note_follower(log, cx.view, from, &sub);
         let before = home.flows.iter().position(|flow| flow.to == from).map(|at| home.flows.swap_remove(at));
         let (channels, wanted) = match &sub.wants {
             Wants::Channels(channels) => (Some(channels.iter().map(|channel| channel.name.clone()).collect()), Some(channels.as_slice())),
@@ -53,6 +54,10 @@ impl Replica {
             offer: Vec::new(),
         });
         send_state(log, cx, from, &sub, wanted);
+        if was_counted {
+            // While it asked anew it may not have listened.
+            self.tell_still_counted(cx, from);
+        }
     }
 
     /// A copy for who takes over; whoever has one gives it.

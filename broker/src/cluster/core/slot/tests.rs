@@ -1,5 +1,6 @@
 //! Replicas of one slot on a few nodes that see each other, in one thread: frames arrive in order when a test says so.
 
+mod leaving;
 mod slow;
 
 use std::collections::{BTreeMap, VecDeque};
