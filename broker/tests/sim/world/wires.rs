@@ -141,6 +141,10 @@ impl World {
         let is_blocked = ways.iter().any(|way| self.pipes[way].is_blocked);
         if !self.connected.contains(&(a, b)) {
             let is_due = self.redial.get(&(a, b)).is_none_or(|at| *at <= self.now);
+            if self.found_within > 0 && is_blocked && is_due {
+                let after = self.chance.below(self.found_within);
+                self.redial.insert((a, b), self.now + after);
+            }
             // Both must be there to greet each other.
             return if !is_blocked && is_due && !self.is_away(a) && !self.is_away(b) { self.connect(a, b) } else { Ok(()) };
         }

@@ -11,8 +11,8 @@ use super::receiver::Kind;
 use super::{Context, Event, Opening, Output, Replica, Role};
 use crate::log::{Epoch, Line, SlotLog, Tag};
 
-/// Most pauses of this node after which a claim is patient anew: one that is always late would never be the home of anything.
-const PAUSES_MAX: u32 = 8;
+/// So often at most a claim asks everyone anew: where nodes stop or vanish again and again it would never be the home of anything.
+const ANEW_MAX: u32 = 8;
 
 #[derive(Debug)]
 pub(super) struct Claim {
@@ -21,8 +21,10 @@ pub(super) struct Claim {
     since: Duration,
     /// When the last input came: this node may have stood still since.
     ticked: Duration,
-    /// How often it did.
-    pauses: u32,
+    /// How often everyone was asked anew.
+    anew: u32,
+    /// Who was there when everyone was asked.
+    peers: Vec<Tag>,
     asked: Duration,
     replies: BTreeMap<Tag, Standing>,
     phase: Phase,
@@ -57,11 +59,11 @@ impl Claim {
         if let Phase::Warming(incumbent) = self.phase { Some(incumbent) } else { None }
     }
 
-    pub(super) fn link(&mut self, peer: Tag, is_up: bool) {
+    pub(super) fn link(&mut self, peer: Tag, is_up: bool, now: Duration) {
         if !is_up && self.phase != Phase::Asking && self.partner() == Some(peer) {
             self.phase = Phase::Asking;
             self.replies.clear();
-            self.asked = Duration::ZERO;
+            (self.asked, self.since) = (Duration::ZERO, now);
         }
     }
 
@@ -70,7 +72,7 @@ impl Claim {
         if self.partner() == Some(from) {
             self.phase = Phase::Asking;
             self.replies.clear();
-            self.asked = now;
+            (self.asked, self.since) = (now, now);
         }
     }
 
@@ -94,7 +96,8 @@ impl Replica {
             round: self.rounds,
             since: cx.now.mono,
             ticked: cx.now.mono,
-            pauses: 0,
+            anew: 0,
+            peers: cx.view.peers().collect(),
             asked: cx.now.mono,
             replies: BTreeMap::new(),
             phase: Phase::Asking,
@@ -112,19 +115,37 @@ impl Replica {
         let Role::Claiming(claim) = &mut self.role else { return };
         let now = cx.now.mono;
         let was_stopped = now.saturating_sub(std::mem::replace(&mut claim.ticked, now)) > cx.settings.pause;
-        if !was_stopped || claim.pauses >= PAUSES_MAX || cx.settings.has(Bug::Impatience) {
+        if !was_stopped || claim.anew >= ANEW_MAX || cx.settings.has(Bug::Impatience) {
             return;
         }
-        claim.pauses += 1;
-        claim.since = now;
         // With an incumbent it speaks as before: nothing is taken from that one which it does not give.
         if matches!(claim.phase, Phase::Warming(_) | Phase::Sealing(_)) {
+            claim.anew += 1;
+            claim.since = now;
             return;
         }
+        self.ask_anew(cx);
+    }
+
+    /// Asks everyone anew. What comes of the questions before is ignored.
+    fn ask_anew(&mut self, cx: &Context<'_>) {
         self.rounds += 1;
+        let Role::Claiming(claim) = &mut self.role else { return };
+        claim.anew += 1;
+        claim.since = cx.now.mono;
         claim.round = self.rounds;
         claim.replies.clear();
+        claim.peers = cx.view.peers().collect();
         (claim.phase, claim.asked) = (Phase::Asking, Duration::ZERO);
+    }
+
+    /// Whether somebody went since everyone was asked with whom nothing was agreed. Until its end it may have told the others of what it
+    /// alone holds, and they answered before.
+    fn lost_a_writer(&self, cx: &Context<'_>) -> bool {
+        let Role::Claiming(claim) = &self.role else { return false };
+        let is_gone = |peer: &Tag| !cx.view.is_present(*peer);
+        let speaks_with_home = matches!(claim.phase, Phase::Warming(home) | Phase::Sealing(home) if !is_gone(&home));
+        !speaks_with_home && claim.anew < ANEW_MAX && claim.peers.iter().any(is_gone)
     }
 
     /// The claim is given up: what waited for it is sent where it belongs.
@@ -153,6 +174,9 @@ impl Replica {
         if !cx.view.may_act() {
             return;
         }
+        if self.lost_a_writer(cx) {
+            self.ask_anew(cx);
+        }
         let Role::Claiming(claim) = &mut self.role else { return };
         let now = cx.now.mono;
         if let Some(partner) = claim.partner()
@@ -160,7 +184,7 @@ impl Replica {
         {
             claim.phase = Phase::Asking;
             claim.replies.clear();
-            claim.asked = Duration::ZERO;
+            (claim.asked, claim.since) = (Duration::ZERO, now);
         }
         let round = claim.round;
         if claim.asked + cx.settings.retry <= now && matches!(claim.phase, Phase::Asking | Phase::Sealing(_)) {
@@ -246,9 +270,14 @@ impl Replica {
 
     /// A copy that was pulled is here.
     pub(super) fn copied(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
-        if let Role::Claiming(claim) = &self.role
+        if let Role::Claiming(claim) = &mut self.role
             && matches!(claim.phase, Phase::Pulling(_))
         {
+            if claim.replies.values().any(|standing| standing.is_open) {
+                // Somebody whose answer came late serves it: nothing is taken from that one which it does not give.
+                claim.phase = Phase::Asking;
+                return self.weigh(log, cx);
+            }
             let is_forced = cx.view.peers().any(|peer| !claim.replies.contains_key(&peer));
             self.open(log, cx, is_forced);
         }

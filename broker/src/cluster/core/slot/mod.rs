@@ -273,7 +273,7 @@ impl Replica {
         self.receiver.link(peer, cx);
         match &mut self.role {
             Role::Guest => {}
-            Role::Claiming(claim) => claim.link(peer, is_up),
+            Role::Claiming(claim) => claim.link(peer, is_up, cx.now.mono),
             Role::Home(_) => {
                 self.home_link(log, cx, peer, is_up);
                 if is_up {
