@@ -10,7 +10,7 @@ use super::{AFTER, Failed, World, text};
 use crate::client::{Clear, Publish};
 
 /// Numbers of clears begin here, so that they are told from publishes.
-const CLEARS: u64 = 1 << 63;
+pub(super) const CLEARS: u64 = 1 << 63;
 /// How often one message is tried.
 const TRIES: u32 = 3;
 

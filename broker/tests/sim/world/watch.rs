@@ -7,7 +7,7 @@ use tidings::cluster::core::{Answer, Event, Frame, Opening, Output};
 use tidings::log::{Entry, LINEAGE_MAX, Slot};
 use tidings::message::MessageId;
 
-use super::people::number_of;
+use super::people::{CLEARS, number_of};
 use super::{Failed, World, text};
 use crate::client::Publish;
 
@@ -240,7 +240,7 @@ impl World {
     pub(super) fn check_refused(&self, at: usize, slot: Slot, rid: u64, (answer, is_from_afar): (&Answer, bool)) -> Failed {
         // Of what is old, by a clock that jumped, the home does not know that it was asked for before.
         let is_sent_away = *answer == Answer::Leaving;
-        if !(is_sent_away || *answer == Answer::Refused(Refusal::Degraded)) || self.faults.jump {
+        if !(is_sent_away || *answer == Answer::Refused(Refusal::Degraded)) || self.faults.jump || rid >= CLEARS {
             return Ok(());
         }
         let number = number_of(rid);

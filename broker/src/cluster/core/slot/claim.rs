@@ -14,6 +14,9 @@ use crate::log::{Epoch, Line, SlotLog, Tag};
 /// So often at most a claim asks everyone anew: where nodes stop or vanish again and again it would never be the home of anything.
 const ANEW_MAX: u32 = 8;
 
+/// Instead of a claim's round, in an answer that nobody asked for.
+const UNASKED: u32 = 0;
+
 #[derive(Debug)]
 pub(super) struct Claim {
     round: u32,
@@ -289,7 +292,10 @@ impl Replica {
         heard.into_iter().for_each(|epoch| self.note_epoch(epoch));
         let claim = match &mut self.role {
             Role::Claiming(claim) if claim.round == round => claim,
-            Role::Home(_) => return self.rival_stood(log, cx, from, &standing),
+            Role::Home(_) => {
+                self.rival_stood(log, cx, from, &standing);
+                return self.hear_of_the_gone(log, cx, &standing);
+            }
             _ => return,
         };
         let phase = claim.phase;
@@ -310,6 +316,15 @@ impl Replica {
             }
             Phase::Sealing(incumbent) if incumbent == from && is_placed => self.give_up_claim(cx, Some(incumbent), cx.settings.retry * 5),
             _ => {}
+        }
+    }
+
+    /// A home hears of a higher epoch of which nobody who is there may have anything: what was written in it may be lost.
+    fn hear_of_the_gone(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, standing: &Standing) {
+        let Role::Home(home) = &self.role else { return };
+        let is_gone = standing.seen.is_some_and(|seen| seen > home.epoch && !cx.view.is_present(seen.tag()));
+        if is_gone && standing.line.is_none() && self.is_placed() && cx.view.may_act() {
+            self.open_next(log, cx, true);
         }
     }
 
@@ -439,7 +454,9 @@ impl Replica {
             }
             Role::Guest => {
                 if !is_news {
-                    return;
+                    // Its home has to open one above all that were heard of, or nobody who heard of them could follow.
+                    let standing = self.standing(log, cx, from);
+                    return cx.send(from, Frame::Standing { round: UNASKED, standing });
                 }
                 self.receiver.redirect_to(Some(from), from);
                 self.receiver.follows |= !is_handed_over && self.place.is_some_and(|place| place.follower == Some(self.me));
