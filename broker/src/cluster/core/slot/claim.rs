@@ -239,6 +239,11 @@ impl Replica {
             return;
         }
         claim.replies.retain(|peer, _| cx.view.is_present(*peer));
+        let key = |line: &Line| (line.epoch(), line.head().idx);
+        let copies = claim.replies.iter().filter(|(_, standing)| !standing.is_open);
+        let best = copies.filter_map(|(peer, standing)| Some((key(standing.line.as_ref()?), *peer))).max();
+        let own = self.is_whole.then(|| key(log.line()));
+        let better = best.filter(|(theirs, _)| own.is_none_or(|own| own < *theirs));
         let incumbents = claim.replies.iter().filter(|(_, standing)| standing.is_open);
         let newest = incumbents.max_by_key(|(_, standing)| standing.line.as_ref().map(Line::epoch));
         if let Some((&incumbent, standing)) = newest {
@@ -248,42 +253,48 @@ impl Replica {
                 self.give_up_claim(cx, Some(incumbent), again);
                 return;
             }
-            claim.phase = Phase::Warming(incumbent);
-            for (from, frame) in std::mem::take(&mut claim.early) {
-                self.send_back(cx, from, frame, Some(incumbent));
+            let latest = better.map(|(theirs, _)| theirs).or(own).map(|(epoch, _)| epoch);
+            // It gives nothing to who has a later epoch than its own: what it took beside that one is merged once it has sealed.
+            let is_behind = standing.line.as_ref().is_some_and(|line| Some(line.epoch()) < latest);
+            if is_behind && better.is_none() {
+                return self.seal(log, cx, incumbent);
             }
-            // A follower has all of it already.
-            if self.receiver.live_everything().is_none_or(|(source, _)| source != incumbent) {
-                self.receiver.ask_again(cx);
+            if !is_behind {
+                claim.phase = Phase::Warming(incumbent);
+                for (from, frame) in std::mem::take(&mut claim.early) {
+                    self.send_back(cx, from, frame, Some(incumbent));
+                }
+                // A follower has all of it already.
+                if self.receiver.live_everything().is_none_or(|(source, _)| source != incumbent) {
+                    self.receiver.ask_again(cx);
+                }
+                return self.warm(log, cx);
             }
-            self.warm(log, cx);
-            return;
         }
-        let key = |line: &Line| (line.epoch(), line.head().idx);
-        let best = claim.replies.iter().filter_map(|(peer, standing)| Some((key(standing.line.as_ref()?), *peer))).max();
-        let own = self.is_whole.then(|| key(log.line()));
-        match best {
-            Some((theirs, peer)) if own.is_none_or(|own| own < theirs) => {
+        match better {
+            Some((_, peer)) => {
                 claim.phase = Phase::Pulling(peer);
                 self.receiver.ask_again(cx);
             }
-            _ => self.open(log, cx, is_forced),
+            None => self.open(log, cx, is_forced),
         }
     }
 
     /// A copy that was pulled is here.
     pub(super) fn copied(&mut self, log: &mut SlotLog, cx: &mut Context<'_>) {
-        if let Role::Claiming(claim) = &mut self.role
-            && matches!(claim.phase, Phase::Pulling(_))
-        {
-            if claim.replies.values().any(|standing| standing.is_open) {
-                // Somebody whose answer came late serves it: nothing is taken from that one which it does not give.
-                claim.phase = Phase::Asking;
-                return self.weigh(log, cx);
+        let Role::Claiming(claim) = &mut self.role else { return };
+        let Phase::Pulling(from) = claim.phase else { return };
+        if claim.replies.values().any(|standing| standing.is_open) {
+            // Somebody who serves it, or has until now: nothing is taken from that one which it does not give.
+            if let Some(standing) = claim.replies.get_mut(&from) {
+                // What it said before may have been more.
+                standing.line = Some(log.line().clone());
             }
-            let is_forced = cx.view.peers().any(|peer| !claim.replies.contains_key(&peer));
-            self.open(log, cx, is_forced);
+            claim.phase = Phase::Asking;
+            return self.weigh(log, cx);
         }
+        let is_forced = cx.view.peers().any(|peer| !claim.replies.contains_key(&peer));
+        self.open(log, cx, is_forced);
     }
 
     /// Somebody says what it holds.
@@ -300,6 +311,7 @@ impl Replica {
         };
         let phase = claim.phase;
         let head = standing.line.as_ref().map(|line| (line.epoch(), line.head().idx));
+        let is_part = standing.line.as_ref().is_none_or(|line| log.includes(line.head()));
         let (is_open, is_placed) = (standing.is_open, standing.is_placed);
         claim.replies.insert(from, standing);
         match phase {
@@ -307,7 +319,9 @@ impl Replica {
             Phase::Sealing(incumbent) if incumbent == from && !is_open => {
                 // Its stream came first, so nothing is missing; unless the stream was interrupted.
                 if head.is_none_or(|head| head <= (log.epoch(), log.head().idx)) {
-                    self.apart.forget(from);
+                    if is_part {
+                        self.apart.forget(from);
+                    }
                     self.open(log, cx, false);
                 } else {
                     claim.phase = Phase::Pulling(from);
