@@ -19,6 +19,8 @@ const TOLD_MAX: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Apart {
     holders: Vec<Tag>,
+    /// Writers of later epochs of whom others heard, who show nothing of them, and when they said so. They may be heard any moment.
+    unheard: Vec<(Tag, Duration)>,
     /// Some of those that went, and of which that was told. What they said before and comes late is no news.
     told: Vec<Tag>,
 }
@@ -32,6 +34,14 @@ impl Apart {
             self.holders.push(holder);
             let over = self.holders.len().saturating_sub(HOLDERS_MAX);
             self.holders.drain(..over);
+        }
+    }
+
+    /// Somebody has heard of an epoch of this writer and has nothing of it.
+    pub(super) fn note_unheard(&mut self, cx: &Context<'_>, writer: Tag) {
+        let is_known = self.told.contains(&writer) || self.unheard.iter().any(|(known, _)| *known == writer);
+        if !is_known && !cx.view.is_present(writer) && self.unheard.len() < HOLDERS_MAX {
+            self.unheard.push((writer, cx.now.mono));
         }
     }
 
@@ -55,12 +65,17 @@ impl Apart {
 
     pub(super) fn clear(&mut self) {
         self.holders.clear();
+        self.unheard.clear();
     }
 
     /// Whether one of them is gone with what it held. That is asked once: whoever asks tells of it.
     pub(super) fn take_gone(&mut self, cx: &Context<'_>) -> bool {
         let told = self.told.len();
         self.told.extend(self.holders.extract_if(.., |holder| !cx.view.is_present(*holder)));
+        // Who is heard meanwhile shows its line itself.
+        self.unheard.retain(|(writer, _)| !cx.view.is_present(*writer));
+        let is_over = |(_, since): &mut (Tag, Duration)| *since + cx.settings.down <= cx.now.mono;
+        self.told.extend(self.unheard.extract_if(.., is_over).map(|(writer, _)| writer));
         let has_gone = self.told.len() > told;
         let over = self.told.len().saturating_sub(TOLD_MAX);
         self.told.drain(..over);

@@ -304,8 +304,10 @@ impl Replica {
         let claim = match &mut self.role {
             Role::Claiming(claim) if claim.round == round => claim,
             Role::Home(_) => {
-                self.rival_stood(log, cx, from, &standing);
-                return self.hear_of_the_gone(log, cx, &standing);
+                if let Some(seen) = standing.seen.filter(|seen| standing.line.is_none() && *seen > log.epoch()) {
+                    self.apart.note_unheard(cx, seen.tag());
+                }
+                return self.rival_stood(log, cx, from, &standing);
             }
             _ => return,
         };
@@ -330,15 +332,6 @@ impl Replica {
             }
             Phase::Sealing(incumbent) if incumbent == from && is_placed => self.give_up_claim(cx, Some(incumbent), cx.settings.retry * 5),
             _ => {}
-        }
-    }
-
-    /// A home hears of a higher epoch of which nobody who is there may have anything: what was written in it may be lost.
-    fn hear_of_the_gone(&mut self, log: &mut SlotLog, cx: &mut Context<'_>, standing: &Standing) {
-        let Role::Home(home) = &self.role else { return };
-        let is_gone = standing.seen.is_some_and(|seen| seen > home.epoch && !cx.view.is_present(seen.tag()));
-        if is_gone && standing.line.is_none() && self.is_placed() && cx.view.may_act() {
-            self.open_next(log, cx, true);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Replicas of one slot on a few nodes that see each other, in one thread: frames arrive in order when a test says so.
 
+mod later_epochs;
 mod leaving;
 mod slow;
 
