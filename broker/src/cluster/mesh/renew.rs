@@ -51,10 +51,8 @@ pub(super) async fn is_due<L: Letter>(
         match knock(&record).await {
             Ok(stream) if *was_cut => return Some(stream),
             Ok(_) => sleep(PATIENCE).await,
-            Err(why) => {
-                if why.kind() == io::ErrorKind::ConnectionRefused {
-                    keeper.ear.gone(name, record.tag);
-                }
+            // Even if it is refused: whether the process has ended, the connection that stands finds out.
+            Err(_) => {
                 *was_cut = true;
                 sleep(PAUSE.mul_f64(rand::random_range(0.5..1.0))).await;
             }

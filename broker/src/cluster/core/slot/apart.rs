@@ -61,6 +61,7 @@ impl Apart {
     /// Who is none of these is nobody to think of any more.
     pub(super) fn keep_only(&mut self, holders: &[Tag]) {
         self.holders.retain(|known| holders.contains(known));
+        self.unheard.clear();
     }
 
     pub(super) fn clear(&mut self) {

@@ -197,6 +197,9 @@ impl Replica {
                 _ => {
                     let silent: Vec<Tag> = cx.view.peers().filter(|peer| !claim.replies.contains_key(peer)).collect();
                     for peer in silent {
+                        if !claim.peers.contains(&peer) {
+                            claim.peers.push(peer);
+                        }
                         cx.send(peer, Frame::Claim { round, seal: false });
                     }
                 }
@@ -304,7 +307,8 @@ impl Replica {
         let claim = match &mut self.role {
             Role::Claiming(claim) if claim.round == round => claim,
             Role::Home(_) => {
-                if let Some(seen) = standing.seen.filter(|seen| standing.line.is_none() && *seen > log.epoch()) {
+                let shows = |seen: &Epoch| standing.line.as_ref().is_some_and(|line| line.epoch() >= *seen);
+                if let Some(seen) = standing.seen.filter(|seen| *seen > log.epoch() && !shows(seen)) {
                     self.apart.note_unheard(cx, seen.tag());
                 }
                 return self.rival_stood(log, cx, from, &standing);
@@ -323,6 +327,8 @@ impl Replica {
                 if head.is_none_or(|head| head <= (log.epoch(), log.head().idx)) {
                     if is_part {
                         self.apart.forget(from);
+                    } else {
+                        self.apart.note(cx.view, from);
                     }
                     self.open(log, cx, false);
                 } else {
