@@ -64,18 +64,21 @@ impl Claim {
 
     pub(super) fn link(&mut self, peer: Tag, is_up: bool, now: Duration) {
         if !is_up && self.phase != Phase::Asking && self.partner() == Some(peer) {
-            self.phase = Phase::Asking;
-            self.replies.clear();
-            (self.asked, self.since) = (Duration::ZERO, now);
+            self.start_over(Duration::ZERO, now);
         }
+    }
+
+    /// Everyone has to be asked again, as if last asked at `asked`, and is given time from now on.
+    fn start_over(&mut self, asked: Duration, now: Duration) {
+        self.phase = Phase::Asking;
+        self.replies.clear();
+        (self.asked, self.since) = (asked, now);
     }
 
     /// Whom we hoped to copy from will not have it.
     pub(super) fn disappoint(&mut self, from: Tag, now: Duration) {
         if self.partner() == Some(from) {
-            self.phase = Phase::Asking;
-            self.replies.clear();
-            (self.asked, self.since) = (now, now);
+            self.start_over(now, now);
         }
     }
 
@@ -135,11 +138,9 @@ impl Replica {
         self.rounds += 1;
         let Role::Claiming(claim) = &mut self.role else { return };
         claim.anew += 1;
-        claim.since = cx.now.mono;
         claim.round = self.rounds;
-        claim.replies.clear();
         claim.peers = cx.view.peers().collect();
-        (claim.phase, claim.asked) = (Phase::Asking, Duration::ZERO);
+        claim.start_over(Duration::ZERO, cx.now.mono);
     }
 
     /// Whether somebody went since everyone was asked with whom nothing was agreed. Until its end it may have told the others of what it
@@ -185,9 +186,7 @@ impl Replica {
         if let Some(partner) = claim.partner()
             && !cx.view.is_present(partner)
         {
-            claim.phase = Phase::Asking;
-            claim.replies.clear();
-            (claim.asked, claim.since) = (Duration::ZERO, now);
+            claim.start_over(Duration::ZERO, now);
         }
         let round = claim.round;
         if claim.asked + cx.settings.retry <= now && matches!(claim.phase, Phase::Asking | Phase::Sealing(_)) {
